@@ -1,0 +1,255 @@
+package control_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+const patience = 20 * time.Second
+
+// serve starts a server for plane on a real socket and returns the socket's path, and a function that
+// stops it and returns what Serve returned.
+func serve(t *testing.T, plane control.Dataplane) (string, func() error) {
+	t.Helper()
+	g := NewWithT(t)
+	socket := filepath.Join(t.TempDir(), "control.sock")
+	listener, err := control.Listen(t.Context(), socket)
+	g.Expect(err).NotTo(HaveOccurred())
+	server := control.NewServer(control.ServerOptions{
+		Dataplane: plane, Names: fakeNames{},
+		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x", Untagged: "drop",
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, listener) }()
+	stopped := false
+	stop := func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cancel()
+		return <-served
+	}
+	t.Cleanup(func() { _ = stop() })
+	return socket, stop
+}
+
+func dial(t *testing.T, socket string) *control.Client {
+	client := control.Dial(socket)
+	t.Cleanup(client.Close)
+	return client
+}
+
+func TestStatusNamesWhatIsAttached(t *testing.T) {
+	g := NewWithT(t)
+	plane := newFakePlane(8)
+	socket, _ := serve(t, plane)
+	client := dial(t, socket)
+	g.Expect(client.Assign(t.Context(), "02:00:00:00:00:01", "w0")).To(Succeed())
+
+	status, err := client.Status(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(status.Started).To(BeTemporally("~", time.Now(), patience))
+	status.Started, status.PID = time.Time{}, 0
+	g.Expect(status).To(Equal(control.Status{
+		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x", Untagged: "drop", Capacity: 8, Assigned: 1,
+		Trunks: []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx"}},
+		Workers: []control.Interface{
+			{Name: "w0", Index: 11, Attach: "tcx"}, {Name: "ifindex 12 (gone)", Index: 12, Attach: "clsact"},
+		},
+	}))
+}
+
+func TestAssignmentsShowWhereAClientIs(t *testing.T) {
+	g := NewWithT(t)
+	plane := newFakePlane(8)
+	socket, _ := serve(t, plane)
+	client := dial(t, socket)
+	g.Expect(client.Assign(t.Context(), "02-00-00-00-00-0A", "w0")).To(Succeed())
+	g.Expect(client.Assign(t.Context(), "02:00:00:00:00:01", "w9")).To(Succeed())
+	g.Expect(client.Assignments(t.Context())).To(Equal([]control.Assignment{
+		{MAC: "02:00:00:00:00:01", Worker: "w9", WorkerIndex: 19},
+		{MAC: "02:00:00:00:00:0a", Worker: "w0", WorkerIndex: 11},
+	}))
+
+	plane.see(demux.MAC{2, 0, 0, 0, 0, 10}, demux.Location{Trunk: 2, Protocol: 0x88a8, TCI: 5<<13 | 1<<12 | 17})
+	g.Expect(client.Reassign(t.Context(), "02:00:00:00:00:0a", "w9")).To(Succeed())
+	g.Expect(client.Unassign(t.Context(), "02:00:00:00:00:01")).To(Succeed())
+	g.Expect(client.Assignments(t.Context())).To(Equal([]control.Assignment{
+		{MAC: "02:00:00:00:00:0a", Worker: "w9", WorkerIndex: 19, Location: &control.Location{
+			Trunk: "eth1", TrunkIndex: 2, Protocol: "802.1ad", VID: 17, PCP: 5, DEI: true,
+		}},
+	}))
+}
+
+func TestCountersKeepAll64Bits(t *testing.T) {
+	g := NewWithT(t)
+	plane := newFakePlane(8)
+	socket, _ := serve(t, plane)
+	client := dial(t, socket)
+	g.Expect(client.Assign(t.Context(), "02:00:00:00:00:01", "w0")).To(Succeed())
+	plane.see(demux.MAC{2, 0, 0, 0, 0, 1}, demux.Location{Trunk: 3, Protocol: 0x8100, TCI: 0})
+
+	g.Expect(client.Counters(t.Context())).To(Equal(control.Counters{
+		Clients: []control.ClientCounters{{
+			MAC: "02:00:00:00:00:01", Worker: "w0",
+			Rx: control.Tally{Packets: 1, Bytes: 64}, Tx: control.Tally{Packets: 1 << 60, Bytes: 1<<64 - 1},
+			Location: &control.Location{Trunk: "ifindex 3 (gone)", TrunkIndex: 3, Protocol: "802.1Q"},
+		}},
+		Workers:    []control.WorkerCounters{{Worker: "w0", Flooded: control.Tally{Packets: 3, Bytes: 192}}},
+		Drops:      []control.DropCounter{{Reason: demux.DropReason(0).String(), Tally: control.Tally{Packets: 7, Bytes: 448}}},
+		Passed:     control.Tally{Packets: 5, Bytes: 300},
+		EventsLost: 2,
+	}))
+}
+
+func TestErrorsKeepTheirMeaningAcrossTheSocket(t *testing.T) {
+	plane := newFakePlane(1)
+	socket, _ := serve(t, plane)
+	client := dial(t, socket)
+	NewWithT(t).Expect(client.Assign(t.Context(), "02:00:00:00:00:01", "w0")).To(Succeed())
+	for name, c := range map[string]struct {
+		ask  func() error
+		want error
+		code control.Code
+		text string
+	}{
+		"a full table": {func() error { return client.Assign(t.Context(), "02:00:00:00:00:02", "w0") },
+			demux.ErrFull, control.CodeFull, "assigning 02:00:00:00:00:02 to w0: "},
+		"a second assignment": {func() error { return client.Assign(t.Context(), "02:00:00:00:00:01", "w0") },
+			demux.ErrAssigned, control.CodeAlreadyAssigned, "already assigned"},
+		"an unknown MAC": {func() error { return client.Unassign(t.Context(), "02:00:00:00:00:02") },
+			demux.ErrNotAssigned, control.CodeNotAssigned, "not assigned"},
+		"moving an unknown MAC": {func() error { return client.Reassign(t.Context(), "02:00:00:00:00:02", "w0") },
+			demux.ErrNotAssigned, control.CodeNotAssigned, "not assigned"},
+		"an unknown worker": {func() error { return client.Reassign(t.Context(), "02:00:00:00:00:01", "w7") },
+			demux.ErrUnknownInterface, control.CodeUnknownInterface, "w7"},
+		"a group address": {func() error { return client.Assign(t.Context(), "01:00:5e:00:00:01", "w0") },
+			demux.ErrBadMAC, control.CodeBadMAC, "01:00:5e:00:00:01"},
+		"the zero address": {func() error { return client.Unassign(t.Context(), "00:00:00:00:00:00") },
+			demux.ErrBadMAC, control.CodeBadMAC, "zero"},
+		"a path for a MAC": {func() error { return client.Unassign(t.Context(), "../../etc/passwd\x00%zz") },
+			demux.ErrBadMAC, control.CodeBadMAC, "etc/passwd"},
+		"no MAC": {func() error { return client.Unassign(t.Context(), "") },
+			control.ErrBadRequest, control.CodeBadRequest, "no DELETE /v1/assignments/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			err := c.ask()
+			g.Expect(err).To(MatchError(c.want))
+			var answer *control.Error
+			g.Expect(errors.As(err, &answer)).To(BeTrue())
+			g.Expect(answer.Code).To(Equal(c.code))
+			g.Expect(err).To(MatchError(ContainSubstring(c.text)))
+		})
+	}
+}
+
+func TestAFailingDataplaneIsAnInternalError(t *testing.T) {
+	g := NewWithT(t)
+	plane := newFakePlane(1)
+	socket, _ := serve(t, plane)
+	plane.fail(errors.New("map lookup: EPERM"))
+	client := dial(t, socket)
+	for _, err := range []error{
+		second(client.Status(t.Context())), second(client.Assignments(t.Context())), second(client.Counters(t.Context())),
+	} {
+		var answer *control.Error
+		g.Expect(errors.As(err, &answer)).To(BeTrue())
+		g.Expect(answer.Code).To(Equal(control.CodeInternal))
+		g.Expect(err).To(MatchError(HaveSuffix("map lookup: EPERM")))
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// raw sends a request as it is and returns status line and body.
+func raw(t *testing.T, socket, method, path, body string) (int, string) {
+	t.Helper()
+	g := NewWithT(t)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	request, err := http.NewRequestWithContext(t.Context(), method, "http://x"+path, strings.NewReader(body))
+	g.Expect(err).NotTo(HaveOccurred())
+	response, err := client.Do(request)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer response.Body.Close()
+	var text bytes.Buffer
+	_, err = io.Copy(&text, response.Body)
+	g.Expect(err).NotTo(HaveOccurred())
+	return response.StatusCode, text.String()
+}
+
+func TestMalformedRequestsAreRefused(t *testing.T) {
+	plane := newFakePlane(4)
+	socket, _ := serve(t, plane)
+	const one = "/v1/assignments/02:00:00:00:00:01"
+	for name, c := range map[string]struct {
+		method, path, body string
+		status             int
+		text               string
+	}{
+		"unknown field":   {"PUT", one, `{"worker":"w0","wroker":"w1"}`, 400, `unknown field \"wroker\"`},
+		"no JSON":         {"PUT", one, `worker=w0`, 400, "bad_request"},
+		"empty":           {"PUT", one, ``, 400, "bad_request"},
+		"two values":      {"PUT", one, `{"worker":"w0"}{"worker":"w9"}`, 400, "more than one"},
+		"wrong type":      {"PUT", one, `{"worker":7}`, 400, "bad_request"},
+		"null":            {"PUT", one, `null`, 404, "unknown_interface"},
+		"no worker":       {"PUT", one, `{}`, 404, "unknown_interface"},
+		"huge":            {"PUT", one, `{"worker":"` + strings.Repeat("x", 1<<20) + `"}`, 400, "too large"},
+		"bad MAC":         {"PUT", "/v1/assignments/02:00", `{"worker":"w0"}`, 400, "bad_mac"},
+		"20-octet MAC":    {"PUT", "/v1/assignments/" + strings.Repeat("00:", 19) + "00", `{"worker":"w0"}`, 400, "bad_mac"},
+		"escaped bytes":   {"DELETE", "/v1/assignments/%00%ff%2f", ``, 400, "bad_mac"},
+		"unknown route":   {"GET", "/v2/status", ``, 400, "no GET /v2/status here"},
+		"method mismatch": {"POST", "/v1/status", ``, 400, "no POST /v1/status here"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			status, text := raw(t, socket, c.method, c.path, c.body)
+			g.Expect(text).To(ContainSubstring(c.text))
+			g.Expect(status).To(Equal(c.status))
+			g.Expect(plane.Assignments()).To(BeEmpty())
+		})
+	}
+}
+
+func TestTheJSONIsSnakeCase(t *testing.T) {
+	g := NewWithT(t)
+	plane := newFakePlane(4)
+	socket, _ := serve(t, plane)
+	g.Expect(body(raw(t, socket, "PUT", "/v1/assignments/02:00:00:00:00:01", `{"worker":"w0"}`))).To(BeEmpty())
+	plane.see(demux.MAC{2, 0, 0, 0, 0, 1}, demux.Location{Trunk: 2, Protocol: 0x8100, TCI: 12})
+
+	g.Expect(body(raw(t, socket, "GET", "/v1/assignments", ""))).To(MatchJSON(`{"assignments":[
+		{"mac":"02:00:00:00:00:01","worker":"w0","worker_index":11,
+		 "location":{"trunk":"eth1","trunk_index":2,"protocol":"802.1Q","vid":12,"pcp":0,"dei":false}}]}`))
+	g.Expect(body(raw(t, socket, "GET", "/v1/counters", ""))).To(MatchJSON(fmt.Sprintf(`{
+		"clients":[{"mac":"02:00:00:00:00:01","worker":"w0","rx":{"packets":1,"bytes":64},
+			"tx":{"packets":1152921504606846976,"bytes":18446744073709551615},
+			"location":{"trunk":"eth1","trunk_index":2,"protocol":"802.1Q","vid":12,"pcp":0,"dei":false}}],
+		"workers":[{"worker":"w0","flooded":{"packets":3,"bytes":192}}],
+		"drops":[{"reason":%q,"packets":7,"bytes":448}],
+		"passed":{"packets":5,"bytes":300},"events_lost":2}`, demux.DropReason(0))))
+	g.Expect(body(raw(t, socket, "DELETE", "/v1/assignments/02:00:00:00:00:02", ""))).To(
+		MatchJSON(`{"code":"not_assigned","message":"02:00:00:00:00:02: not assigned"}`))
+}
+
+func body(_ int, text string) string { return text }

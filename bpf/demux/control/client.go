@@ -1,0 +1,193 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+)
+
+// maxAnswer bounds what a client reads of one answer, in bytes: far above a full table's counters.
+const maxAnswer = 256 << 20
+
+// Client asks a running demux. It is safe for concurrent use. Its methods return an [*Error] (wrapped)
+// for what the demux refused; errors.Is finds the dataplane's sentinel in it.
+type Client struct {
+	http *http.Client
+	base string
+}
+
+// Dial returns a client for the demux that serves on a unix socket. Nothing is connected before the
+// first request; a socket that is not there is that request's error.
+func Dial(socket string) *Client {
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			conn, err := dialer.DialContext(ctx, "unix", socket)
+			if err != nil {
+				return nil, &dialError{socket: socket, err: err}
+			}
+			return conn, nil
+		},
+	}
+	return NewClient(transport, "http://vlandemux")
+}
+
+// NewClient returns a client that sends its requests through rt to URLs below base, e.g.
+// "http://agent/demux" for a demux behind a reverse proxy.
+func NewClient(rt http.RoundTripper, base string) *Client {
+	return &Client{http: &http.Client{Transport: rt}, base: strings.TrimSuffix(base, "/")}
+}
+
+// Close releases idle connections. The client stays usable.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status returns what the demux is attached to.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var status Status
+	err := c.call(ctx, http.MethodGet, "/v1/status", nil, &status)
+	return status, wrap("asking for the status", err)
+}
+
+// Assignments returns every assignment, by MAC.
+func (c *Client) Assignments(ctx context.Context) ([]Assignment, error) {
+	var answer assignments
+	err := c.call(ctx, http.MethodGet, "/v1/assignments", nil, &answer)
+	return answer.Assignments, wrap("asking for the assignments", err)
+}
+
+// Assign gives a MAC that has no worker the interface called worker.
+func (c *Client) Assign(ctx context.Context, mac, worker string) error {
+	err := c.call(ctx, http.MethodPut, assignmentPath(mac), assignRequest{Worker: worker}, nil)
+	return wrap(fmt.Sprintf("assigning %s to %s", mac, worker), err)
+}
+
+// Reassign gives an assigned MAC another worker. Its location and counters stay.
+func (c *Client) Reassign(ctx context.Context, mac, worker string) error {
+	err := c.call(ctx, http.MethodPut, assignmentPath(mac), assignRequest{Worker: worker, Reassign: true}, nil)
+	return wrap(fmt.Sprintf("reassigning %s to %s", mac, worker), err)
+}
+
+// Unassign forgets a MAC, its location and its counters.
+func (c *Client) Unassign(ctx context.Context, mac string) error {
+	err := c.call(ctx, http.MethodDelete, assignmentPath(mac), nil, nil)
+	return wrap("unassigning "+mac, err)
+}
+
+// Counters returns everything the dataplane counts.
+func (c *Client) Counters(ctx context.Context) (Counters, error) {
+	var counters Counters
+	err := c.call(ctx, http.MethodGet, "/v1/counters", nil, &counters)
+	return counters, wrap("asking for the counters", err)
+}
+
+func assignmentPath(mac string) string { return "/v1/assignments/" + url.PathEscape(mac) }
+
+// call sends one request and decodes the answer into out, unless out is nil.
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	response, err := c.send(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if out == nil {
+		_, err = io.Copy(io.Discard, io.LimitReader(response.Body, maxAnswer))
+		return err
+	}
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(out); err != nil {
+		return fmt.Errorf("decoding the answer to %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+// send returns the response to one request whose status is below 400. The caller closes its body.
+func (c *Client) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
+	var body io.Reader
+	if in != nil {
+		encoded, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("encoding the request: %w", err)
+		}
+		body = bytes.NewReader(encoded)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("building the request: %w", err)
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		// The URL is made up; what the transport says is all that helps.
+		if urlError := (*url.Error)(nil); errors.As(err, &urlError) {
+			err = urlError.Err
+		}
+		return nil, err
+	}
+	if response.StatusCode >= http.StatusBadRequest {
+		defer response.Body.Close()
+		return nil, decodeError(response)
+	}
+	return response, nil
+}
+
+// decodeError turns a refusal into an *Error, whoever wrote it: the server, or a proxy on the way.
+func decodeError(response *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err != nil {
+		return fmt.Errorf("reading the answer %s: %w", response.Status, err)
+	}
+	var answer struct {
+		Error
+		Proxy string `json:"error"`
+	}
+	_ = json.Unmarshal(text, &answer) // what is no JSON is reported as it is, below
+	switch {
+	case answer.Message != "" && answer.Code != "":
+		return &answer.Error
+	case answer.Proxy != "":
+		return &Error{Code: CodeInternal, Message: answer.Proxy}
+	default:
+		return &Error{Code: CodeInternal, Message: strings.TrimSpace(response.Status + ": " + string(text))}
+	}
+}
+
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// dialError is a socket that could not be connected to.
+type dialError struct {
+	socket string
+	err    error
+}
+
+func (e *dialError) Error() string {
+	// The cause alone: net.OpError repeats the socket's path.
+	cause := e.err
+	if op := (*net.OpError)(nil); errors.As(cause, &op) {
+		cause = op.Err
+	}
+	advice := ""
+	switch {
+	case errors.Is(e.err, fs.ErrNotExist), errors.Is(e.err, syscall.ECONNREFUSED):
+		advice = ": is `vlandemux run` running? (another socket: --socket)"
+	case errors.Is(e.err, fs.ErrPermission):
+		advice = ": the socket belongs to root and its group; use sudo"
+	}
+	return fmt.Sprintf("connecting to %s: %v%s", e.socket, cause, advice)
+}
+
+func (e *dialError) Unwrap() error { return e.err }

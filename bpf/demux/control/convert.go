@@ -1,0 +1,96 @@
+package control
+
+import (
+	"fmt"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
+
+// ProtocolName returns the name of a tag's EtherType: "802.1Q", "802.1ad", or hexadecimal for others.
+func ProtocolName(protocol uint16) string {
+	switch protocol {
+	case 0x8100:
+		return "802.1Q"
+	case 0x88a8:
+		return "802.1ad"
+	default:
+		return fmt.Sprintf("0x%04x", protocol)
+	}
+}
+
+func location(names Names, l demux.Location) *Location {
+	if l.IsZero() {
+		return nil
+	}
+	return &Location{
+		Trunk:      names.Name(l.Trunk),
+		TrunkIndex: l.Trunk,
+		Protocol:   ProtocolName(l.Protocol),
+		VID:        l.VID(),
+		PCP:        l.PCP(),
+		DEI:        l.DEI(),
+	}
+}
+
+func interfaces(names Names, attached []demux.Attachment) []Interface {
+	list := make([]Interface, 0, len(attached))
+	for _, a := range attached {
+		list = append(list, Interface{Name: names.Name(a.Index), Index: a.Index, Attach: string(a.Mode)})
+	}
+	return list
+}
+
+func assignmentList(names Names, from []demux.Assignment) []Assignment {
+	list := make([]Assignment, 0, len(from))
+	for _, a := range from {
+		list = append(list, Assignment{
+			MAC:         a.MAC.String(),
+			Worker:      names.Name(a.Worker),
+			WorkerIndex: a.Worker,
+			Location:    location(names, a.Location),
+		})
+	}
+	return list
+}
+
+// counters converts what the dataplane counted. Locations come from the assignments, read at nearly the
+// same time.
+func counters(names Names, from demux.Counters, assigned []demux.Assignment) Counters {
+	seen := make(map[demux.MAC]demux.Location, len(assigned))
+	for _, a := range assigned {
+		seen[a.MAC] = a.Location
+	}
+	to := Counters{
+		Clients:    make([]ClientCounters, 0, len(from.Clients)),
+		Workers:    make([]WorkerCounters, 0, len(from.Workers)),
+		Drops:      make([]DropCounter, 0, len(from.Drops)),
+		Passed:     Tally(from.Passed),
+		EventsLost: from.EventsLost,
+	}
+	for _, c := range from.Clients {
+		to.Clients = append(to.Clients, ClientCounters{
+			MAC:      c.MAC.String(),
+			Worker:   names.Name(c.Worker),
+			Rx:       Tally(c.Rx),
+			Tx:       Tally(c.Tx),
+			Location: location(names, seen[c.MAC]),
+		})
+	}
+	for _, w := range from.Workers {
+		to.Workers = append(to.Workers, WorkerCounters{Worker: names.Name(w.Worker), Flooded: Tally(w.Flooded)})
+	}
+	for _, d := range from.Drops {
+		to.Drops = append(to.Drops, DropCounter{Reason: d.Reason.String(), Tally: Tally(d.Tally)})
+	}
+	return to
+}
+
+func event(names Names, e demux.Event) Event {
+	return Event{
+		Type: string(e.Type),
+		MAC:  e.MAC.String(),
+		From: location(names, e.From),
+		To:   location(names, e.To),
+		Time: e.Time,
+	}
+}

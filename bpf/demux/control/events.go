@@ -1,0 +1,64 @@
+package control
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// getEvents streams events, one JSON object a line, until the reader leaves or the hub lets go of it.
+func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
+	controller := http.NewResponseController(w)
+	subscriber, err := s.hub.subscribe(func() {
+		// A write that nobody reads would otherwise hold its connection for ever.
+		_ = controller.SetWriteDeadline(time.Now().Add(writeGrace))
+	})
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	defer s.hub.unsubscribe(subscriber)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	encoder := json.NewEncoder(w)
+	encode := func(line any) error {
+		if err := encoder.Encode(line); err != nil {
+			return err
+		}
+		if len(subscriber.events) > 0 {
+			return nil // more to come at once: one write for all
+		}
+		return controller.Flush()
+	}
+	if err := encode(readyLine{Type: lineReady}); err != nil {
+		return
+	}
+	// The ready line must not wait for a burst of events to end.
+	if err := controller.Flush(); err != nil {
+		return
+	}
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case e, open := <-subscriber.events:
+			if !open {
+				_ = encode(endLine{Type: lineEnd, Error: ending(subscriber.ended)})
+				_ = controller.Flush()
+				return
+			}
+			if err := encode(e); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// ending is the reason why a stream ends, for its last line.
+func ending(reason error) *Error {
+	if reason == ErrSlowReader {
+		reason = fmt.Errorf("%w: %d events were waiting to be read; connect again", reason, backlog)
+	}
+	answer, _ := classify(reason)
+	return answer
+}

@@ -1,0 +1,156 @@
+package control_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
+
+// fakePlane is a dataplane without a kernel, with the real one's contract.
+type fakePlane struct {
+	mu       sync.Mutex
+	capacity int
+	assigned map[demux.MAC]demux.Assignment // guarded by mu
+	broken   error                          // guarded by mu; what reads return
+	events   chan demux.Event               // closed: ReadEvents fails
+}
+
+func newFakePlane(capacity int) *fakePlane {
+	return &fakePlane{capacity: capacity, assigned: map[demux.MAC]demux.Assignment{}, events: make(chan demux.Event)}
+}
+
+func (f *fakePlane) Assign(mac demux.MAC, worker int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.assigned[mac]; ok {
+		return fmt.Errorf("%s: %w", mac, demux.ErrAssigned)
+	}
+	if len(f.assigned) == f.capacity {
+		return &demux.FullError{Capacity: f.capacity}
+	}
+	f.assigned[mac] = demux.Assignment{MAC: mac, Worker: worker}
+	return nil
+}
+
+func (f *fakePlane) Reassign(mac demux.MAC, worker int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a, ok := f.assigned[mac]
+	if !ok {
+		return fmt.Errorf("%s: %w", mac, demux.ErrNotAssigned)
+	}
+	a.Worker = worker
+	f.assigned[mac] = a
+	return nil
+}
+
+func (f *fakePlane) Unassign(mac demux.MAC) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.assigned[mac]; !ok {
+		return fmt.Errorf("%s: %w", mac, demux.ErrNotAssigned)
+	}
+	delete(f.assigned, mac)
+	return nil
+}
+
+// see sets where a client was seen.
+func (f *fakePlane) see(mac demux.MAC, at demux.Location) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := f.assigned[mac]
+	a.Location = at
+	f.assigned[mac] = a
+}
+
+// fail makes reads fail.
+func (f *fakePlane) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.broken = err
+}
+
+func (f *fakePlane) Assignments() ([]demux.Assignment, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := make([]demux.Assignment, 0, len(f.assigned))
+	for _, a := range f.assigned {
+		list = append(list, a)
+	}
+	slices.SortFunc(list, func(a, b demux.Assignment) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
+	return list, f.broken
+}
+
+func (f *fakePlane) Counters() (demux.Counters, error) {
+	list, err := f.Assignments()
+	counters := demux.Counters{
+		Workers:    []demux.WorkerCounters{{Worker: 11, Flooded: demux.Tally{Packets: 3, Bytes: 192}}},
+		Drops:      []demux.DropCounter{{Reason: 0, Tally: demux.Tally{Packets: 7, Bytes: 448}}},
+		Passed:     demux.Tally{Packets: 5, Bytes: 300},
+		EventsLost: 2,
+	}
+	for _, a := range list {
+		counters.Clients = append(counters.Clients, demux.ClientCounters{
+			MAC: a.MAC, Worker: a.Worker,
+			Rx: demux.Tally{Packets: 1, Bytes: 64}, Tx: demux.Tally{Packets: 1 << 60, Bytes: 1<<64 - 1},
+		})
+	}
+	return counters, err
+}
+
+func (f *fakePlane) ReadEvents(ctx context.Context, handle func(demux.Event) error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e, open := <-f.events:
+			if !open {
+				return fmt.Errorf("the ring buffer broke")
+			}
+			if err := handle(e); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (f *fakePlane) Trunks() []demux.Attachment {
+	return []demux.Attachment{{Index: 2, Mode: demux.AttachTCX}}
+}
+
+func (f *fakePlane) Workers() []demux.Attachment {
+	return []demux.Attachment{{Index: 11, Mode: demux.AttachTCX}, {Index: 12, Mode: demux.AttachClsact}}
+}
+
+func (f *fakePlane) Capacity() int { return f.capacity }
+
+// fakeNames knows eth1 (2), w0 (11) and w1 (12, deleted).
+type fakeNames struct{}
+
+func (fakeNames) Index(name string) (int, error) {
+	switch name {
+	case "eth1":
+		return 2, nil
+	case "w0":
+		return 11, nil
+	case "w9":
+		return 19, nil
+	}
+	return 0, fmt.Errorf("%w: %q", demux.ErrUnknownInterface, name)
+}
+
+func (fakeNames) Name(index int) string {
+	switch index {
+	case 2:
+		return "eth1"
+	case 11:
+		return "w0"
+	case 19:
+		return "w9"
+	}
+	return fmt.Sprintf("ifindex %d (gone)", index)
+}

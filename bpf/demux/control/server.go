@@ -1,0 +1,241 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
+
+const (
+	// maxRequest bounds a request's body, in bytes.
+	maxRequest = 4 << 10
+	// readTimeout bounds how long a request may take to arrive.
+	readTimeout = 10 * time.Second
+	// writeGrace is how long a reader that was let go has to fetch what was written for it.
+	writeGrace = 10 * time.Second
+	// stopGrace is how long running requests have to finish when the server stops.
+	stopGrace = 2 * time.Second
+)
+
+// ServerOptions describe what a [Server] answers with and for.
+type ServerOptions struct {
+	// Dataplane is the demux it controls.
+	Dataplane Dataplane
+	// Names translates interface names.
+	Names Names
+	// Version, Kernel, BPFFS and Untagged are reported in [Status] as they are.
+	Version, Kernel, BPFFS, Untagged string
+	// Log receives what goes wrong beside the requests. Optional.
+	Log *slog.Logger
+}
+
+// Server is the API's server side. Create it with [NewServer]; one Serve a server.
+type Server struct {
+	options ServerOptions
+	log     *slog.Logger
+	started time.Time
+	hub     *hub
+	mux     *http.ServeMux
+}
+
+// NewServer returns a server that is not serving yet.
+func NewServer(options ServerOptions) *Server {
+	s := &Server{options: options, log: options.Log, started: time.Now(), hub: newHub(), mux: http.NewServeMux()}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.mux.HandleFunc("GET /v1/status", s.handle(s.getStatus))
+	s.mux.HandleFunc("GET /v1/assignments", s.handle(s.getAssignments))
+	s.mux.HandleFunc("PUT /v1/assignments/{mac}", s.handle(s.putAssignment))
+	s.mux.HandleFunc("DELETE /v1/assignments/{mac}", s.handle(s.deleteAssignment))
+	s.mux.HandleFunc("GET /v1/counters", s.handle(s.getCounters))
+	s.mux.HandleFunc("GET /v1/events", s.getEvents)
+	s.mux.HandleFunc("/", s.handle(noRoute))
+	return s
+}
+
+// Serve answers requests on listener, which it closes, until ctx ends. It then gives running requests
+// two seconds, tells event readers that it stops, and returns nil.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	reading, stopReading := context.WithCancel(ctx)
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		s.readEvents(reading)
+	}()
+	defer func() { stopReading(); <-read }()
+
+	server := &http.Server{
+		Handler:           s.mux,
+		ReadHeaderTimeout: readTimeout,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		s.hub.end(ErrStopping)
+		return fmt.Errorf("serving the control socket: %w", err)
+	case <-ctx.Done():
+	}
+	s.hub.end(ErrStopping)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		// An event reader that reads nothing: its connection is cut.
+		_ = server.Close()
+	}
+	<-served
+	return nil
+}
+
+// readEvents publishes the dataplane's events until ctx ends. Without subscribers it reads them all the
+// same, so that the ring buffer never fills.
+func (s *Server) readEvents(ctx context.Context) {
+	err := s.options.Dataplane.ReadEvents(ctx, func(e demux.Event) error {
+		s.hub.publish(event(s.options.Names, e))
+		return nil
+	})
+	if ctx.Err() != nil {
+		return
+	}
+	if err == nil {
+		err = errors.New("the dataplane ended its events")
+	}
+	s.log.Error("no more events", "error", err)
+	s.hub.end(fmt.Errorf("reading events from the dataplane: %w", err))
+}
+
+// handle turns what a handler returns into an answer: nil, nil is 204.
+func (s *Server) handle(answer func(w http.ResponseWriter, r *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		result, err := answer(w, r)
+		switch {
+		case err != nil:
+			s.refuse(w, r, err)
+		case result == nil:
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			writeJSON(w, http.StatusOK, result)
+		}
+	}
+}
+
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	answer, status := classify(err)
+	if answer.Code == CodeInternal {
+		s.log.Error("answering a request", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	writeJSON(w, status, answer)
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // fails only when the client has left
+}
+
+func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
+	assigned, err := s.options.Dataplane.Assignments()
+	if err != nil {
+		return nil, fmt.Errorf("reading the assignments: %w", err)
+	}
+	return Status{
+		Version:  s.options.Version,
+		PID:      os.Getpid(),
+		Started:  s.started,
+		Kernel:   s.options.Kernel,
+		BPFFS:    s.options.BPFFS,
+		Trunks:   interfaces(s.options.Names, s.options.Dataplane.Trunks()),
+		Workers:  interfaces(s.options.Names, s.options.Dataplane.Workers()),
+		Capacity: s.options.Dataplane.Capacity(),
+		Assigned: len(assigned),
+		Untagged: s.options.Untagged,
+	}, nil
+}
+
+func (s *Server) getAssignments(http.ResponseWriter, *http.Request) (any, error) {
+	list, err := s.options.Dataplane.Assignments()
+	if err != nil {
+		return nil, fmt.Errorf("reading the assignments: %w", err)
+	}
+	return assignments{Assignments: assignmentList(s.options.Names, list)}, nil
+}
+
+func (s *Server) putAssignment(w http.ResponseWriter, r *http.Request) (any, error) {
+	// The body first: a client that is still sending it when the answer comes
+	// and the connection goes would never read why.
+	var request assignRequest
+	if err := decode(w, r, &request); err != nil {
+		return nil, err
+	}
+	mac, err := pathMAC(r)
+	if err != nil {
+		return nil, err
+	}
+	worker, err := s.options.Names.Index(request.Worker)
+	if err != nil {
+		return nil, err
+	}
+	if request.Reassign {
+		return nil, s.options.Dataplane.Reassign(mac, worker)
+	}
+	return nil, s.options.Dataplane.Assign(mac, worker)
+}
+
+func (s *Server) deleteAssignment(_ http.ResponseWriter, r *http.Request) (any, error) {
+	mac, err := pathMAC(r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.options.Dataplane.Unassign(mac)
+}
+
+func (s *Server) getCounters(http.ResponseWriter, *http.Request) (any, error) {
+	counted, err := s.options.Dataplane.Counters()
+	if err != nil {
+		return nil, fmt.Errorf("reading the counters: %w", err)
+	}
+	assigned, err := s.options.Dataplane.Assignments()
+	if err != nil {
+		return nil, fmt.Errorf("reading the locations: %w", err)
+	}
+	return counters(s.options.Names, counted, assigned), nil
+}
+
+func noRoute(_ http.ResponseWriter, r *http.Request) (any, error) {
+	return nil, fmt.Errorf("%w: no %s %s here; there are GET /v1/status, /v1/assignments, /v1/counters and /v1/events, "+
+		"PUT and DELETE /v1/assignments/{mac}", ErrBadRequest, r.Method, r.URL.Path)
+}
+
+// pathMAC returns the valid individual address in the request's path.
+func pathMAC(r *http.Request) (demux.MAC, error) {
+	mac, err := demux.ParseMAC(r.PathValue("mac"))
+	if err != nil {
+		return demux.MAC{}, err
+	}
+	return mac, mac.Validate()
+}
+
+// decode reads one JSON object, with no unknown field and nothing after it.
+func decode(w http.ResponseWriter, r *http.Request, into any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf("%w: decoding the body: %w", ErrBadRequest, err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: decoding the body: more than one JSON value", ErrBadRequest)
+	}
+	return nil
+}

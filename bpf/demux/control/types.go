@@ -1,0 +1,166 @@
+package control
+
+import "time"
+
+// Status describes one running demux.
+type Status struct {
+	// Version of the program, as `vlandemux version` prints it.
+	Version string `json:"version"`
+	// PID of the process that answers, in its own PID namespace.
+	PID int `json:"pid"`
+	// Started is when that process began to serve. The dataplane may be older: it survives its process.
+	Started time.Time `json:"started"`
+	// Kernel is the kernel release, e.g. "6.12.48".
+	Kernel string `json:"kernel"`
+	// BPFFS is the folder that holds the pinned maps and links. Empty when nothing is pinned.
+	BPFFS string `json:"bpffs"`
+	// Trunks are the interfaces on which tagged frames arrive, by index.
+	Trunks []Interface `json:"trunks"`
+	// Workers are the interfaces that frames are handed to, by index.
+	Workers []Interface `json:"workers"`
+	// Capacity is how many MACs can be assigned at once.
+	Capacity int `json:"capacity"`
+	// Assigned is how many are.
+	Assigned int `json:"assigned"`
+	// Untagged is what happens to frames without a tag on a trunk: "drop" or "pass".
+	Untagged string `json:"untagged"`
+}
+
+// Interface is one interface the demux is attached to.
+type Interface struct {
+	// Name in the demux's network namespace now, or "ifindex N (gone)" for a deleted interface.
+	Name string `json:"name"`
+	// Index is the interface index.
+	Index int `json:"index"`
+	// Attach is how the program is attached: "tcx" or "clsact".
+	Attach string `json:"attach"`
+}
+
+// Location is where a client was last seen.
+type Location struct {
+	// Trunk is the name of the trunk, or "ifindex N (gone)" for a deleted interface.
+	Trunk string `json:"trunk"`
+	// TrunkIndex is the trunk's interface index.
+	TrunkIndex int `json:"trunk_index"`
+	// Protocol of the outer tag: "802.1Q" or "802.1ad".
+	Protocol string `json:"protocol"`
+	// VID is the VLAN identifier, 0 (priority tag) to 4094.
+	VID uint16 `json:"vid"`
+	// PCP is the priority code point of the last tag, 0 to 7.
+	PCP uint8 `json:"pcp"`
+	// DEI is the drop eligible indicator of the last tag.
+	DEI bool `json:"dei"`
+}
+
+// Assignment is one client's MAC and the worker its frames go to.
+type Assignment struct {
+	// MAC in lower-case colon form.
+	MAC string `json:"mac"`
+	// Worker is the interface's name, or "ifindex N (gone)" for a deleted interface.
+	Worker string `json:"worker"`
+	// WorkerIndex is the worker's interface index.
+	WorkerIndex int `json:"worker_index"`
+	// Location is where the client was last seen, nil when it has not been seen since it was assigned.
+	Location *Location `json:"location,omitempty"`
+}
+
+// Tally counts frames.
+type Tally struct {
+	// Packets are wire frames: a segmentation-offload packet counts as the frames it stands for.
+	Packets uint64 `json:"packets"`
+	// Bytes are octets on the trunk, all tags included, without FCS.
+	Bytes uint64 `json:"bytes"`
+}
+
+// ClientCounters count one client's frames since its MAC was assigned.
+type ClientCounters struct {
+	// MAC in lower-case colon form.
+	MAC string `json:"mac"`
+	// Worker is the interface's name, or "ifindex N (gone)" for a deleted interface.
+	Worker string `json:"worker"`
+	// Rx counts frames from the client to its worker.
+	Rx Tally `json:"rx"`
+	// Tx counts unicast frames from the worker to the client.
+	Tx Tally `json:"tx"`
+	// Location is where the client was last seen, nil when it has not been.
+	Location *Location `json:"location,omitempty"`
+}
+
+// WorkerCounters count what one worker sent to group addresses.
+type WorkerCounters struct {
+	// Worker is the interface's name, or "ifindex N (gone)" for a deleted interface.
+	Worker string `json:"worker"`
+	// Flooded counts the copies that left on trunks, one per distinct location.
+	Flooded Tally `json:"flooded"`
+}
+
+// DropCounter counts the frames dropped for one reason.
+type DropCounter struct {
+	// Reason is the dataplane's name for it, e.g. "unknown_client".
+	Reason string `json:"reason"`
+	Tally
+}
+
+// Counters is everything the dataplane counts. Every frame that enters it increments exactly one of
+// these; a flooded frame, one per copy.
+type Counters struct {
+	// Clients by MAC.
+	Clients []ClientCounters `json:"clients"`
+	// Workers by index.
+	Workers []WorkerCounters `json:"workers"`
+	// Drops holds every reason, those that never happened included.
+	Drops []DropCounter `json:"drops"`
+	// Passed counts untagged frames left to the host's own stack (policy "pass").
+	Passed Tally `json:"passed"`
+	// EventsLost counts learned and moved events that found the dataplane's ring buffer full.
+	EventsLost uint64 `json:"events_lost"`
+}
+
+// Event is a change of a client's location.
+type Event struct {
+	// Type is "learned" for a client's first frame, "moved" for each change of place after it.
+	Type string `json:"type"`
+	// MAC in lower-case colon form.
+	MAC string `json:"mac"`
+	// From is the former place, nil for "learned".
+	From *Location `json:"from,omitempty"`
+	// To is the new place.
+	To *Location `json:"to,omitempty"`
+	// Time is when the frame that caused it arrived.
+	Time time.Time `json:"time"`
+}
+
+// assignments is the body of GET /v1/assignments.
+type assignments struct {
+	Assignments []Assignment `json:"assignments"`
+}
+
+// assignRequest is the body of PUT /v1/assignments/{mac}.
+type assignRequest struct {
+	// Worker is the interface's name.
+	Worker string `json:"worker"`
+	// Reassign gives an assigned MAC another worker; false assigns a new one.
+	Reassign bool `json:"reassign"`
+}
+
+// Types of the lines of GET /v1/events that are no events.
+const (
+	lineReady = "ready" // the first line: the reader is subscribed
+	lineEnd   = "end"   // the last line, with the reason in Error
+)
+
+// eventLine is one line of GET /v1/events.
+type eventLine struct {
+	Event
+	Error *Error `json:"error,omitempty"`
+}
+
+// readyLine is the first line of GET /v1/events, endLine the last.
+type readyLine struct {
+	Type string `json:"type"`
+}
+
+type endLine struct {
+	Type  string `json:"type"`
+	Error *Error `json:"error"`
+}

@@ -1,0 +1,55 @@
+package demux
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrBadMAC is wrapped by every [*BadMACError].
+	ErrBadMAC = errors.New("bad MAC address")
+	// ErrAssigned means that the MAC has a worker already; Reassign moves it.
+	ErrAssigned = errors.New("already assigned")
+	// ErrNotAssigned means that the MAC has no worker.
+	ErrNotAssigned = errors.New("not assigned")
+	// ErrFull is wrapped by every [*FullError].
+	ErrFull = errors.New("full")
+	// ErrUnknownInterface means that there is no interface of that index, or
+	// that it is not attached.
+	ErrUnknownInterface = errors.New("unknown interface")
+	// ErrWrongRole means that the interface is attached as a trunk where a
+	// worker is needed, or the other way round.
+	ErrWrongRole = errors.New("interface already attached in the other role")
+	// ErrIncompatiblePins means that the pins in Options.PinPath were made with
+	// another capacity or by an incompatible release.
+	ErrIncompatiblePins = errors.New("incompatible pins")
+	// ErrTakenOver means that another Demux was loaded from the same pins: it
+	// runs the dataplane now, and this one may only read.
+	ErrTakenOver = errors.New("taken over by another process")
+	// ErrClosed means that the Demux was closed.
+	ErrClosed = errors.New("demux is closed")
+)
+
+// BadMACError says what is wrong with an address. It wraps [ErrBadMAC].
+type BadMACError struct {
+	Text   string // the address as given
+	Reason string // a clause: "it is zero"
+}
+
+func (e *BadMACError) Error() string {
+	return fmt.Sprintf("%v %q: %s", ErrBadMAC, e.Text, e.Reason)
+}
+
+func (e *BadMACError) Unwrap() error { return ErrBadMAC }
+
+// FullError means that no further MAC can be assigned; those that are assigned
+// keep working. It wraps [ErrFull].
+type FullError struct {
+	Capacity int // the most assignments, see Options.Capacity
+}
+
+func (e *FullError) Error() string {
+	return fmt.Sprintf("all %d assignments are in use: unassign a client, or load with a larger capacity", e.Capacity)
+}
+
+func (e *FullError) Unwrap() error { return ErrFull }

@@ -1,0 +1,99 @@
+package demux_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/internal/nettest"
+)
+
+// events reads at least n events and what comes with them.
+func (b *bed) events(n int) []demux.Event {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 5*time.Second)
+	defer cancel()
+	var events []demux.Event
+	err := b.demux.ReadEvents(ctx, func(e demux.Event) error {
+		events = append(events, e)
+		if len(events) == n {
+			time.AfterFunc(100*time.Millisecond, cancel) // one too many would be there by then
+		}
+		return nil
+	})
+	b.Expect(err).NotTo(HaveOccurred())
+	return events
+}
+
+func TestEvents(t *testing.T) {
+	b := start(t, demux.Options{})
+	b.assign(mac(1), 0)
+	b.assign(mac(2), 1)
+	begin := time.Now()
+	b.learn(0, 1, tag(11))
+	b.learn(0, 1, nettest.Tag{Protocol: 0x8100, TCI: 1<<13 | 11}) // no move
+	b.learn(0, 2, tag(11))
+	b.learn(0, 1, nettest.Tag{Protocol: 0x88a8, TCI: 11})
+	b.learn(1, 1, nettest.Tag{Protocol: 0x88a8, TCI: 11})
+	b.learn(1, 1, nettest.Tag{Protocol: 0x88a8, TCI: 0})
+
+	at := func(trunk int, protocol, tci uint16) demux.Location {
+		return demux.Location{Trunk: b.trunks[trunk], Protocol: protocol, TCI: tci}
+	}
+	events := b.events(5)
+	for i := range events {
+		b.Expect(events[i].Time).To(And(
+			BeTemporally(">=", begin, 5*time.Millisecond), BeTemporally("<=", time.Now())))
+		if i > 0 {
+			b.Expect(events[i].Time).To(BeTemporally(">=", events[i-1].Time, 5*time.Millisecond))
+		}
+		events[i].Time = time.Time{}
+	}
+	b.Expect(events).To(Equal([]demux.Event{
+		{Type: demux.EventLearned, MAC: mac(1), To: at(0, 0x8100, 11)},
+		{Type: demux.EventLearned, MAC: mac(2), To: at(0, 0x8100, 11)},
+		{Type: demux.EventMoved, MAC: mac(1), From: at(0, 0x8100, 1<<13|11), To: at(0, 0x88a8, 11)},
+		{Type: demux.EventMoved, MAC: mac(1), From: at(0, 0x88a8, 11), To: at(1, 0x88a8, 11)},
+		{Type: demux.EventMoved, MAC: mac(1), From: at(1, 0x88a8, 11), To: at(1, 0x88a8, 0)},
+	}))
+}
+
+func TestReadEventsEnds(t *testing.T) {
+	b := start(t, demux.Options{})
+	b.assign(mac(1), 0)
+	b.learn(0, 1, tag(11))
+
+	enough := errors.New("enough")
+	b.Expect(b.demux.ReadEvents(t.Context(), func(demux.Event) error { return enough })).To(MatchError(enough))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.Expect(b.demux.ReadEvents(ctx, func(demux.Event) error { return nil })).To(Succeed())
+
+	ended := make(chan error)
+	go func() { ended <- b.demux.ReadEvents(t.Context(), func(demux.Event) error { return nil }) }()
+	b.Consistently(ended, "50ms").ShouldNot(Receive())
+	b.Expect(b.demux.Close()).To(Succeed())
+	b.Eventually(ended).Should(Receive(MatchError(demux.ErrClosed)))
+}
+
+// Nothing waits for a reader: once the ring is full, events are counted as lost
+// and frames still get through.
+func TestEventsLost(t *testing.T) {
+	b := start(t, demux.Options{})
+	b.assign(mac(1), 0)
+	b.far[0].CountOnly()
+	const moves = 40000
+	for i := range moves {
+		b.sw[0].Send(fromClient(1, tag(uint16(i%2+1))))
+		b.Expect(await(b.far[0], i)).To(BeTrue())
+	}
+	b.Eventually(func() uint64 { return b.client(1).Rx.Packets }).Should(BeEquivalentTo(moves))
+	b.Eventually(b.far[0].Count).Should(Equal(moves))
+	lost := b.counters().EventsLost
+	b.Expect(lost).To(BeNumerically(">", 0))
+	b.Expect(b.events(int(moves - lost))).To(HaveLen(int(moves - lost)))
+}

@@ -1,0 +1,207 @@
+package demux_test
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/internal/nettest"
+)
+
+func TestForwardsBothWays(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode demux.AttachMode) {
+		b := start(t, demux.Options{Attach: mode})
+		b.assign(mac(1), 0)
+
+		in := fromClient(1, tag(7))
+		b.sw[0].Send(in)
+		b.Eventually(b.far[0].Frames).Should(Equal([][]byte{in.WithTags().Bytes()}))
+		out := toClient(1)
+		b.far[0].Send(out)
+		b.Eventually(b.sw[0].Frames).Should(Equal([][]byte{out.WithTags(tag(7)).Bytes()}))
+
+		b.Expect(b.client(1)).To(Equal(demux.ClientCounters{
+			MAC: mac(1), Worker: b.workers[0],
+			Rx: tally(in.Bytes()), Tx: tally(out.WithTags(tag(7)).Bytes()),
+		}))
+		b.Expect(b.drops()).To(BeEmpty())
+		b.Expect(b.far[1].Count() + b.far[2].Count() + b.sw[1].Count()).To(BeZero())
+	})
+}
+
+// The reply carries the client's own tag: protocol, PCP and DEI included.
+func TestReplyTagIsTheClients(t *testing.T) {
+	for name, vlan := range map[string]nettest.Tag{
+		"PCP and DEI":  {Protocol: 0x8100, TCI: 5<<13 | 1<<12 | 100},
+		"802.1ad":      {Protocol: 0x88a8, TCI: 3<<13 | 4094},
+		"priority tag": {Protocol: 0x8100, TCI: 7 << 13},
+		"VLAN 0":       {Protocol: 0x8100, TCI: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, demux.Options{})
+			b.assign(mac(1), 0)
+			b.learn(1, 1, vlan)
+			b.far[0].Send(toClient(1))
+			b.Eventually(b.sw[1].Frames).Should(Equal([][]byte{toClient(1, vlan).Bytes()}))
+			b.Expect(b.drops()).To(BeEmpty())
+		})
+	}
+}
+
+// PCP and DEI are part of the tag of replies, but no move.
+func TestReplyTagFollowsPriority(t *testing.T) {
+	b := start(t, demux.Options{})
+	b.assign(mac(1), 0)
+	b.learn(0, 1, nettest.Tag{Protocol: 0x8100, TCI: 9})
+	b.learn(0, 1, nettest.Tag{Protocol: 0x8100, TCI: 6<<13 | 9})
+	b.far[0].Send(toClient(1))
+	b.Eventually(b.sw[0].Frames).Should(Equal([][]byte{toClient(1, nettest.Tag{Protocol: 0x8100, TCI: 6<<13 | 9}).Bytes()}))
+	b.Expect(b.events(1)).To(HaveLen(1))
+}
+
+func TestInnerTagsSurvive(t *testing.T) {
+	outer := nettest.Tag{Protocol: 0x88a8, TCI: 2<<13 | 20}
+	for name, inner := range map[string][]nettest.Tag{
+		"one":   {{Protocol: 0x8100, TCI: 4<<13 | 1<<12 | 30}},
+		"two":   {{Protocol: 0x8100, TCI: 30}, {Protocol: 0x8100, TCI: 40}},
+		"three": {{Protocol: 0x88a8, TCI: 30}, {Protocol: 0x8100, TCI: 40}, {Protocol: 0x8100, TCI: 4095}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, demux.Options{})
+			b.assign(mac(1), 2)
+			whole := append([]nettest.Tag{outer}, inner...)
+			b.sw[0].Send(fromClient(1, whole...))
+			b.Eventually(b.far[2].Frames).Should(Equal([][]byte{fromClient(1, inner...).Bytes()}))
+			b.far[2].Send(toClient(1, inner...))
+			b.Eventually(b.sw[0].Frames).Should(Equal([][]byte{toClient(1, whole...).Bytes()}))
+			counters := b.client(1)
+			b.Expect(counters.Rx).To(Equal(tally(fromClient(1, whole...).Bytes())))
+			b.Expect(counters.Tx).To(Equal(tally(toClient(1, whole...).Bytes())))
+		})
+	}
+}
+
+func TestSeveralClientsShareAWorker(t *testing.T) {
+	b := start(t, demux.Options{})
+	for n := 1; n <= 3; n++ {
+		b.assign(mac(n), 0)
+	}
+	b.learn(0, 1, tag(11))
+	b.learn(0, 2, tag(12))
+	b.learn(1, 3, tag(11))
+	for n := 1; n <= 3; n++ {
+		b.far[0].Send(toClient(n))
+	}
+	b.Eventually(b.sw[0].Frames).Should(Equal([][]byte{toClient(1, tag(11)).Bytes(), toClient(2, tag(12)).Bytes()}))
+	b.Eventually(b.sw[1].Frames).Should(Equal([][]byte{toClient(3, tag(11)).Bytes()}))
+}
+
+func TestFollowsAMove(t *testing.T) {
+	b := start(t, demux.Options{})
+	b.assign(mac(1), 0)
+	b.learn(0, 1, tag(11))
+	b.learn(0, 1, tag(12))
+	b.far[0].Send(toClient(1))
+	b.Eventually(b.sw[0].Frames).Should(Equal([][]byte{toClient(1, tag(12)).Bytes()}))
+	b.learn(1, 1, tag(12))
+	b.far[0].Send(toClient(1))
+	b.Eventually(b.sw[1].Frames).Should(Equal([][]byte{toClient(1, tag(12)).Bytes()}))
+	b.Expect(b.sw[0].Count()).To(Equal(1))
+}
+
+func TestDrops(t *testing.T) {
+	group := fromClient(1, tag(7))
+	group.Source = demux.MAC{3, 0, 0, 0, 0, 1}
+	zero := fromClient(1, tag(7))
+	zero.Source = demux.MAC{}
+	inner := nettest.Tag{Protocol: 0x8100, TCI: 50}
+	for _, test := range []struct {
+		name, reason string
+		trunk        bool // sent on the trunk, else by worker 1
+		frame        nettest.Frame
+	}{
+		{"no tag", "untagged", true, fromClient(1)},
+		{"group source", "invalid_source", true, group},
+		{"zero source", "invalid_source", true, zero},
+		{"VID 4095", "invalid_vlan", true, fromClient(1, nettest.Tag{Protocol: 0x8100, TCI: 0xefff})},
+		{"stranger", "unknown_client", true, fromClient(99, tag(7), inner)},
+		{"stranger as destination", "not_assigned", false, toClient(99)},
+		{"client of another worker", "not_assigned", false, toClient(1)},
+		{"client that was not seen", "unlearned", false, toClient(2)},
+		{"group frame without a located client", "unlearned", false, nettest.Frame{Destination: broadcast, Source: gateway, Tags: []nettest.Tag{inner}, Payload: make([]byte, 90)}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := start(t, demux.Options{})
+			b.assign(mac(1), 0)
+			b.learn(0, 1, tag(7))
+			b.assign(mac(2), 1)
+			before := b.client(1)
+			port := b.far[1]
+			if test.trunk {
+				port = b.sw[0]
+			}
+			port.Send(test.frame)
+			b.Eventually(b.drops).Should(Equal(map[string]demux.Tally{test.reason: tally(test.frame.Bytes())}))
+			b.Expect(b.client(1)).To(Equal(before))
+			b.Expect(b.far[0].Count()).To(Equal(1), "only what the demux learned from")
+			b.Expect(b.far[1].Count() + b.far[2].Count() + b.sw[0].Count() + b.sw[1].Count()).To(BeZero())
+		})
+	}
+}
+
+func TestGroupFrameOfWorkerWithoutClients(t *testing.T) {
+	b := start(t, demux.Options{})
+	_, err := b.demux.AttachWorker(b.workers[2])
+	b.Expect(err).NotTo(HaveOccurred())
+	frame := nettest.Frame{Destination: broadcast, Source: gateway, Payload: make([]byte, 90)}
+	b.far[2].Send(frame)
+	b.Eventually(b.drops).Should(Equal(map[string]demux.Tally{"not_assigned": tally(frame.Bytes())}))
+}
+
+func TestUntaggedPass(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode demux.AttachMode) {
+		b := start(t, demux.Options{Attach: mode, Untagged: demux.UntaggedPass})
+		stack := nettest.Open(t, "trunk0")
+		b.sw[0].Send(fromClient(1))
+		b.Eventually(func() demux.Tally { return b.counters().Passed }).Should(Equal(tally(fromClient(1).Bytes())))
+		b.Eventually(stack.Frames).Should(Equal([][]byte{fromClient(1).Bytes()}))
+		b.Expect(b.drops()).To(BeEmpty())
+	})
+}
+
+func TestFloodsOncePerPlace(t *testing.T) {
+	b := start(t, demux.Options{})
+	for n := 1; n <= 7; n++ {
+		b.assign(mac(n), 0)
+	}
+	b.assign(mac(8), 1)
+	b.learn(0, 1, tag(11))
+	b.learn(0, 2, nettest.Tag{Protocol: 0x8100, TCI: 5<<13 | 11}) // the same place
+	b.learn(0, 3, tag(12))
+	b.learn(0, 4, nettest.Tag{Protocol: 0x88a8, TCI: 11})
+	b.learn(1, 5, tag(11))
+	b.learn(1, 6, tag(523)) // 11 in another page of places
+	b.learn(0, 8, tag(13))  // not of this worker; client 7 was never seen
+
+	for _, inner := range [][]nettest.Tag{nil, {tag(99)}} {
+		before := [2]int{b.sw[0].Count(), b.sw[1].Count()}
+		flooded := b.flooded(0)
+		frame := nettest.Frame{Destination: demux.MAC{1, 0, 0x5e, 0, 0, 1}, Source: gateway, Tags: inner, Payload: make([]byte, 70)}
+		copyTo := func(vlan nettest.Tag) []byte {
+			return frame.WithTags(append([]nettest.Tag{vlan}, inner...)...).Bytes()
+		}
+		b.far[0].Send(frame)
+		want := [2][][]byte{
+			{copyTo(tag(11)), copyTo(tag(12)), copyTo(nettest.Tag{Protocol: 0x88a8, TCI: 11})},
+			{copyTo(tag(11)), copyTo(tag(523))},
+		}
+		for trunk := range want {
+			b.Eventually(func() [][]byte { return b.sw[trunk].Frames()[before[trunk]:] }).Should(Equal(want[trunk]))
+		}
+		now := b.flooded(0)
+		b.Expect(now.Packets - flooded.Packets).To(BeEquivalentTo(5))
+		b.Expect(now.Bytes - flooded.Bytes).To(BeEquivalentTo(5 * len(copyTo(tag(11)))))
+	}
+	b.Expect(b.drops()).To(BeEmpty())
+	b.Expect(b.client(1).Tx).To(Equal(demux.Tally{}), "group frames are the worker's")
+}

@@ -1,0 +1,62 @@
+package demux
+
+import (
+	"encoding/hex"
+	"net"
+)
+
+// MAC is a hardware address as the maps key it.
+type MAC [6]byte
+
+// ParseMAC reads six octets in any form [net.ParseMAC] takes. The error is a
+// [*BadMACError]. Whether the address can be assigned is for [MAC.Validate].
+func ParseMAC(s string) (MAC, error) {
+	hw, err := net.ParseMAC(s)
+	if err != nil || len(hw) != len(MAC{}) {
+		return MAC{}, &BadMACError{Text: s, Reason: "six octets such as 02:00:00:00:00:01 are expected"}
+	}
+	return MAC(hw), nil
+}
+
+// Validate returns a [*BadMACError] unless m is the address of one station:
+// not zero, and without the group bit.
+func (m MAC) Validate() error {
+	switch {
+	case m == MAC{}:
+		return &BadMACError{Text: m.String(), Reason: "it is zero"}
+	case m[0]&1 != 0:
+		return &BadMACError{Text: m.String(), Reason: "it is a group address, no station sends from it"}
+	}
+	return nil
+}
+
+// String returns the lower-case colon form.
+func (m MAC) String() string {
+	return net.HardwareAddr(m[:]).String()
+}
+
+// MarshalText implements [encoding.TextMarshaler] with the form of String.
+func (m MAC) MarshalText() ([]byte, error) {
+	return m.AppendText(nil)
+}
+
+// AppendText implements [encoding.TextAppender] with the form of String.
+func (m MAC) AppendText(b []byte) ([]byte, error) {
+	for i, octet := range m {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		b = hex.AppendEncode(b, []byte{octet})
+	}
+	return b, nil
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler] by ParseMAC.
+func (m *MAC) UnmarshalText(text []byte) error {
+	parsed, err := ParseMAC(string(text))
+	if err != nil {
+		return err
+	}
+	*m = parsed
+	return nil
+}

@@ -1,0 +1,41 @@
+package demux
+
+import "fmt"
+
+// DropReason says why a frame was not forwarded.
+type DropReason uint32
+
+// The reasons, as the programs know them.
+const (
+	DropUntagged      = DropReason(bpfDropReasonDROP_UNTAGGED)       // trunk: no VLAN tag
+	DropInvalidSource = DropReason(bpfDropReasonDROP_INVALID_SOURCE) // trunk: source address is zero or a group
+	DropInvalidVLAN   = DropReason(bpfDropReasonDROP_INVALID_VLAN)   // trunk: VID 4095
+	DropUnknownClient = DropReason(bpfDropReasonDROP_UNKNOWN_CLIENT) // trunk: source address has no worker
+	DropNotAssigned   = DropReason(bpfDropReasonDROP_NOT_ASSIGNED)   // worker: destination is no client of this worker
+	DropUnlearned     = DropReason(bpfDropReasonDROP_UNLEARNED)      // worker: the client has not been seen yet
+	DropTagFailed     = DropReason(bpfDropReasonDROP_TAG_FAILED)     // the kernel could not pop or push the tag
+	DropCopyFailed    = DropReason(bpfDropReasonDROP_COPY_FAILED)    // the kernel could not clone or queue a copy of a group frame
+)
+
+// String returns the name of the reason as counters print it: "untagged".
+func (r DropReason) String() string {
+	switch r {
+	case DropUntagged:
+		return "untagged"
+	case DropInvalidSource:
+		return "invalid_source"
+	case DropInvalidVLAN:
+		return "invalid_vlan"
+	case DropUnknownClient:
+		return "unknown_client"
+	case DropNotAssigned:
+		return "not_assigned"
+	case DropUnlearned:
+		return "unlearned"
+	case DropTagFailed:
+		return "tag_failed"
+	case DropCopyFailed:
+		return "copy_failed"
+	}
+	return fmt.Sprintf("reason_%d", uint32(r))
+}

@@ -1,0 +1,93 @@
+// Package nettest gives tests of tc programs a network namespace of their own,
+// veth pairs in it, and sockets that send and capture whole frames, tags
+// included. Root is needed.
+package nettest
+
+import (
+	"runtime"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Enter moves the test into new network and mount namespaces. They belong to
+// the thread, so the goroutine stays locked to it, and the Go runtime ends the
+// thread with the test: that removes both, whatever the test left in them.
+// Subtests run on goroutines of their own and have to call Enter as well.
+func Enter(t testing.TB) {
+	t.Helper()
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS); err != nil {
+		t.Fatalf("making namespaces (root is needed): %v", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Fatalf("making mounts private: %v", err)
+	}
+}
+
+// BPFFS mounts a BPF file system and returns its path.
+func BPFFS(t testing.TB) string {
+	t.Helper()
+	path := t.TempDir()
+	if err := unix.Mount("bpf", path, "bpf", 0, ""); err != nil {
+		t.Fatalf("mounting BPF file system: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
+	return path
+}
+
+const addrGenModeNone = 1 // IN6_ADDR_GEN_MODE_NONE
+
+// Veth makes a pair of interfaces which send nothing on their own, and returns
+// their indexes.
+func Veth(t testing.TB, name, peer string) (int, int) {
+	t.Helper()
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: 9000}, PeerName: peer}
+	if err := netlink.LinkAdd(veth); err != nil {
+		t.Fatalf("making veth %s: %v", name, err)
+	}
+	return up(t, name), up(t, peer)
+}
+
+func up(t testing.TB, name string) int {
+	t.Helper()
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		t.Fatalf("looking up %s: %v", name, err)
+	}
+	// Without a link-local address there is neither DAD nor router solicitation.
+	if err := netlink.LinkSetIP6AddrGenMode(link, addrGenModeNone); err != nil {
+		t.Fatalf("silencing IPv6 on %s: %v", name, err)
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		t.Fatalf("setting %s up: %v", name, err)
+	}
+	return link.Attrs().Index
+}
+
+// Delete removes an interface and with it its peer.
+func Delete(t testing.TB, name string) {
+	t.Helper()
+	link, err := netlink.LinkByName(name)
+	if err == nil {
+		err = netlink.LinkDel(link)
+	}
+	if err != nil {
+		t.Fatalf("deleting %s: %v", name, err)
+	}
+}
+
+// SegmentInSoftware turns off checksum offload on the interface, and with it
+// every kind of segmentation offload: what leaves through it are wire frames.
+func SegmentInSoftware(t testing.TB, name string) {
+	t.Helper()
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("opening ethtool socket: %v", err)
+	}
+	defer unix.Close(socket)
+	if err := setEthtool(socket, name, unix.ETHTOOL_STXCSUM, 0); err != nil {
+		t.Fatalf("turning offloads of %s off: %v", name, err)
+	}
+}

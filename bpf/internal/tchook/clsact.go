@@ -1,0 +1,147 @@
+package tchook
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+var _ Hook = (*Clsact)(nil)
+
+// Clsact runs a program as a direct-action filter of the clsact qdisc.
+// Unlike a link it stays until it is removed, so it is found again by its name.
+type Clsact struct {
+	net       *netlink.Handle
+	ifindex   int
+	name      string
+	ownsQdisc bool // we made the qdisc, so we may remove it
+}
+
+// filterPriority makes ours the first filter, unless the priority is taken by a
+// filter of another kind; then the kernel chooses.
+const filterPriority = 1
+
+// PrepareClsact makes the qdisc if there is none; Replace then adds the filter,
+// which is known by the name.
+func PrepareClsact(net *netlink.Handle, ifindex int, name string) (*Clsact, error) {
+	f := OpenClsact(net, ifindex, name, false)
+	err := net.QdiscAdd(f.qdisc())
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, fmt.Errorf("adding clsact qdisc: %w", err)
+	}
+	f.ownsQdisc = err == nil
+	return f, nil
+}
+
+// OpenClsact stands for a filter that may be there already.
+func OpenClsact(net *netlink.Handle, ifindex int, name string, ownsQdisc bool) *Clsact {
+	return &Clsact{net: net, ifindex: ifindex, name: name, ownsQdisc: ownsQdisc}
+}
+
+// OwnsQdisc reports whether Detach may remove the qdisc.
+func (f *Clsact) OwnsQdisc() bool { return f.ownsQdisc }
+
+func (f *Clsact) qdisc() netlink.Qdisc {
+	return &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: f.ifindex,
+		Handle:    netlink.MakeHandle(0xffff, 0),
+		Parent:    netlink.HANDLE_CLSACT,
+	}}
+}
+
+func (f *Clsact) link() netlink.Link {
+	return &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: f.ifindex}, LinkType: "any"}
+}
+
+// find returns our own filter, nil if there is none.
+func (f *Clsact) find() (*netlink.BpfFilter, error) {
+	filters, err := f.net.FilterList(f.link(), netlink.HANDLE_MIN_INGRESS)
+	if err != nil {
+		return nil, fmt.Errorf("listing filters of interface %d: %w", f.ifindex, err)
+	}
+	for _, filter := range filters {
+		if bpf, ok := filter.(*netlink.BpfFilter); ok && bpf.Name == f.name {
+			return bpf, nil
+		}
+	}
+	return nil, nil
+}
+
+// Replace implements [Hook]. It also adds, where there is nothing to replace. The
+// kernel chooses the handle of a new filter.
+func (f *Clsact) Replace(program *ebpf.Program) error {
+	present, err := f.find()
+	if err != nil {
+		return err
+	}
+	filter := &netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{
+			LinkIndex: f.ifindex,
+			Parent:    netlink.HANDLE_MIN_INGRESS,
+			Priority:  filterPriority,
+			Protocol:  unix.ETH_P_ALL,
+		},
+		Fd:           program.FD(),
+		Name:         f.name,
+		DirectAction: true,
+	}
+	if present != nil {
+		filter.Handle, filter.Priority = present.Handle, present.Priority
+		if err := f.net.FilterReplace(filter); err != nil {
+			return fmt.Errorf("replacing clsact filter of interface %d: %w", f.ifindex, err)
+		}
+		return nil
+	}
+	err = f.net.FilterAdd(filter)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EEXIST) {
+		filter.Priority = 0
+		err = f.net.FilterAdd(filter)
+	}
+	if err != nil {
+		return fmt.Errorf("adding clsact filter to interface %d: %w", f.ifindex, err)
+	}
+	return nil
+}
+
+// Detach implements [Hook]. It leaves the filters of others alone, and the qdisc if they need it.
+func (f *Clsact) Detach() error {
+	present, err := f.find()
+	if noInterface(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if present != nil {
+		if err := f.net.FilterDel(present); err != nil && !noInterface(err) && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("removing clsact filter of interface %d: %w", f.ifindex, err)
+		}
+	}
+	if !f.ownsQdisc {
+		return nil
+	}
+	for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
+		others, err := f.net.FilterList(f.link(), parent)
+		if err != nil && !noInterface(err) {
+			return fmt.Errorf("listing filters of interface %d: %w", f.ifindex, err)
+		}
+		if len(others) > 0 {
+			return nil
+		}
+	}
+	if err := f.net.QdiscDel(f.qdisc()); err != nil && !noInterface(err) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("removing clsact qdisc of interface %d: %w", f.ifindex, err)
+	}
+	return nil
+}
+
+// noInterface tells the kernel's answers for an interface or qdisc that is gone.
+func noInterface(err error) bool {
+	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL)
+}
+
+// Close implements [Hook].
+func (f *Clsact) Close() error { return nil }

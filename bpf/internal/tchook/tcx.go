@@ -1,0 +1,91 @@
+package tchook
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+var _ Hook = (*TCX)(nil)
+
+// TCX runs a program through a TCX link, which keeps it there for as long
+// as there is a descriptor or a pin of the link.
+type TCX struct {
+	link link.Link
+}
+
+// AttachTCX attaches at tc ingress and pins; pin may be empty. A kernel without
+// TCX gives [ebpf.ErrNotSupported]. A pin that is in the way was
+// left behind by a process that died at this very point, or belongs to an
+// interface that is gone.
+func AttachTCX(ifindex int, program *ebpf.Program, pin string) (*TCX, error) {
+	tcx, err := link.AttachTCX(link.TCXOptions{
+		Interface: ifindex,
+		Program:   program,
+		Attach:    ebpf.AttachTCXIngress,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("attaching tcx link: %w", err)
+	}
+	if pin == "" {
+		return &TCX{tcx}, nil
+	}
+	if err := os.Remove(pin); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(fmt.Errorf("removing stale pin of tcx link: %w", err), tcx.Close())
+	}
+	if err := tcx.Pin(pin); err != nil {
+		return nil, errors.Join(fmt.Errorf("pinning tcx link: %w", err), tcx.Close())
+	}
+	return &TCX{tcx}, nil
+}
+
+// OpenTCX opens a pinned link. It removes the pin and returns ErrGone if the
+// interface of the link is gone, and ErrGone if there is no pin.
+func OpenTCX(pin string) (*TCX, error) {
+	pinned, err := link.LoadPinnedLink(pin, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrGone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening pinned link %s: %w", pin, err)
+	}
+	info, err := pinned.Info()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("reading pinned link %s: %w", pin, err), pinned.Close())
+	}
+	if tcx := info.TCX(); tcx == nil || tcx.Ifindex == 0 {
+		return nil, errors.Join(ErrGone, pinned.Unpin(), pinned.Close())
+	}
+	return &TCX{pinned}, nil
+}
+
+// Replace implements [Hook].
+func (l *TCX) Replace(program *ebpf.Program) error {
+	if err := l.link.Update(program); err != nil {
+		return fmt.Errorf("updating tcx link: %w", err)
+	}
+	return nil
+}
+
+// Detach implements [Hook]. It does not rely on this being the last descriptor of the link.
+func (l *TCX) Detach() error {
+	var errs []error
+	if detacher, ok := l.link.(interface{ Detach() error }); ok {
+		// ENOLINK: the interface is gone and took the attachment along.
+		if err := detacher.Detach(); err != nil && !errors.Is(err, unix.ENOLINK) {
+			errs = append(errs, fmt.Errorf("detaching tcx link: %w", err))
+		}
+	}
+	if err := l.link.Unpin(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("unpinning tcx link: %w", err))
+	}
+	return errors.Join(append(errs, l.link.Close())...)
+}
+
+// Close implements [Hook].
+func (l *TCX) Close() error { return l.link.Close() }

@@ -1,0 +1,6 @@
+package vlanport
+
+// asm/types.h is in a folder named after the machine on Debian and Ubuntu; one
+// that does not exist is ignored.
+
+//go:generate go tool bpf2go -cc clang-16 -strip llvm-strip-16 -target bpfel,bpfeb -no-global-types -type vlan -type station bpf vlanport.c -- -O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu
