@@ -1,0 +1,173 @@
+package probe
+
+import (
+	"bufio"
+	"embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+)
+
+//go:generate go run ./internal/samples/write captures
+
+//go:embed captures
+var embedded embed.FS
+
+// Frame is one frame of a capture file.
+type Frame struct {
+	// File is the file's path; Number counts its frames from 1, as Wireshark does.
+	File   string
+	Number int
+	Time   time.Time
+	// Data is the whole frame, tags included.
+	Data []byte
+}
+
+// ReadCaptureFile reads every frame of a pcap or pcapng file. A file that is no
+// capture, is damaged, empty or not Ethernet, or holds frames that are cut short, is
+// an error of one line that names file and reason.
+func ReadCaptureFile(path string) ([]Frame, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading a capture: %w", err)
+	}
+	defer func() { _ = file.Close() }()
+	return ReadCapture(file, path)
+}
+
+// ReadCaptures reads every .pcap and .pcapng file of a folder and its subfolders,
+// in the order of their paths. The error has one line for each unusable file.
+func ReadCaptures(folder fs.FS) ([]Frame, error) {
+	var frames []Frame
+	var errs []error
+	files := 0
+	err := fs.WalkDir(folder, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("reading a folder of captures: %w", err)
+		}
+		if extension := strings.ToLower(path.Ext(name)); entry.IsDir() || extension != ".pcap" && extension != ".pcapng" {
+			return nil
+		}
+		files++
+		file, err := folder.Open(name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("reading a capture: %w", err))
+			return nil
+		}
+		defer func() { _ = file.Close() }()
+		read, err := ReadCapture(file, name)
+		if err != nil {
+			errs = append(errs, err)
+			return nil
+		}
+		frames = append(frames, read...)
+		return nil
+	})
+	if err != nil {
+		errs = append(errs, err)
+	} else if files == 0 {
+		errs = append(errs, errors.New("reading a folder of captures: it holds no .pcap or .pcapng file"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return frames, nil
+}
+
+// EmbeddedCaptures is a small set of capture files that belongs to the project:
+// one or a few frames of each of many protocols, some of them malformed.
+func EmbeddedCaptures() fs.FS {
+	folder, err := fs.Sub(embedded, "captures")
+	if err != nil {
+		panic("the embedded folder's name is no path: " + err.Error())
+	}
+	return folder
+}
+
+// packetReader is what pcapgo's readers have in common.
+type packetReader interface {
+	ReadPacketData() ([]byte, gopacket.CaptureInfo, error)
+}
+
+// ReadCapture reads every frame of a pcap or pcapng stream. Its errors are those of
+// [ReadCaptureFile], with name for the file's.
+func ReadCapture(r io.Reader, name string) ([]Frame, error) {
+	refuse := func(format string, args ...any) ([]Frame, error) {
+		return nil, fmt.Errorf("capture %s "+format, append([]any{name}, args...)...)
+	}
+	br := bufio.NewReader(r)
+	start, err := br.Peek(4)
+	switch {
+	case len(start) == 0 && errors.Is(err, io.EOF):
+		return refuse("is empty")
+	case err != nil && !errors.Is(err, io.EOF):
+		return refuse("cannot be read: %w", err)
+	case len(start) < 4:
+		return refuse("is not a pcap or pcapng file: it has %d octets", len(start))
+	}
+	var packets packetReader
+	var linkType func(gopacket.CaptureInfo) layers.LinkType
+	switch binary.BigEndian.Uint32(start) {
+	case 0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1:
+		var reader *pcapgo.Reader
+		if reader, err = pcapgo.NewReader(br); err == nil {
+			packets = reader
+			linkType = func(gopacket.CaptureInfo) layers.LinkType { return reader.LinkType() }
+		}
+	case 0x0a0d0d0a:
+		packets, err = pcapgo.NewNgReader(br, pcapgo.NgReaderOptions{WantMixedLinkType: true})
+		linkType = ngLinkType
+	default:
+		return refuse("is not a pcap or pcapng file: it begins with % x", start)
+	}
+	if err != nil {
+		return refuse("is damaged in its header: %w", noEOF(err))
+	}
+	var frames []Frame
+	for number := 1; ; number++ {
+		data, info, err := packets.ReadPacketData()
+		// A file that ends behind a packet's header is an EOF to pcapgo, as is
+		// one that ends behind a packet, but for the length.
+		if errors.Is(err, io.EOF) && info.CaptureLength == 0 {
+			break
+		}
+		if err != nil {
+			return refuse("is damaged at packet %d: %w", number, noEOF(err))
+		}
+		if link := linkType(info); link != layers.LinkTypeEthernet {
+			return refuse("has link type %d (%s), which is not Ethernet", uint32(link), link)
+		}
+		if info.CaptureLength < info.Length {
+			return refuse("holds %d of the %d octets of packet %d: capture it again with a larger snap length",
+				info.CaptureLength, info.Length, number)
+		}
+		if len(data) < ethernetHeader {
+			return refuse("is damaged at packet %d: %d octets are no Ethernet frame", number, len(data))
+		}
+		frames = append(frames, Frame{File: name, Number: number, Time: info.Timestamp, Data: data})
+	}
+	if len(frames) == 0 {
+		return refuse("holds no packet")
+	}
+	return frames, nil
+}
+
+// ngLinkType is where pcapgo puts the link type of a packet's own interface.
+func ngLinkType(info gopacket.CaptureInfo) layers.LinkType {
+	for _, data := range info.AncillaryData {
+		if link, ok := data.(layers.LinkType); ok {
+			return link
+		}
+	}
+	return layers.LinkTypeNull
+}

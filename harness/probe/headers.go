@@ -1,0 +1,105 @@
+package probe
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+const (
+	etherTypeIPv4 uint16 = 0x0800
+	etherTypeIPv6 uint16 = 0x86dd
+
+	protocolTCP uint8 = 6
+	protocolUDP uint8 = 17
+)
+
+// tagStack counts the VLAN tags behind the source MAC. Like the kernel, it takes
+// a tag only where an EtherType follows it.
+func tagStack(frame []byte) int {
+	n := 0
+	for at := 12; len(frame) >= at+tagLen+2; at += tagLen {
+		if p := binary.BigEndian.Uint16(frame[at:]); p != Dot1Q && p != Dot1AD {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// headers are where the headers of a frame are.
+type headers struct {
+	etherType uint16
+	network   int // offset of what follows the EtherType
+	transport int // offset of what follows IP; 0 if the frame is not whole IPv4 or IPv6
+	protocol  uint8
+	fragment  bool
+}
+
+var errNoEthernet = errors.New("too short for an Ethernet header")
+
+func parseHeaders(frame []byte) (headers, error) {
+	if len(frame) < ethernetHeader {
+		return headers{}, errNoEthernet
+	}
+	at := 12 + tagLen*tagStack(frame)
+	h := headers{etherType: binary.BigEndian.Uint16(frame[at:]), network: at + 2}
+	switch h.etherType {
+	case etherTypeIPv4:
+		return h, h.parseIPv4(frame[h.network:])
+	case etherTypeIPv6:
+		return h, h.parseIPv6(frame[h.network:])
+	}
+	return h, nil
+}
+
+func (h *headers) parseIPv4(ip []byte) error {
+	if len(ip) < ipv4Header || ip[0]>>4 != 4 {
+		return errors.New("no IPv4 header")
+	}
+	n := int(ip[0]&0x0f) * 4
+	if n < ipv4Header || len(ip) < n {
+		return fmt.Errorf("an IPv4 header of %d octets", n)
+	}
+	h.protocol = ip[9]
+	h.fragment = binary.BigEndian.Uint16(ip[6:])&0x3fff != 0
+	h.transport = h.network + n
+	return nil
+}
+
+func (h *headers) parseIPv6(ip []byte) error {
+	if len(ip) < ipv6Header || ip[0]>>4 != 6 {
+		return errors.New("no IPv6 header")
+	}
+	next, at := ip[6], ipv6Header
+	for {
+		switch next {
+		case 0, 43, 60: // hop-by-hop options, routing, destination options
+			if len(ip) < at+8 {
+				return errors.New("an IPv6 extension header that is cut short")
+			}
+			next, at = ip[at], at+8+int(ip[at+1])*8
+			continue
+		case 44: // fragment
+			if len(ip) < at+8 {
+				return errors.New("an IPv6 fragment header that is cut short")
+			}
+			h.fragment = true
+			next, at = ip[at], at+8
+			continue
+		}
+		if len(ip) < at {
+			return errors.New("an IPv6 extension header that is cut short")
+		}
+		h.protocol, h.transport = next, h.network+at
+		return nil
+	}
+}
+
+// addresses are the source and destination address of the frame's IP header.
+func (h *headers) addresses(frame []byte) []byte {
+	if h.etherType == etherTypeIPv4 {
+		return frame[h.network+12 : h.network+20]
+	}
+	return frame[h.network+8 : h.network+40]
+}

@@ -1,0 +1,153 @@
+package ledger
+
+// judgePart checks that what left a part is what it had to do with what came in.
+func (a *audit) judgePart(f *frame, p part) {
+	a.collect(f, p)
+	if len(a.ins) == 0 && len(a.outs) == 0 && f.origin < 0 {
+		return
+	}
+	for i := range a.outs {
+		r := &a.outs[i]
+		a.row(r.side, r.length, r.tags).got++
+	}
+	// What a batch injected behind the part is no work of the part.
+	for i := f.origin; i >= 0; i = a.book.origins[i].next {
+		o := &a.book.origins[i]
+		if a.plan.of(o.side).role.part() == p {
+			a.row(o.side, o.length, o.tags).want++
+		}
+	}
+	a.arena.reset()
+	a.choices = a.choices[:0]
+	for i := range a.ins {
+		first := len(a.arena.outcomes)
+		if p == theSwitch {
+			a.bridge.handle(f, &a.ins[i])
+		} else {
+			a.director.handle(f, &a.ins[i])
+		}
+		a.choices = append(a.choices, choice{first: first, end: len(a.arena.outcomes)})
+	}
+	// What is certain first: the rest is free to explain what is left then.
+	for i := range a.choices {
+		if c := &a.choices[i]; c.end == c.first+1 {
+			a.choose(c)
+		}
+	}
+	for i := range a.choices {
+		if c := &a.choices[i]; c.end > c.first+1 {
+			a.choose(c)
+		}
+	}
+	for i := range a.choices {
+		a.settle(f, &a.ins[i], p, &a.choices[i])
+	}
+}
+
+// choice is which of several outcomes a part chose for a frame that came in.
+type choice struct {
+	first, end int // the outcomes, in the arena
+	outcome    *outcome
+	tied       bool // another would explain as much
+}
+
+// choose picks what the part did with a frame: of what it may have done, that which
+// explains most of what was seen. If nothing explains anything, the first is demanded.
+func (a *audit) choose(c *choice) {
+	best, most := -1, -1
+	for i := c.first; i < c.end; i++ {
+		explained, ok := a.explains(&a.arena.outcomes[i])
+		switch {
+		case ok && explained > most:
+			best, most, c.tied = i, explained, false
+		case ok && explained == most:
+			c.tied = true
+		}
+	}
+	c.outcome = &a.arena.outcomes[max(best, c.first)]
+	for i := range c.outcome.want {
+		a.rowOf(&c.outcome.want[i]).want++
+	}
+}
+
+// settle draws the consequences of a choice.
+func (a *audit) settle(f *frame, in *pass, p part, c *choice) {
+	o := c.outcome
+	copies := len(o.want)
+	for i := range o.may {
+		if r := a.find(&o.may[i]); r != nil && r.got > r.want {
+			r.want++
+			copies++
+		}
+	}
+	if o.entry.counter != 0 {
+		if c.tied && len(o.want) == 0 {
+			a.counters.either(o.entry, a.others(c))
+		} else {
+			a.counters.add(o.entry)
+		}
+	}
+	if p == theSwitch {
+		a.cost(f, in, o)
+	}
+	if o.why != "" {
+		a.notes = append(a.notes, note{p, o.why})
+	}
+	a.verdict.of(p).count(o, copies)
+}
+
+// others are the outcomes besides the chosen one that leave nowhere either.
+func (a *audit) others(c *choice) []outcome {
+	var others []outcome
+	for _, o := range a.arena.outcomes[c.first:c.end] {
+		if len(o.want) == 0 && o.entry.counter != c.outcome.entry.counter {
+			others = append(others, o)
+		}
+	}
+	return others
+}
+
+// explains tells whether everything an outcome wants was seen and not yet
+// explained, and how many sightings it would explain.
+func (a *audit) explains(o *outcome) (sightings int, ok bool) {
+	for i := range o.want {
+		r := a.find(&o.want[i])
+		if r == nil || r.got <= r.want {
+			return 0, false
+		}
+	}
+	sightings = len(o.want)
+	for i := range o.may {
+		if r := a.find(&o.may[i]); r != nil && r.got > r.want {
+			sightings++
+		}
+	}
+	return sightings, true
+}
+
+// find is the row of an emission which has something left to explain, or any.
+func (a *audit) find(e *emission) *row {
+	var found *row
+	for i := range a.rows {
+		r := &a.rows[i]
+		if !e.matches(r.side, r.length, r.tags) {
+			continue
+		}
+		if r.got > r.want {
+			return r
+		}
+		if found == nil {
+			found = r
+		}
+	}
+	return found
+}
+
+// rowOf is find, or a new row.
+func (a *audit) rowOf(e *emission) *row {
+	if r := a.find(e); r != nil {
+		return r
+	}
+	a.rows = append(a.rows, row{emission: *e})
+	return &a.rows[len(a.rows)-1]
+}

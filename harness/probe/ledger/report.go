@@ -1,0 +1,134 @@
+package ledger
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+)
+
+// table writes rows in aligned columns, two spaces apart and indented.
+func table(w *strings.Builder, rows func(line func(cells ...any))) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	rows(func(cells ...any) {
+		fmt.Fprint(t, " ")
+		for _, c := range cells {
+			fmt.Fprintf(t, " %v\t", c)
+		}
+		fmt.Fprint(t, "\n")
+	})
+	_ = t.Flush() // a strings.Builder never fails
+}
+
+// trim takes the blanks off the end of every line.
+func trim(text string) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// summary is one line of totals.
+func (v *Verdict) summary() string {
+	return fmt.Sprintf("%d frames (%d octets) sent by batches, %d different frames seen or sent, %d sightings at %d taps",
+		v.Sent.Packets, v.Sent.Bytes, v.Frames, v.sightings(), len(v.Taps))
+}
+
+func (v *Verdict) sightings() (n uint64) {
+	for _, t := range v.Taps {
+		n += t.In.Packets + t.Out.Packets
+	}
+	return n
+}
+
+// String is the report of a verdict, whatever it is: totals first.
+func (v *Verdict) String() string {
+	var w strings.Builder
+	switch {
+	case len(v.void) > 0:
+		w.WriteString("ledger: no verdict\n")
+	case v.Err() == nil:
+		w.WriteString("ledger: every frame is where it has to be\n")
+	default:
+		fmt.Fprintf(&w, "ledger: %d of %d frames are wrong, %d counters\n", v.Wrong, v.Frames, len(v.Counters))
+	}
+	fmt.Fprintf(&w, "%s\n\n", v.summary())
+	table(&w, func(line func(...any)) {
+		line("TAP", "FRAMES IN", "OCTETS IN", "FRAMES OUT", "OCTETS OUT")
+		for _, t := range v.Taps {
+			line(t.Name, t.In.Packets, t.In.Bytes, t.Out.Packets, t.Out.Bytes)
+		}
+	})
+	w.WriteString("\n")
+	table(&w, func(line func(...any)) {
+		line("PART", "FRAMES IN", "FORWARDED", "COPIES OUT", "ENDED")
+		for _, p := range []struct {
+			name  string
+			total *PartTotal
+		}{{"switch", &v.Switch}, {"demux", &v.Demux}} {
+			line(p.name, p.total.In, p.total.Forwarded, p.total.Copies, p.total.ended())
+		}
+	})
+	if len(v.Costs) > 0 {
+		fmt.Fprintf(&w, "\nmoves cost %d frames\n", len(v.Costs))
+		for _, c := range v.Costs {
+			fmt.Fprintf(&w, "  %s\n", c)
+		}
+	}
+	return trim(w.String()) + "\n"
+}
+
+func (t *PartTotal) ended() string {
+	if len(t.Ended) == 0 {
+		return "0"
+	}
+	var parts []string
+	for _, r := range t.reasons() {
+		parts = append(parts, fmt.Sprintf("%d: %s", t.Ended[r], r))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// complaint is everything that is wrong.
+func (v *Verdict) complaint() string {
+	var w strings.Builder
+	fmt.Fprintf(&w, "the ledger does not balance: %d of %d frames are not exactly where they have to be, "+
+		"%d counters disagree, %d senders disagree\n%s\n", v.Wrong, v.Frames, len(v.Counters), len(v.Senders), v.summary())
+	for _, s := range v.Senders {
+		fmt.Fprintf(&w, "\n%s\n", s)
+	}
+	if len(v.Sides) > 0 {
+		w.WriteString("\n")
+		table(&w, func(line func(...any)) {
+			line("TAP", "DIRECTION", "MISSING", "TOO MANY")
+			for _, s := range v.Sides {
+				line(s.Tap, s.Direction, s.Missing, s.Extra)
+			}
+		})
+	}
+	v.complainCounters(&w)
+	for i := range v.accounts {
+		fmt.Fprintf(&w, "\nwrong frame %d of %d: %s", i+1, v.Wrong, v.accounts[i].text)
+	}
+	if more := v.Wrong - len(v.accounts); more > 0 {
+		fmt.Fprintf(&w, "\nand %d wrong frames more\n", more)
+	}
+	return trim(w.String())
+}
+
+func (v *Verdict) complainCounters(w *strings.Builder) {
+	if len(v.Counters) == 0 {
+		return
+	}
+	w.WriteString("\n")
+	table(w, func(line func(...any)) {
+		line("COUNTER", "OF", "UNIT", "WANT", "GOT", "DIFFERENCE")
+		for _, c := range v.Counters {
+			line(c.Kind, c.Name, "frames", c.Want.Packets, c.Got.Packets, difference(c.Got.Packets, c.Want.Packets))
+			line("", "", "octets", c.Want.Bytes, c.Got.Bytes, difference(c.Got.Bytes, c.Want.Bytes))
+		}
+	})
+}
+
+// difference has a sign. Counters only wrap around in fiction.
+func difference(got, want uint64) string { return fmt.Sprintf("%+d", int64(got-want)) }

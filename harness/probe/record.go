@@ -1,0 +1,193 @@
+package probe
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"iter"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	sightingsPerChunk = 4096
+	frameChunk        = 256 << 10 // octets of retained frames allocated at a time
+
+	defaultRetainBytes = 8 << 20
+)
+
+// tapped is one packet as a socket hands it over. Its data is the kernel's.
+type tapped struct {
+	data      []byte
+	hdr       VirtioNetHeader
+	outer     Tag // the tag that is not in the data, if tagged
+	tagged    bool
+	length    int // octets before the kernel cut the packet to what fits
+	time      int64
+	direction Direction
+}
+
+// wireFrames calls emit with the frames that p is on the wire, without p.outer.
+func (p *tapped) wireFrames(s *Segmenter, emit func(frame []byte) bool) error {
+	if p.length != len(p.data) {
+		return fmt.Errorf("a packet of %d octets is cut to %d by the ring", p.length, len(p.data))
+	}
+	return s.Frames(p.data, p.hdr, emit)
+}
+
+// appendFrame appends a wire frame to b, with p's outer tag back in its place.
+func (p *tapped) appendFrame(b, frame []byte) []byte {
+	if !p.tagged || len(frame) < 12 {
+		return append(b, frame...)
+	}
+	b = append(b, frame[:12]...)
+	b = binary.BigEndian.AppendUint16(b, p.outer.Protocol)
+	b = binary.BigEndian.AppendUint16(b, p.outer.TCI)
+	return append(b, frame[12:]...)
+}
+
+// sight describes a wire frame of p.
+func (p *tapped) sight(frame []byte) (s Sighting) {
+	inner := tagStack(frame)
+	s.Fingerprint = fingerprint(frame, inner)
+	s.ID, _ = FrameIDOf(frame)
+	s.Time, s.Direction = p.time, p.direction
+	s.Length = uint16(len(frame))
+	if p.tagged {
+		s.Length += tagLen
+		s.Tags[0] = p.outer
+		s.TagCount = 1
+	}
+	if len(frame) < ethernetHeader {
+		return s
+	}
+	for i := range inner {
+		if s.TagCount < SightedTags {
+			tag := frame[12+tagLen*i:]
+			s.Tags[s.TagCount] = Tag{binary.BigEndian.Uint16(tag), binary.BigEndian.Uint16(tag[2:])}
+		}
+		s.TagCount++
+	}
+	s.EtherType = binary.BigEndian.Uint16(frame[12+tagLen*inner:])
+	copy(s.Destination[:], frame)
+	copy(s.Source[:], frame[6:])
+	return s
+}
+
+// keptFrame is a frame that was kept whole.
+type keptFrame struct {
+	data      []byte
+	time      int64
+	direction Direction
+}
+
+// recorder keeps what a tap sees. One goroutine adds; total alone may be read meanwhile.
+type recorder struct {
+	total     atomic.Uint64
+	octets    uint64
+	undecoded uint64
+	reason    string
+
+	chunks    [][]byte // encoded sightings, every chunk but the last full
+	kept      []keptFrame
+	arena     []byte // where the next kept frame goes
+	retain    int    // octets of frames that may still be kept
+	segmenter Segmenter
+	current   *tapped
+	emit      func(frame []byte) bool // made once, so that add does not allocate
+}
+
+func newRecorder(retain int) *recorder {
+	r := &recorder{retain: max(retain, 0)}
+	if retain == 0 {
+		r.retain = defaultRetainBytes
+	}
+	r.emit = func(frame []byte) bool {
+		r.addFrame(r.current, frame)
+		return true
+	}
+	return r
+}
+
+func (r *recorder) add(p *tapped) {
+	r.current = p
+	if err := p.wireFrames(&r.segmenter, r.emit); err != nil {
+		if r.undecoded == 0 {
+			r.reason = err.Error()
+		}
+		r.undecoded++
+	}
+	r.current = nil
+}
+
+func (r *recorder) addFrame(p *tapped, frame []byte) {
+	s := p.sight(frame)
+	last := len(r.chunks) - 1
+	if last < 0 || len(r.chunks[last]) == cap(r.chunks[last]) {
+		r.chunks = append(r.chunks, make([]byte, 0, sightingsPerChunk*SightingSize))
+		last++
+	}
+	n := len(r.chunks[last])
+	r.chunks[last] = r.chunks[last][:n+SightingSize]
+	s.put(r.chunks[last][n:])
+	r.octets += uint64(s.Length)
+	if r.retain > 0 {
+		r.keep(p, frame)
+	}
+	r.total.Add(1)
+}
+
+// keep copies the frame. The first one that no longer fits ends the copying, so
+// that what was kept is the beginning without a gap.
+func (r *recorder) keep(p *tapped, frame []byte) {
+	need := len(frame) + tagLen
+	if need > r.retain {
+		r.retain = 0
+		return
+	}
+	if cap(r.arena)-len(r.arena) < need {
+		r.arena = make([]byte, 0, max(frameChunk, need))
+	}
+	start := len(r.arena)
+	r.arena = p.appendFrame(r.arena, frame)
+	data := r.arena[start:len(r.arena):len(r.arena)]
+	r.kept = append(r.kept, keptFrame{data: data, time: p.time, direction: p.direction})
+	r.retain -= len(data)
+}
+
+func (r *recorder) sightings() iter.Seq[Sighting] {
+	return func(yield func(Sighting) bool) {
+		var s Sighting
+		for _, chunk := range r.chunks {
+			for ; len(chunk) > 0; chunk = chunk[SightingSize:] {
+				s.parse(chunk)
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (r *recorder) writeSightings(w io.Writer) error {
+	return writeSightingRecords(w, func(yield func([]byte) bool) {
+		for _, chunk := range r.chunks {
+			if !yield(chunk) {
+				return
+			}
+		}
+	})
+}
+
+func (r *recorder) writeCapture(w io.Writer, name string) error {
+	capture, err := newCaptureWriter(w, name)
+	if err != nil {
+		return err
+	}
+	for _, frame := range r.kept {
+		if err := capture.write(time.Unix(0, frame.time), frame.direction, frame.data); err != nil {
+			return err
+		}
+	}
+	return capture.flush()
+}

@@ -1,0 +1,273 @@
+package probe
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// A block holds at least one packet of 64 KiB and is handed over once it is
+	// full or retireMilliseconds old.
+	ringBlock          = 256 << 10
+	retireMilliseconds = 10
+	defaultRing        = 32 << 20
+
+	// noEtherType is one that no frame has.
+	noEtherType = 0xffff
+
+	// Offsets in struct tpacket_block_desc, and in the frame header before
+	// struct sockaddr_ll, whose packet type follows family, protocol, index and hardware type.
+	blockStatus, blockPackets, blockFirst = 8, 12, 16
+	frameLinkLayer                        = unix.SizeofTpacket3Hdr
+	linkLayerPacketType                   = 10
+)
+
+// ring is a packet socket on one interface whose packets arrive in mapped
+// memory. One goroutine uses it; wake may be called by any.
+type ring struct {
+	fd, event int
+	waking    sync.Mutex // keeps close from closing event under wake
+	index     int
+	mem       []byte
+	blocks    int
+	next      int
+
+	read, packets, dropped uint64
+	down                   int
+}
+
+// openRing returns once each packet that crosses the interface goes to the ring.
+func openRing(point TapPoint, opts TapOptions) (*ring, error) {
+	r := &ring{fd: -1, event: -1}
+	err := inNamespace(point, opts, func() (err error) {
+		link, err := net.InterfaceByName(point.Interface)
+		if err != nil {
+			return fmt.Errorf("finding interface %q: %w", point.Interface, err)
+		}
+		if link.Flags&net.FlagUp == 0 {
+			return fmt.Errorf("interface %q is down: a tap sees nothing before it is up", point.Interface)
+		}
+		r.index = link.Index
+		// Protocol 0: nothing arrives before bind, so that no packet predates the ring.
+		r.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return fmt.Errorf("opening a packet socket (this needs CAP_NET_RAW): %w", err)
+		}
+		return nil
+	})
+	if err == nil {
+		err = r.start(opts)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("tapping %s: %w", point, err), r.close())
+	}
+	return r, nil
+}
+
+func (r *ring) start(opts TapOptions) (err error) {
+	if r.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return fmt.Errorf("making an eventfd: %w", err)
+	}
+	if err = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
+		return fmt.Errorf("choosing TPACKET_V3: %w", err)
+	}
+	if err = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		return fmt.Errorf("asking for virtio headers: %w", err)
+	}
+	size := opts.RingSize
+	if size <= 0 {
+		size = defaultRing
+	}
+	r.blocks = max(2, (size+ringBlock-1)/ringBlock)
+	const frame = 2048 // TPACKET_V3 packs frames more tightly, but checks the number
+	err = unix.SetsockoptTpacketReq3(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{
+		Block_size: ringBlock, Block_nr: uint32(r.blocks),
+		Frame_size: frame, Frame_nr: uint32(r.blocks * ringBlock / frame),
+		Retire_blk_tov: retireMilliseconds,
+	})
+	if err != nil {
+		return fmt.Errorf("allocating a ring of %d MiB (a smaller RingSize takes less memory): %w", r.blocks*ringBlock>>20, err)
+	}
+	r.mem, err = unix.Mmap(r.fd, 0, r.blocks*ringBlock, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("mapping a ring of %d MiB: %w", r.blocks*ringBlock>>20, err)
+	}
+	return r.bind(unix.ETH_P_ALL)
+}
+
+func (r *ring) bind(protocol uint16) error {
+	address := &unix.SockaddrLinklayer{Protocol: bits.ReverseBytes16(protocol), Ifindex: r.index}
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		address.Protocol = protocol
+	}
+	if err := unix.Bind(r.fd, address); err != nil {
+		return fmt.Errorf("binding to interface index %d: %w", r.index, err)
+	}
+	return nil
+}
+
+// wait returns once a block is full or old enough, or wake was called, which the
+// flag tells.
+func (r *ring) wait() (woken bool, err error) { return r.poll(r.event, -1) }
+
+// waitBlock returns once a block is full or old enough, or timeout is over.
+func (r *ring) waitBlock(timeout time.Duration) error {
+	_, err := r.poll(-1, int(timeout.Milliseconds()))
+	return err
+}
+
+func (r *ring) poll(event, milliseconds int) (woken bool, err error) {
+	fds := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}, {Fd: int32(event), Events: unix.POLLIN}}
+	if _, err := unix.Poll(fds, milliseconds); err != nil && !errors.Is(err, unix.EINTR) {
+		return false, fmt.Errorf("polling the ring: %w", err)
+	}
+	if fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0 {
+		number, err := unix.GetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if err != nil {
+			return false, fmt.Errorf("asking for the socket's error: %w", err)
+		}
+		switch errno := unix.Errno(number); errno {
+		case 0:
+		case unix.ENETDOWN: // the socket goes on by itself once the interface is up again
+			r.down++
+		default:
+			return false, fmt.Errorf("capturing: %w", errno)
+		}
+	}
+	return fds[1].Revents != 0, nil
+}
+
+// wake ends a wait, now or the next one, for good.
+func (r *ring) wake() {
+	r.waking.Lock()
+	defer r.waking.Unlock()
+	if r.event >= 0 {
+		_, _ = unix.Write(r.event, []byte{1, 0, 0, 0, 0, 0, 0, 1}) // a 64-bit number in either byte order
+	}
+}
+
+// drain hands over the packets of each block that the kernel has finished.
+func (r *ring) drain(handle func(*tapped)) {
+	for range r.blocks {
+		block := r.mem[r.next*ringBlock:][:ringBlock]
+		status := (*uint32)(unsafe.Pointer(&block[blockStatus]))
+		if atomic.LoadUint32(status)&unix.TP_STATUS_USER == 0 {
+			return
+		}
+		count := binary.NativeEndian.Uint32(block[blockPackets:])
+		at := binary.NativeEndian.Uint32(block[blockFirst:])
+		for range count {
+			packet := parseRingPacket(block[at:])
+			handle(&packet)
+			at += binary.NativeEndian.Uint32(block[at:])
+		}
+		r.read += uint64(count)
+		atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
+		r.next = (r.next + 1) % r.blocks
+	}
+}
+
+// parseRingPacket reads struct tpacket3_hdr and what is behind it.
+func parseRingPacket(b []byte) (p tapped) {
+	word := func(at int) uint32 { return binary.NativeEndian.Uint32(b[at:]) }
+	half := func(at int) uint16 { return binary.NativeEndian.Uint16(b[at:]) }
+	p.time = int64(word(4))*int64(time.Second) + int64(word(8))
+	captured, status, mac := int(word(12)), word(20), int(half(24))
+	p.length = int(word(16))
+	p.data = b[mac:][:captured:captured]
+	p.hdr = ParseVirtioNetHeader(b[mac-VirtioNetHeaderLen:])
+	if status&unix.TP_STATUS_VLAN_VALID != 0 {
+		p.tagged = true
+		p.outer = Tag{Protocol: Dot1Q, TCI: uint16(word(32))}
+		if status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+			p.outer.Protocol = half(36)
+		}
+	}
+	p.direction = In
+	if b[frameLinkLayer+linkLayerPacketType] == unix.PACKET_OUTGOING {
+		p.direction = Out
+	}
+	return p
+}
+
+// run hands packets over until wake is called, then those that had arrived by
+// then. idle, if there is one, is called after each batch.
+func (r *ring) run(handle func(*tapped), idle func() error) error {
+	for {
+		woken, err := r.wait()
+		if err != nil {
+			return err
+		}
+		if woken {
+			return r.finish(handle)
+		}
+		r.drain(handle)
+		if idle == nil {
+			continue
+		}
+		if err := idle(); err != nil {
+			return err
+		}
+	}
+}
+
+// count adds what the kernel counted since it was last asked.
+func (r *ring) count() error {
+	stats, err := unix.GetsockoptTpacketStatsV3(r.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return fmt.Errorf("asking for the socket's statistics: %w", err)
+	}
+	r.packets += uint64(stats.Packets) // drops included
+	r.dropped += uint64(stats.Drops)
+	return nil
+}
+
+// finish stops the capture and hands over what had arrived. A block that is still
+// open is handed over by its timer.
+func (r *ring) finish(handle func(*tapped)) error {
+	// Binding again waits until no processor delivers to the old binding.
+	if err := r.bind(noEtherType); err != nil && !errors.Is(err, unix.ENODEV) {
+		return err
+	}
+	const patience = 200 // waits for a block's timer, each up to 5 times its length
+	for range patience {
+		r.drain(handle)
+		if err := r.count(); err != nil {
+			return err
+		}
+		if r.read+r.dropped >= r.packets {
+			return nil
+		}
+		if err := r.waitBlock(5 * retireMilliseconds * time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil // the report tells the difference
+}
+
+// close releases memory and descriptors. What was counted stays.
+func (r *ring) close() error {
+	r.waking.Lock()
+	defer r.waking.Unlock()
+	var errs []error
+	if r.mem != nil {
+		errs = append(errs, unix.Munmap(r.mem))
+		r.mem = nil
+	}
+	for _, fd := range []*int{&r.fd, &r.event} {
+		if *fd >= 0 {
+			errs = append(errs, unix.Close(*fd))
+			*fd = -1
+		}
+	}
+	return errors.Join(errs...)
+}

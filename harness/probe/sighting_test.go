@@ -1,0 +1,119 @@
+package probe
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+func someSightings(n int) []Sighting {
+	var all []Sighting
+	for i := range n {
+		all = append(all, Sighting{
+			Fingerprint: Fingerprint(i) * 0x9e3779b97f4a7c15, ID: uint64(i) << 33, Time: 1764000000_123456789 + int64(i),
+			Length: uint16(60 + i), EtherType: 0x88b5, Tags: [3]Tag{{Dot1AD, uint16(i)}, {Dot1Q, 7}, {Dot1Q, 8}},
+			TagCount: 4, Direction: Out, Destination: macA(), Source: macB(),
+		})
+	}
+	return all
+}
+
+func readAll(r io.Reader) (all []Sighting, err error) {
+	for s, err := range ReadSightings(r) {
+		if err != nil {
+			return all, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func TestSightingsSurviveEncoding(t *testing.T) {
+	g := NewWithT(t)
+	want := someSightings(5000)
+	var buf bytes.Buffer
+	g.Expect(WriteSightings(&buf, slices.Values(want))).To(Succeed())
+	g.Expect(readAll(&buf)).To(Equal(want))
+	g.Expect(WriteSightings(&buf, slices.Values([]Sighting{}))).To(Succeed())
+	g.Expect(readAll(&buf)).To(BeEmpty())
+}
+
+func TestSightingsThatEndEarlyAreAnError(t *testing.T) {
+	g := NewWithT(t)
+	var buf bytes.Buffer
+	g.Expect(WriteSightings(&buf, slices.Values(someSightings(3)))).To(Succeed())
+	whole := buf.Bytes()
+	for n := range whole {
+		_, err := readAll(bytes.NewReader(whole[:n]))
+		g.Expect(err).To(MatchError(io.ErrUnexpectedEOF), "cut at %d", n)
+	}
+	missing := slices.Delete(slices.Clone(whole), 8, 8+SightingSize)
+	_, err := readAll(bytes.NewReader(missing))
+	g.Expect(err).To(MatchError("reading sightings: 2 arrived of 3"))
+	_, err = readAll(bytes.NewReader(bytes.Repeat([]byte("x"), 100)))
+	g.Expect(err).To(MatchError(ContainSubstring(`they begin with "xxxxxxxx"`)))
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+func TestSightingsTellOfAFailedWrite(t *testing.T) {
+	NewWithT(t).Expect(WriteSightings(fullDisk{}, slices.Values(someSightings(3)))).
+		To(MatchError(ContainSubstring("no space left")))
+}
+
+func TestReportTellsWhatATapMissed(t *testing.T) {
+	g := NewWithT(t)
+	point := TapPoint{Name: "c0/eth0"}
+	g.Expect(TapReport{Point: point, Packets: 10, Read: 10}.Err()).NotTo(HaveOccurred())
+	g.Expect(TapReport{Point: point, Packets: 10, Read: 9, Dropped: 1}.Err()).To(MatchError(ContainSubstring("lost 1 of 10 packets")))
+	g.Expect(TapReport{Point: point, Packets: 10, Read: 9}.Err()).To(MatchError("tap c0/eth0 read 9 packets, the kernel counted 10 and dropped 0"))
+	g.Expect(TapReport{Point: point, Packets: 10, Read: 10, Undecoded: 2, UndecodedReason: "a moth"}.Err()).
+		To(MatchError("tap c0/eth0 could not turn 2 of 10 packets into wire frames, the first because of: a moth"))
+}
+
+// The beginning is kept without a gap, and no more than asked for.
+func TestRecorderKeepsTheFirstFramesWhole(t *testing.T) {
+	g := NewWithT(t)
+	r := newRecorder(10_000)
+	b := &Batch{Count: 100, Size: 1000}
+	frames := wire(b)
+	for _, frame := range frames {
+		r.add(&tapped{data: frame, length: len(frame), tagged: true, outer: Tag{Dot1AD, 0x2064}, direction: In, time: 1})
+	}
+	g.Expect(r.total.Load()).To(BeEquivalentTo(100))
+	g.Expect(r.octets).To(BeEquivalentTo(100 * 1004))
+	g.Expect(r.kept).To(HaveLen(9))
+	for i, frame := range r.kept {
+		g.Expect(frame.data).To(Equal(insert(frames[i], 12, []byte{0x88, 0xa8, 0x20, 0x64})))
+	}
+	var buf bytes.Buffer
+	g.Expect(r.writeCapture(&buf, "c0/eth0")).To(Succeed())
+	read, err := ReadCapture(&buf, "x")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(read).To(HaveLen(9))
+	g.Expect(read[8].Data).To(Equal(r.kept[8].data))
+}
+
+func TestRecorderCountsWhatItCannotDecode(t *testing.T) {
+	g := NewWithT(t)
+	r := newRecorder(0)
+	r.add(&tapped{data: make([]byte, 60), length: 70})
+	r.add(&tapped{data: make([]byte, 60), length: 60, hdr: VirtioNetHeader{GSOType: 3, GSOSize: 10}})
+	g.Expect(r.total.Load()).To(BeZero())
+	g.Expect(r.undecoded).To(BeEquivalentTo(2))
+	g.Expect(r.reason).To(Equal("a packet of 70 octets is cut to 60 by the ring"))
+}
+
+func TestRecorderDoesNotAllocateForEachFrame(t *testing.T) {
+	r := newRecorder(-1)
+	frame, _ := (&Batch{Count: 1, Size: 1514, Flow: flow(UDP, false), Tags: []Tag{{Dot1Q, 1}}}).Packet(0, nil)
+	p := tapped{data: frame, length: len(frame), tagged: true, outer: Tag{Dot1AD, 5}}
+	r.add(&p)
+	NewWithT(t).Expect(testing.AllocsPerRun(sightingsPerChunk/2, func() { r.add(&p) })).To(BeNumerically("<", 0.01))
+}

@@ -1,0 +1,88 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// TapPoint names an interface to tap.
+type TapPoint struct {
+	// Name in reports, such as "c0/eth0", "switch/trunk0" or "host/w0".
+	Name string `json:"name"`
+	// PID of a process in the interface's network namespace. Optional.
+	PID int `json:"pid,omitempty"`
+	// Namespace is the name of a namespace that no process is in. Its owner opens
+	// it and hands the descriptor over in [TapOptions]. Optional.
+	Namespace string `json:"namespace,omitempty"`
+	// Interface is the name within that namespace, or the caller's own one where
+	// neither PID nor Namespace is set.
+	Interface string `json:"interface"`
+}
+
+// String is the point's name, or its interface where it has none.
+func (p TapPoint) String() string {
+	if p.Name != "" {
+		return p.Name
+	}
+	return p.Interface
+}
+
+// TapOptions are how an interface is tapped. The zero value does for a lab.
+type TapOptions struct {
+	// NamespaceFD is a descriptor of the interface's network namespace; it may be
+	// closed once the tap is open. Optional: what the tap point says.
+	NamespaceFD int
+	// RingSize in octets, memory that the kernel allocates at once. It is not
+	// locked and so counts against no limit of the process. Optional: 32 MiB.
+	RingSize int
+	// RetainBytes is how many octets of frames, from the first one, are kept whole
+	// for [Tap.WriteCapture]. Optional: 8 MiB; below 0: none.
+	RetainBytes int
+}
+
+// TapReport is what a tap has to say at its end. It is plain data.
+type TapReport struct {
+	Point TapPoint `json:"point"`
+	// Frames is the wire frames seen, Octets their lengths added up.
+	Frames uint64 `json:"frames"`
+	Octets uint64 `json:"octets"`
+	// Packets is what the kernel counted for the socket, super-packets once,
+	// those it dropped included.
+	Packets uint64 `json:"packets"`
+	// Read is the packets that arrived in the ring.
+	Read uint64 `json:"read"`
+	// Dropped is packets the tap lost: any makes every verdict void. Either the
+	// ring was full, or the kernel could not describe a super-packet: before 6.2
+	// it drops those of UDP.
+	Dropped uint64 `json:"dropped"`
+	// Undecoded is packets that could not be turned into wire frames, such as a
+	// super-packet of an unknown protocol: any makes every verdict void.
+	Undecoded uint64 `json:"undecoded"`
+	// UndecodedReason is why, of the first one.
+	UndecodedReason string `json:"undecoded_reason,omitempty"`
+	// Retained is the frames kept whole.
+	Retained uint64 `json:"retained"`
+	// Down is how often the interface was found down while tapped.
+	Down     int           `json:"down"`
+	Duration time.Duration `json:"duration"`
+}
+
+// Err is nil for a tap that saw everything, and else says what it missed: a
+// verdict on its frames is then void, and no frame may be called lost.
+func (r TapReport) Err() error {
+	var errs []error
+	if r.Dropped > 0 {
+		errs = append(errs, fmt.Errorf("tap %s lost %d of %d packets: its ring was full (slow the senders down, or enlarge RingSize), "+
+			"or UDP super-packets crossed it on a kernel before 6.2 (switch tx-udp-segmentation off)", r.Point, r.Dropped, r.Packets))
+	}
+	if missing := int64(r.Packets - r.Dropped - r.Read); missing != 0 {
+		errs = append(errs, fmt.Errorf("tap %s read %d packets, the kernel counted %d and dropped %d",
+			r.Point, r.Read, r.Packets, r.Dropped))
+	}
+	if r.Undecoded > 0 {
+		errs = append(errs, fmt.Errorf("tap %s could not turn %d of %d packets into wire frames, the first because of: %s",
+			r.Point, r.Undecoded, r.Packets, r.UndecodedReason))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,390 @@
+package traffic
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+)
+
+var (
+	anyV4 = netip.MustParseAddrPort("127.0.0.1:0")
+	anyV6 = netip.MustParseAddrPort("[::1]:0")
+)
+
+// serve runs a server of this package until the test ends or stop is called, which returns its report.
+func serve[Request, Event, Report any](
+	t *testing.T, run func(context.Context, Request, func(netip.AddrPort), func(Event)) (Report, error), request Request, event func(Event),
+) (address netip.AddrPort, stop func() Report) {
+	t.Helper()
+	g := NewWithT(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, ended := make(chan netip.AddrPort, 1), make(chan struct{})
+	var report Report
+	var err error
+	go func() {
+		defer close(ended)
+		report, err = run(ctx, request, func(a netip.AddrPort) { ready <- a }, event)
+	}()
+	stop = func() Report {
+		cancel()
+		g.Eventually(ended, "5s").Should(BeClosed())
+		g.Expect(err).NotTo(HaveOccurred())
+		return report
+	}
+	t.Cleanup(func() { stop() })
+	g.Eventually(ready, "5s").Should(Receive(&address))
+	return address, stop
+}
+
+// freePort is a port nobody listened on a moment ago.
+func freePort(t *testing.T, network string) netip.AddrPort {
+	t.Helper()
+	g := NewWithT(t)
+	if network == "udp" {
+		c, err := net.ListenPacket("udp", "127.0.0.1:0")
+		g.Expect(err).NotTo(HaveOccurred())
+		defer c.Close()
+		return addrPort(c.LocalAddr())
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer l.Close()
+	return addrPort(l.Addr())
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestHTTPServerNamesItself(t *testing.T) {
+	g := NewWithT(t)
+	seen := make(chan HTTPSeen, 100)
+	address, stop := serve(t, ServeHTTP, HTTPServeRequest{Listen: anyV4, Name: "w7", BodySize: 10000}, func(s HTTPSeen) { seen <- s })
+	local := freePort(t, "tcp")
+	report, err := HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: "http://" + address.String() + "/path?q", Count: 8, Local: local})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(report.Replies).To(HaveLen(8))
+	for _, reply := range report.Replies {
+		g.Expect(reply.Status).To(Equal(http.StatusOK))
+		g.Expect(reply.Server).To(Equal("w7"))
+		g.Expect(reply.Body).To(HavePrefix("w7\n..."))
+		g.Expect(reply.Body).To(HaveLen(bodyKept))
+		g.Expect(reply.Octets).To(Equal(int64(10000)))
+		g.Expect(reply.Local).To(Equal(local), "the chosen port, each time again")
+		g.Expect(reply.Remote).To(Equal(address))
+		var s HTTPSeen
+		g.Expect(seen).To(Receive(&s))
+		g.Expect(s).To(And(HaveField("Method", "GET"), HaveField("Path", "/path"), HaveField("Remote", local), HaveField("Local", address), HaveField("Octets", 10000)))
+	}
+	g.Expect(stop().Requests).To(Equal(uint64(8)))
+	_, err = HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: "http://" + address.String()})
+	g.Expect(err).To(MatchError(ContainSubstring("connection refused")), "nothing listens any more")
+}
+
+func TestHTTPKeepAliveUsesOneConnection(t *testing.T) {
+	g := NewWithT(t)
+	address, _ := serve(t, ServeHTTP, HTTPServeRequest{Listen: anyV6, Name: "w0"}, func(HTTPSeen) {})
+	report, err := HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: "http://" + address.String(), Count: 3, KeepAlive: true})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(report.Replies).To(HaveLen(3))
+	g.Expect(report.Replies[2].Local).To(Equal(report.Replies[0].Local))
+	g.Expect(report.Replies[2].Body).To(Equal("w0\n"))
+}
+
+func TestHTTPTimeoutAndCancellation(t *testing.T) {
+	g := NewWithT(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts in the kernel, never answers
+	g.Expect(err).NotTo(HaveOccurred())
+	defer silent.Close()
+	url := "http://" + silent.Addr().String()
+	_, err = HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: url, Timeout: 30 * time.Millisecond})
+	g.Expect(err).To(MatchError(ContainSubstring("no whole answer within 30ms")))
+	_, err = HTTPGet(within(t, 30*time.Millisecond), HTTPGetRequest{URL: url})
+	g.Expect(err).To(MatchError(context.DeadlineExceeded))
+	for _, bad := range []string{"", "http://", "::", "ftp://127.0.0.1/", "http://127.0.0.1:99999/"} {
+		_, err = HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: bad})
+		g.Expect(err).To(HaveOccurred(), "%q", bad)
+	}
+}
+
+func TestTCPModes(t *testing.T) {
+	for _, listen := range []netip.AddrPort{anyV4, anyV6} {
+		for _, mode := range []TCPMode{Download, Upload, Echo} {
+			for _, octets := range []uint64{0, 1, chunk, 3<<20 + 5} {
+				t.Run(fmt.Sprintf("%s of %d octets at %s", mode, octets, listen.Addr()), func(t *testing.T) {
+					g := NewWithT(t)
+					served := make(chan TCPServed, 1)
+					address, stop := serve(t, ServeTCP, TCPServeRequest{Listen: listen, Name: "w1"}, func(s TCPServed) { served <- s })
+					var last TCPProgress
+					report, err := TCP(within(t, 20*time.Second), TCPRequest{Remote: address, Mode: mode, Octets: octets, Seed: 5},
+						func(p TCPProgress) { last = p })
+					g.Expect(err).NotTo(HaveOccurred())
+					up, down := octets, octets
+					if mode == Download {
+						up = 0
+					}
+					if mode == Upload {
+						down = 0
+					}
+					g.Expect(report).To(And(HaveField("Sent", up), HaveField("Received", down), HaveField("Server", "w1"), HaveField("Remote", address)))
+					var s TCPServed
+					g.Eventually(served, "5s").Should(Receive(&s))
+					g.Expect(s).To(And(HaveField("Sent", down), HaveField("Received", up), HaveField("Error", ""), HaveField("Mode", mode),
+						HaveField("Remote", report.Local)))
+					if octets > 0 {
+						g.Expect(last.Octets).To(And(BeNumerically(">", 0), BeNumerically("<=", octets)))
+					}
+					total := stop()
+					g.Expect(total).To(Equal(TCPServeReport{Connections: 1, Sent: down, Received: up}))
+				})
+			}
+		}
+	}
+}
+
+func TestTCPChosenPortCanBeUsedAgainAtOnce(t *testing.T) {
+	g := NewWithT(t)
+	address, _ := serve(t, ServeTCP, TCPServeRequest{Listen: anyV4}, func(TCPServed) {})
+	local := freePort(t, "tcp")
+	for _, mode := range []TCPMode{Download, Upload, Echo, Download} {
+		report, err := TCP(within(t, 10*time.Second), TCPRequest{Remote: address, Local: local, Mode: mode, Octets: 1000}, nil)
+		g.Expect(err).NotTo(HaveOccurred(), "%s", mode)
+		g.Expect(report.Local).To(Equal(local))
+	}
+}
+
+func TestTCPRatePacesTheSender(t *testing.T) {
+	g := NewWithT(t)
+	address, _ := serve(t, ServeTCP, TCPServeRequest{Listen: anyV4}, func(TCPServed) {})
+	report, err := TCP(within(t, 20*time.Second), TCPRequest{Remote: address, Mode: Download, Octets: 2 << 20, Rate: 4 << 20}, nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(report.Elapsed).To(BeNumerically(">", 250*time.Millisecond), "2 MiB at 4 MiB/s take half a second, less a burst at the beginning")
+}
+
+func TestTCPDownloadCancelledInTheMiddle(t *testing.T) {
+	g := NewWithT(t)
+	served := make(chan TCPServed, 1)
+	address, _ := serve(t, ServeTCP, TCPServeRequest{Listen: anyV4}, func(s TCPServed) { served <- s })
+	ctx, cancel := context.WithCancel(within(t, 20*time.Second))
+	report, err := TCP(ctx, TCPRequest{Remote: address, Mode: Download, Octets: 1 << 40}, func(TCPProgress) { cancel() })
+	g.Expect(err).To(MatchError(context.Canceled))
+	g.Expect(report.Received).To(BeNumerically(">", 0), "the report counts what came before")
+	var s TCPServed
+	g.Eventually(served, "5s").Should(Receive(&s))
+	g.Expect(s.Error).NotTo(BeEmpty())
+}
+
+func TestTCPServerEndsItsConnections(t *testing.T) {
+	g := NewWithT(t)
+	address, stop := serve(t, ServeTCP, TCPServeRequest{Listen: anyV4}, func(TCPServed) {})
+	moving, result := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		_, err := TCP(within(t, 20*time.Second), TCPRequest{Remote: address, Mode: Download, Octets: 1 << 40}, func(TCPProgress) {
+			select {
+			case moving <- struct{}{}:
+			default:
+			}
+		})
+		result <- err
+	}()
+	g.Eventually(moving, "5s").Should(Receive())
+	g.Expect(stop().Connections).To(Equal(uint64(1)))
+	g.Eventually(result, "5s").Should(Receive(HaveOccurred()))
+}
+
+// TestTCPFindsDamage puts a server in place that gets one octet wrong, sends one too few or one too many.
+func TestTCPFindsDamage(t *testing.T) {
+	const octets = 100000
+	for name, c := range map[string]struct {
+		change func([]byte) []byte
+		want   string
+	}{
+		"a wrong octet":    {func(b []byte) []byte { b[77777] ^= 1; return b }, "the stream is damaged"},
+		"a missing octet":  {func(b []byte) []byte { return b[:octets-1] }, "unexpected EOF"},
+		"one octet more":   {func(b []byte) []byte { return append(b, 0) }, "octets too many"},
+		"two octets apart": {func(b []byte) []byte { return append(b[:500], b[501:]...) }, "the stream is damaged"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			g.Expect(err).NotTo(HaveOccurred())
+			defer l.Close()
+			go func() {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				var hello [greetingLength]byte
+				io.ReadFull(conn, hello[:])
+				conn.Write([]byte{0})
+				stream := make([]byte, octets)
+				fillPattern(stream, 9, 0)
+				conn.Write(c.change(stream))
+			}()
+			_, err = TCP(within(t, 10*time.Second), TCPRequest{Remote: addrPort(l.Addr()), Mode: Download, Octets: octets, Seed: 9}, nil)
+			g.Expect(err).To(MatchError(ContainSubstring(c.want)))
+		})
+	}
+}
+
+func TestTCPServerFindsDamageInAnUpload(t *testing.T) {
+	g := NewWithT(t)
+	served := make(chan TCPServed, 3)
+	address, _ := serve(t, ServeTCP, TCPServeRequest{Listen: anyV4, IdleTimeout: 200 * time.Millisecond}, func(s TCPServed) { served <- s })
+	hello, err := greeting{mode: Upload, seed: 3, octets: 100}.encode()
+	g.Expect(err).NotTo(HaveOccurred())
+	conn, err := net.Dial("tcp", address.String())
+	g.Expect(err).NotTo(HaveOccurred())
+	defer conn.Close()
+	conn.Write(append(hello, make([]byte, 100)...))
+	answer, err := io.ReadAll(conn)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(answer)).To(ContainSubstring("the stream is damaged"))
+	var s TCPServed
+	g.Eventually(served, "5s").Should(Receive(&s))
+	g.Expect(s.Error).To(ContainSubstring("octet 0 is 0x0"))
+
+	for _, garbage := range []string{"GET / HTTP/1.1\r\nHost: somebody\r\n\r\n", strings.Repeat("\xff", 64)} {
+		conn, err := net.Dial("tcp", address.String())
+		g.Expect(err).NotTo(HaveOccurred())
+		conn.Write([]byte(garbage))
+		g.Eventually(served, "5s").Should(Receive(&s))
+		g.Expect(s.Error).To(ContainSubstring("does not speak this server's protocol"))
+		conn.Close()
+	}
+	silent, err := net.Dial("tcp", address.String())
+	g.Expect(err).NotTo(HaveOccurred())
+	defer silent.Close()
+	g.Eventually(served, "5s").Should(Receive(&s))
+	g.Expect(s.Error).To(ContainSubstring("timeout"))
+}
+
+func TestUDPExchanges(t *testing.T) {
+	for _, listen := range []netip.AddrPort{anyV4, anyV6} {
+		for _, c := range []UDPRequest{
+			{Count: 1}, {Count: 50, Size: 1400}, {Count: 65, Size: 100, Segments: 10}, {Count: 20, Interval: time.Millisecond}, {Size: 16}, {Size: 65000},
+		} {
+			t.Run(fmt.Sprintf("%d of %d octets, %d a call, to %s", c.Count, c.Size, c.Segments, listen.Addr()), func(t *testing.T) {
+				g := NewWithT(t)
+				var heard []UDPPeer
+				address, stop := serve(t, ServeUDP, UDPServeRequest{Listen: listen}, func(p UDPPeer) { heard = append(heard, p) })
+				c.Remote, c.Seed, c.Timeout = address, 11, 5*time.Second
+				report, err := UDP(within(t, 20*time.Second), c)
+				g.Expect(err).NotTo(HaveOccurred())
+				count, size := max(c.Count, 1), max(c.Size, 64)
+				if c.Size == 16 {
+					size = 16
+				}
+				g.Expect(report).To(And(HaveField("Sent", count), HaveField("Received", count), HaveField("Lost", BeEmpty()), HaveField("Duplicates", 0),
+					HaveField("Octets", uint64(count*size))))
+				g.Expect(stop()).To(Equal(UDPServeReport{Datagrams: uint64(count), Octets: uint64(count * size)}))
+				g.Expect(heard).To(HaveLen(1))
+				g.Expect(heard[0].Remote).To(Equal(report.Local))
+			})
+		}
+	}
+}
+
+// unreliable is an echo server with ideas of its own.
+func unreliable(t *testing.T, answer func(number uint64, datagram []byte) [][]byte) netip.AddrPort {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(anyV4))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		buffer := make([]byte, 1<<16)
+		for {
+			n, peer, err := conn.ReadFromUDPAddrPort(buffer)
+			if err != nil {
+				return
+			}
+			for _, d := range answer(binary.BigEndian.Uint64(buffer), buffer[:n]) {
+				conn.WriteToUDPAddrPort(d, peer)
+			}
+		}
+	}()
+	return addrPort(conn.LocalAddr())
+}
+
+func TestUDPCountsLossAndDuplicates(t *testing.T) {
+	g := NewWithT(t)
+	address := unreliable(t, func(number uint64, d []byte) [][]byte {
+		switch number {
+		case 2, 5:
+			return nil
+		case 3:
+			return [][]byte{d, d}
+		}
+		return [][]byte{d}
+	})
+	local := freePort(t, "udp")
+	report, err := UDP(within(t, 10*time.Second), UDPRequest{Remote: address, Local: local, Count: 7, Timeout: 50 * time.Millisecond})
+	g.Expect(err).NotTo(HaveOccurred(), "loss is counted, no error")
+	g.Expect(report).To(And(HaveField("Sent", 7), HaveField("Received", 5), HaveField("Duplicates", 1), HaveField("Lost", []int{2, 5}), HaveField("Local", local)))
+}
+
+func TestUDPFindsDamage(t *testing.T) {
+	g := NewWithT(t)
+	for want, answer := range map[string]func(uint64, []byte) [][]byte{
+		"octet 40 is":     func(_ uint64, d []byte) [][]byte { d = bytes.Clone(d); d[40] ^= 1; return [][]byte{d} },
+		"63 octets":       func(_ uint64, d []byte) [][]byte { return [][]byte{d[:63]} },
+		"was not sent":    func(n uint64, d []byte) [][]byte { d = bytes.Clone(d); d[0] = 1; return [][]byte{d} },
+		"shorter than an": func(_ uint64, d []byte) [][]byte { return [][]byte{d[:3]} },
+	} {
+		_, err := UDP(within(t, 10*time.Second), UDPRequest{Remote: unreliable(t, answer), Count: 3})
+		g.Expect(err).To(MatchError(ContainSubstring(want)))
+	}
+	_, err := UDP(within(t, 10*time.Second), UDPRequest{Remote: freePort(t, "udp"), Count: 2})
+	g.Expect(err).To(MatchError(ContainSubstring("nobody listens on")))
+	ctx, cancel := context.WithCancel(within(t, 10*time.Second))
+	cancel()
+	_, err = UDP(ctx, UDPRequest{Remote: unreliable(t, func(uint64, []byte) [][]byte { return nil })})
+	g.Expect(err).To(MatchError(context.Canceled))
+}
+
+func TestRequestsThatMakeNoSenseAreRefused(t *testing.T) {
+	g := NewWithT(t)
+	ctx := within(t, 10*time.Second)
+	to := netip.MustParseAddrPort("127.0.0.1:9")
+	for _, r := range []UDPRequest{
+		{}, {Remote: to, Count: -1}, {Remote: to, Size: 15}, {Remote: to, Size: 70000}, {Remote: to, Segments: 65}, {Remote: to, Segments: -1},
+		{Remote: to, Segments: 60, Size: 1400}, {Remote: to, Interval: -1}, {Remote: to, Timeout: -1},
+	} {
+		_, err := UDP(ctx, r)
+		g.Expect(err).To(MatchError(HavePrefix("exchanging datagrams with")), "%+v", r)
+	}
+	for _, r := range []TCPRequest{{}, {Mode: Download}, {Remote: to}, {Remote: to, Mode: "sideways"}} {
+		_, err := TCP(ctx, r, nil)
+		g.Expect(err).To(HaveOccurred(), "%+v", r)
+	}
+	local := netip.MustParseAddr("127.0.0.1")
+	for _, r := range []PingRequest{
+		{}, {Destination: local, Count: -1}, {Destination: local, Count: 65537}, {Destination: local, Size: 7}, {Destination: local, Size: 65500},
+		{Destination: local, Source: netip.MustParseAddr("::1")}, {Destination: local, Interval: -1}, {Destination: local, Timeout: -1},
+	} {
+		_, err := Ping(ctx, r)
+		g.Expect(err).To(MatchError(HavePrefix("pinging")), "%+v", r)
+	}
+	_, err := ServeHTTP(ctx, HTTPServeRequest{Listen: netip.MustParseAddrPort("192.0.2.1:80")}, nil, nil)
+	g.Expect(err).To(MatchError(ContainSubstring("listening on TCP 192.0.2.1:80")))
+	_, err = ServeHTTP(ctx, HTTPServeRequest{Listen: anyV4, BodySize: -1}, nil, nil)
+	g.Expect(err).To(HaveOccurred())
+	_, err = ServeTCP(ctx, TCPServeRequest{Listen: netip.MustParseAddrPort("192.0.2.1:80")}, nil, nil)
+	g.Expect(err).To(HaveOccurred())
+	_, err = ServeUDP(ctx, UDPServeRequest{Listen: netip.MustParseAddrPort("192.0.2.1:80")}, nil, nil)
+	g.Expect(err).To(MatchError(ContainSubstring("listening on UDP 192.0.2.1:80")))
+}

@@ -1,0 +1,149 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/vlandemux/vlandemux/harness/probe"
+)
+
+// Sender holds a request's sockets, one for each batch. They belong to the network namespace of the thread that opened them,
+// wherever Send is called. Not safe for concurrent use.
+type Sender struct {
+	request SendRequest
+	sockets []*packetSocket
+}
+
+// Send is OpenSender, Sender.Send and Sender.Close in the calling thread's network namespace.
+func Send(ctx context.Context, request SendRequest) (SendReport, error) {
+	sender, err := OpenSender(request)
+	if err != nil {
+		return SendReport{}, err
+	}
+	report, err := sender.Send(ctx)
+	return report, errors.Join(err, sender.Close())
+}
+
+// OpenSender validates the request and opens its sockets in the calling thread's network namespace. It needs CAP_NET_RAW there.
+func OpenSender(request SendRequest) (*Sender, error) {
+	if len(request.Batches) == 0 {
+		return nil, errors.New("sending frames: the request holds no batch")
+	}
+	var errs []error
+	for i := range request.Batches {
+		errs = append(errs, request.Batches[i].Validate())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("sending frames: %w", err)
+	}
+	s := &Sender{request: request}
+	for i := range request.Batches {
+		socket, err := openPacketSocket(request.Interface, request.Batches[i].GSO != nil)
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		s.sockets = append(s.sockets, socket)
+	}
+	return s, nil
+}
+
+// Close closes the sockets.
+func (s *Sender) Close() error {
+	errs := make([]error, 0, len(s.sockets))
+	for _, socket := range s.sockets {
+		errs = append(errs, socket.Close())
+	}
+	s.sockets = nil
+	return errors.Join(errs...)
+}
+
+// Send sends the batches side by side and returns when each is sent or has failed; its error is that of the report. To be called once.
+func (s *Sender) Send(ctx context.Context) (SendReport, error) {
+	report := SendReport{Batches: make([]BatchReport, len(s.sockets))}
+	var sending sync.WaitGroup
+	for i, socket := range s.sockets {
+		sending.Go(func() { report.Batches[i] = sendBatch(ctx, socket, &s.request.Batches[i]) })
+	}
+	sending.Wait()
+	if err := report.Err(); err != nil {
+		return report, fmt.Errorf("sending frames out of %s: %w", s.request.Interface, err)
+	}
+	return report, nil
+}
+
+// backoff is how long to leave a full queue alone: ENOBUFS, unlike EAGAIN, has no event that tells when there is room again.
+const backoff = time.Millisecond
+
+func sendBatch(ctx context.Context, socket *packetSocket, b *probe.Batch) BatchReport {
+	report := BatchReport{Name: b.Name, ID: b.ID}
+	stop := context.AfterFunc(ctx, socket.interrupt)
+	defer stop()
+	pace := newPacer(b.Rate)
+	begin := time.Now()
+	for next, total := 0, b.Packets(); next < total; {
+		due, err := pace.due(ctx, next)
+		if err != nil {
+			report.Error = err.Error()
+			break
+		}
+		socket.fill(b, next, min(due, total-next))
+		sent, err := socket.flush(ctx)
+		for i := range sent {
+			report.Packets++
+			frames, octets := socket.onWire(b, next+i, i)
+			report.Frames += frames
+			report.Octets += octets
+		}
+		next += sent
+		report.Elapsed = time.Since(begin)
+		if err == nil {
+			continue
+		}
+		if err = socket.retry(ctx, err, &report); err != nil {
+			report.Error = err.Error()
+			break
+		}
+	}
+	return report
+}
+
+// pacer says how many packets may leave now.
+type pacer struct {
+	rate  int
+	begin time.Time
+}
+
+func newPacer(rate int) *pacer { return &pacer{rate: rate, begin: time.Now()} }
+
+// due waits until the packet with index next may leave, and gives how many may.
+func (p *pacer) due(ctx context.Context, next int) (int, error) {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	if p.rate == 0 {
+		return vectorLength, nil
+	}
+	at := time.Duration(float64(next) / float64(p.rate) * float64(time.Second))
+	if wait := at - time.Since(p.begin); wait > 0 {
+		if err := pause(ctx, wait); err != nil {
+			return 0, err
+		}
+	}
+	allowed := int(time.Since(p.begin).Seconds()*float64(p.rate)) + 1
+	return max(1, min(allowed-next, vectorLength)), nil
+}
+
+// pause returns after d, or earlier with the reason ctx ended.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

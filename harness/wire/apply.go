@@ -1,0 +1,309 @@
+package wire
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
+
+// Apply lays plan, the calling process's network namespace being the host. On
+// an error everything it made is gone again. The order keeps the lab silent:
+// namespaces, sysctls, links (down), offloads, trunks up, the switch's inside,
+// ports and workers up, addresses and neighbours.
+func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
+	if err := plan.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Network{group: newGroup(), plan: plan, unsure: map[int]bool{}}
+	n.plan.Ports = slices.Clone(plan.Ports) // Move changes them
+	if n.plan.MTU == 0 {
+		n.plan.MTU = DefaultMTU
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	b := builder{n: n, macs: newMACs(&n.plan)}
+	for _, step := range []func(context.Context) error{
+		b.openNamespaces, b.quietNamespaces, b.makeLinks, b.pinOffloads, b.makeSwitch, b.bringUp, b.configure,
+	} {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("wiring the lab: %w", context.Cause(ctx))
+		}
+		if err := step(ctx); err != nil {
+			return nil, fmt.Errorf("wiring the lab: %w", err)
+		}
+	}
+	return n, nil
+}
+
+// newGroup draws an interface group number that no other lab's links in the
+// same namespace have.
+func newGroup() uint32 {
+	var b [4]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails since Go 1.24
+	return 1<<30 | binary.NativeEndian.Uint32(b[:])>>2
+}
+
+// builder is one Apply under way.
+type builder struct {
+	n                      *Network
+	macs                   *macs
+	ports, trunks, workers []*pair // in the plan's order; near: the switch, the host, the host
+}
+
+func (b *builder) pairs() []*pair { return slices.Concat(b.trunks, b.ports, b.workers) }
+
+func (b *builder) openNamespaces(context.Context) error {
+	n := b.n
+	var err error
+	if n.host, err = hostNamespace(); err != nil {
+		return err
+	}
+	n.nodes = append(n.nodes, n.host)
+	if n.sw, err = scratchNamespace(SwitchNode); err != nil {
+		return err
+	}
+	n.nodes = append(n.nodes, n.sw)
+	open := func(node string, pid int) error {
+		ns, err := processNamespace(node, pid)
+		if err != nil {
+			return err
+		}
+		n.nodes = append(n.nodes, ns)
+		same, err := ns.same(n.host)
+		if err == nil && same {
+			err = fmt.Errorf("opening the network namespace of %s: process %d is in the host's own, so its container has no network namespace to wire", node, pid)
+		}
+		return err
+	}
+	for _, p := range n.plan.Ports {
+		if err := open(p.Client, p.PID); err != nil {
+			return err
+		}
+	}
+	for _, w := range n.plan.Workers {
+		if err := open(w.Name, w.PID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *builder) quietNamespaces(context.Context) error {
+	p, err := openProcfs()
+	if err != nil {
+		return err
+	}
+	for _, ns := range b.n.nodes {
+		ipv6 := b.n.plan.IPv6 && ns != b.n.host && ns != b.n.sw
+		if err := p.quiet(ns, ipv6); err != nil {
+			return errors.Join(err, p.close())
+		}
+	}
+	return p.close()
+}
+
+func (b *builder) makeLinks(ctx context.Context) error {
+	n, plan := b.n, &b.n.plan
+	n.state = State{Switch: plan.Switch, MTU: plan.MTU, IPv6: plan.IPv6}
+	for _, t := range plan.Trunks {
+		b.trunks = append(b.trunks, &pair{
+			ns: n.host, name: t.Name, mac: b.macs.next(),
+			farNS: n.sw, farName: t.Name, farMAC: b.macs.next(), mtu: plan.MTU + TrunkHeadroom,
+		})
+	}
+	for _, p := range plan.Ports {
+		b.ports = append(b.ports, &pair{
+			ns: n.sw, name: p.Client, mac: b.macs.next(),
+			farNS: n.node(p.Client), farName: orEth0(p.Interface), farMAC: p.MAC, mtu: plan.MTU, offloads: p.Offloads,
+		})
+	}
+	for _, w := range plan.Workers {
+		b.workers = append(b.workers, &pair{
+			ns: n.host, name: w.Name, mac: b.macs.next(),
+			farNS: n.node(w.Name), farName: orEth0(w.Interface), farMAC: w.MAC, mtu: plan.MTU, offloads: w.Offloads,
+		})
+	}
+	for _, p := range b.pairs() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p.group = n.group
+		if err := makePair(p); err != nil {
+			return err
+		}
+	}
+	for _, p := range b.trunks {
+		n.state.Trunks = append(n.state.Trunks, p.state())
+	}
+	for i, p := range b.ports {
+		n.state.Ports = append(n.state.Ports, PortState{
+			Client: plan.Ports[i].Client, MAC: p.farMAC, VLAN: plan.Ports[i].VLAN,
+			Trunk: plan.Trunks[plan.Ports[i].Trunk].Name, Link: p.state(),
+		})
+	}
+	for _, p := range b.workers {
+		n.state.Workers = append(n.state.Workers, p.state())
+	}
+	return nil
+}
+
+func (p *pair) state() LinkState {
+	return LinkState{
+		Near: End{Node: p.ns.node, Interface: p.name, Index: p.index, MAC: p.mac},
+		Far:  End{Node: p.farNS.node, Interface: p.farName, Index: p.farIndex, MAC: p.farMAC},
+	}
+}
+
+// pinOffloads sets both ends of a link alike. A super-packet stays whole as
+// long as each interface that sends it on can carry it, and is segmented in
+// front of the first that cannot; so trunks have offloads as soon as anybody
+// has them, and a node without them sees wire frames, from whomever they come.
+func (b *builder) pinOffloads(context.Context) error {
+	family, err := b.n.host.ethtoolFamily()
+	if err != nil {
+		return err
+	}
+	anybody := slices.ContainsFunc(b.pairs(), func(p *pair) bool { return p.offloads })
+	for _, p := range b.trunks {
+		p.offloads = anybody
+	}
+	for _, p := range b.pairs() {
+		if err := p.ns.pinOffloads(family, p.index, p.offloads); err != nil {
+			return err
+		}
+		if err := p.farNS.pinOffloads(family, p.farIndex, p.offloads); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *builder) makeSwitch(ctx context.Context) error {
+	n := b.n
+	switch n.plan.Switch {
+	case Switch8021Q:
+		n.inside = newBridgeSwitch(n.sw, n.group, b.macs)
+	case SwitchTC:
+		tc, err := newTCSwitch(n.sw)
+		if err != nil {
+			return err
+		}
+		n.inside = tc
+	}
+	for i, p := range b.trunks {
+		// A VLAN subinterface can come up only on a trunk that is.
+		if err := p.up(); err != nil {
+			return err
+		}
+		if err := p.awaitUp(ctx); err != nil {
+			return err
+		}
+		if err := n.inside.addTrunk(ctx, i, p.farIndex); err != nil {
+			return err
+		}
+	}
+	for i, p := range b.ports {
+		port := n.plan.Ports[i]
+		if err := n.inside.addPort(ctx, p.index, port.Trunk, port.VLAN); err != nil {
+			return fmt.Errorf("plugging in client %s: %w", port.Client, err)
+		}
+	}
+	return nil
+}
+
+func (b *builder) bringUp(ctx context.Context) error {
+	for _, p := range slices.Concat(b.ports, b.workers) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := p.up(); err != nil {
+			return err
+		}
+	}
+	for _, p := range b.pairs() {
+		if err := p.awaitUp(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pair) awaitUp(ctx context.Context) error {
+	if err := p.ns.awaitUp(ctx, p.index); err != nil {
+		return err
+	}
+	return p.farNS.awaitUp(ctx, p.farIndex)
+}
+
+func (p *pair) up() error {
+	if err := p.ns.up(p.index); err != nil {
+		return err
+	}
+	return p.farNS.up(p.farIndex)
+}
+
+func (b *builder) configure(context.Context) error {
+	for i, p := range b.ports {
+		port := b.n.plan.Ports[i]
+		if err := p.farNS.configure(p.farIndex, port.Addresses, port.Neighbours); err != nil {
+			return err
+		}
+	}
+	for i, p := range b.workers {
+		worker := b.n.plan.Workers[i]
+		if err := p.farNS.configure(p.farIndex, worker.Addresses, worker.Neighbours); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configure gives an interface its addresses and permanent neighbours.
+func (ns *namespace) configure(index int, addresses []netip.Prefix, neighbours []Neighbour) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Index = index
+	link := &netlink.GenericLink{LinkAttrs: attrs}
+	for _, a := range addresses {
+		addr := &netlink.Addr{IPNet: ipNet(a)}
+		if a.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD // usable at once, and nobody is asked
+		}
+		if err := ns.handle.AddrAdd(link, addr); err != nil {
+			return fmt.Errorf("giving %s the address %v: %w", ns.node, a, err)
+		}
+	}
+	for _, nb := range neighbours {
+		if err := ns.handle.NeighSet(neighbour(index, nb.Address, nb.MAC)); err != nil {
+			return fmt.Errorf("giving %s the neighbour %v: %w", ns.node, nb.Address, err)
+		}
+	}
+	return nil
+}
+
+func neighbour(index int, address netip.Addr, mac demux.MAC) *netlink.Neigh {
+	family := unix.AF_INET
+	if address.Is6() {
+		family = unix.AF_INET6
+	}
+	return &netlink.Neigh{
+		LinkIndex: index, Family: family, State: unix.NUD_PERMANENT,
+		IP: address.AsSlice(), HardwareAddr: net.HardwareAddr(mac[:]),
+	}
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

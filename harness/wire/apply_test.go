@@ -1,0 +1,178 @@
+package wire
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"github.com/vishvananda/netlink"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
+
+func TestApplyLaysWhatThePlanSays(t *testing.T) {
+	onEachSwitch(t, func(t *testing.T, kind string) {
+		g := NewWithT(t)
+		p := newPlan(t, kind, vlan2, vlan2ad)
+		p.MTU = 4000
+		p.Ports[0].Offloads = true
+		p.Ports[0].Neighbours = []Neighbour{{netip.MustParseAddr("10.0.0.200"), workerMAC(0)}}
+		n := lay(t, p)
+		states := byName(t, n)
+		for name, want := range map[string]struct {
+			mac demux.MAC
+			mtu int
+			ip  string
+			off bool
+		}{
+			"c0/eth0":       {clientMAC(0), 4000, "10.0.0.1/24", true},
+			"switch/c0":     {n.State().Ports[0].Link.Near.MAC, 4000, "", true},
+			"c1/eth0":       {clientMAC(1), 4000, "10.0.0.2/24", false},
+			"switch/c1":     {n.State().Ports[1].Link.Near.MAC, 4000, "", false},
+			"switch/trunk0": {n.State().Trunks[0].Far.MAC, 4008, "", true},
+			"host/trunk0":   {n.State().Trunks[0].Near.MAC, 4008, "", true},
+			"host/w0":       {n.State().Workers[0].Near.MAC, 4000, "", false},
+			"w0/eth0":       {workerMAC(0), 4000, "10.0.0.200/24", false},
+		} {
+			g.Expect(states).To(HaveKey(name))
+			s := states[name]
+			g.Expect(s.Kind).To(Equal("veth"), name)
+			g.Expect(s.MAC).To(Equal(want.mac), name)
+			g.Expect(s.MTU).To(Equal(want.mtu), name)
+			g.Expect(s.Up).To(BeTrue(), name)
+			g.Expect(s.Carrier).To(BeTrue(), name)
+			var addrs []netip.Prefix
+			if want.ip != "" {
+				addrs = []netip.Prefix{netip.MustParsePrefix(want.ip)}
+			}
+			g.Expect(s.Addresses).To(Equal(addrs), name)
+			for _, feature := range []string{"tx-checksum-ip-generic", "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-udp-segmentation", "tx-generic-segmentation", "rx-gro"} {
+				g.Expect(s.Offloads).To(HaveKeyWithValue(feature, want.off), "%s of %s", feature, name)
+			}
+		}
+		neighs, err := n.node("c0").handle.NeighList(0, netlink.FAMILY_V4)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(neighs).To(HaveLen(1))
+		g.Expect(neighs[0].State).To(Equal(netlink.NUD_PERMANENT))
+
+		var names []string
+		for _, p := range n.TapPoints() {
+			names = append(names, p.Name)
+		}
+		g.Expect(names).To(Equal([]string{
+			"c0/eth0", "switch/c0", "c1/eth0", "switch/c1", "switch/trunk0", "host/trunk0", "switch/trunk1", "host/trunk1", "host/w0", "w0/eth0",
+		}))
+		_, err = n.Namespace("nobody")
+		g.Expect(err).To(MatchError(ContainSubstring("no such node")))
+		f, err := n.Namespace(SwitchNode)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(f).NotTo(BeNil())
+	})
+}
+
+// Whatever goes wrong, and however late, Apply leaves what it found.
+func TestApplyLeavesNothingAfterAnError(t *testing.T) {
+	onEachSwitch(t, func(t *testing.T, kind string) {
+		for name, c := range map[string]struct {
+			spoil func(*WithT, *Plan)
+			says  string
+		}{
+			"a process that is not there":           {func(g *WithT, p *Plan) { p.Workers[0].PID = 1 << 22 }, "there is no process 4194304"},
+			"a process in the host's own namespace": {func(g *WithT, p *Plan) { p.Workers[0].PID = os.Getpid() }, "in the host's own"},
+			"an interface of that name in the last worker": {func(g *WithT, p *Plan) {
+				ns, err := processNamespace("w0", p.Workers[0].PID)
+				g.Expect(err).NotTo(HaveOccurred())
+				defer ns.close()
+				attrs := netlink.NewLinkAttrs()
+				attrs.Name = "eth0"
+				veth := netlink.NewVeth(attrs)
+				veth.PeerName = "other0"
+				g.Expect(ns.handle.LinkAdd(veth)).To(Succeed())
+			}, "already has an interface of that name"},
+			"an address the kernel refuses": {func(_ *WithT, p *Plan) {
+				p.IPv6 = true
+				p.Workers[0].Addresses = []netip.Prefix{netip.MustParsePrefix("ff02::1/64")}
+			}, "giving w0 the address ff02::1/64"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				g := NewWithT(t)
+				p := newPlan(t, kind, vlan2, vlan3)
+				good := p
+				good.Workers = slices.Clone(p.Workers)
+				c.spoil(g, &p)
+				before := takeInventory(t, good)
+				n, err := Apply(context.Background(), p)
+				g.Expect(n).To(BeNil())
+				g.Expect(err).To(MatchError(ContainSubstring(c.says)))
+				g.Expect(takeInventory(t, good)).To(Equal(before))
+			})
+		}
+	})
+}
+
+func TestApplyStopsWhenItsContextEnds(t *testing.T) {
+	onEachSwitch(t, func(t *testing.T, kind string) {
+		g := NewWithT(t)
+		p := newPlan(t, kind, vlan2)
+		before := takeInventory(t, p)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_, err := Apply(ctx, p)
+		g.Expect(err).To(MatchError(context.Canceled))
+		g.Expect(takeInventory(t, p)).To(Equal(before))
+	})
+}
+
+// A switch that the kernel has not got is a clear error, and one that it has
+// works: what is probed is what Apply does.
+func TestApplyAgreesWithProbeFeatures(t *testing.T) {
+	g := NewWithT(t)
+	f, err := ProbeFeatures(context.Background())
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Logf("%+v", f)
+	g.Expect(f.Kernel).NotTo(BeEmpty())
+	g.Expect(f.Switches()).NotTo(BeEmpty())
+	for _, kind := range []string{Switch8021Q, SwitchTC} {
+		p := newPlan(t, kind, vlan2)
+		before := takeInventory(t, p)
+		n, err := Apply(context.Background(), p)
+		if missing := f.SwitchMissing(kind); missing != "" {
+			g.Expect(err).To(MatchError(ContainSubstring("modprobe")))
+			g.Expect(missing).To(ContainSubstring("modprobe"))
+		} else {
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(n.Close()).To(Succeed())
+		}
+		g.Expect(takeInventory(t, p)).To(Equal(before))
+	}
+}
+
+func TestProbeFeaturesLeavesNothing(t *testing.T) {
+	g := NewWithT(t)
+	before := takeInventory(t, Plan{})
+	_, err := ProbeFeatures(context.Background())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(takeInventory(t, Plan{})).To(Equal(before))
+}
+
+// A container that ends takes its link along; the rest of the lab goes on, and
+// Close has nothing to complain about.
+func TestCloseAfterAContainerEnded(t *testing.T) {
+	onEachSwitch(t, func(t *testing.T, kind string) {
+		g := NewWithT(t)
+		p := newPlan(t, kind, vlan2, vlan2)
+		c0 := newStandIn(t)
+		p.Ports[0].PID = c0.pid
+		n, err := Apply(context.Background(), p)
+		g.Expect(err).NotTo(HaveOccurred())
+		c0.exit()
+		tt := n.State()
+		g.Expect(tt.Ports).To(HaveLen(2))
+		g.Expect(n.Close()).To(Succeed())
+		_, err = n.Move(context.Background(), Move{"c1", vlan3, 0})
+		g.Expect(err).To(MatchError(errClosed))
+	})
+}

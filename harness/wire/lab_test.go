@@ -1,0 +1,114 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
+
+var (
+	vlan2   = VLAN{Protocol8021Q, 2}
+	vlan3   = VLAN{Protocol8021Q, 3}
+	vlan2ad = VLAN{Protocol8021AD, 2}
+)
+
+func clientMAC(i int) demux.MAC { return demux.MAC{2, 0, 0, 0, 0, byte(i + 1)} }
+func workerMAC(i int) demux.MAC { return demux.MAC{2, 0, 0, 0, 1, byte(i + 1)} }
+
+// newPlan plans clients c0, c1, … with 10.0.0.(i+1)/24 in the VLANs given, all
+// on trunk0, and one worker, each in a stand-in.
+func newPlan(t *testing.T, kind string, vlans ...VLAN) Plan {
+	t.Helper()
+	p := Plan{
+		Switch: kind,
+		Trunks: []Trunk{{"trunk0"}, {"trunk1"}},
+		Workers: []Worker{{
+			Name: "w0", PID: newStandIn(t).pid, MAC: workerMAC(0),
+			Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.200/24")},
+		}},
+	}
+	for i, v := range vlans {
+		p.Ports = append(p.Ports, Port{
+			Client: fmt.Sprintf("c%d", i), PID: newStandIn(t).pid, MAC: clientMAC(i), VLAN: v,
+			Addresses: []netip.Prefix{netip.PrefixFrom(clientIP(i), 24)},
+		})
+	}
+	return p
+}
+
+func clientIP(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}) }
+
+// lay applies a plan for the length of a test and checks that nothing of it is
+// left afterwards.
+func lay(t *testing.T, p Plan) *Network {
+	t.Helper()
+	g := NewWithT(t)
+	before := takeInventory(t, p)
+	n, err := Apply(context.Background(), p)
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() {
+		g.Expect(n.Close()).To(Succeed())
+		g.Expect(n.Close()).To(Succeed(), "closing twice")
+		g.Expect(takeInventory(t, p)).To(Equal(before), "what is there after Close and was before Apply")
+	})
+	return n
+}
+
+// inventory is what a lab could leave behind.
+type inventory struct {
+	Links       map[string][]string // node → its interfaces
+	Descriptors []string            // what this process's descriptors are of, without numbers that count up
+	Programs    int                 // BPF descriptors among them
+}
+
+func takeInventory(t *testing.T, p Plan) inventory {
+	t.Helper()
+	g := NewWithT(t)
+	inv := inventory{Links: map[string][]string{}}
+	list := func(ns *namespace, err error) {
+		g.Expect(err).NotTo(HaveOccurred())
+		links, err := retryDump(ns.handle.LinkList)
+		g.Expect(err).NotTo(HaveOccurred())
+		for _, l := range links {
+			inv.Links[ns.node] = append(inv.Links[ns.node], l.Attrs().Name)
+		}
+		slices.Sort(inv.Links[ns.node])
+		g.Expect(ns.close()).To(Succeed())
+	}
+	list(hostNamespace())
+	for _, port := range p.Ports {
+		list(processNamespace(port.Client, port.PID))
+	}
+	for _, w := range p.Workers {
+		list(processNamespace(w.Name, w.PID))
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	g.Expect(err).NotTo(HaveOccurred())
+	kinds := map[string]int{}
+	for _, fd := range fds {
+		target, err := os.Readlink("/proc/self/fd/" + fd.Name())
+		if err != nil {
+			continue // the descriptor that ReadDir itself had open
+		}
+		switch {
+		case len(target) > 4 && target[:4] == "net:":
+			kinds["network namespace"]++
+		case len(target) > 7 && target[:7] == "socket:":
+			kinds["socket"]++
+		case target == "anon_inode:bpf-prog" || target == "anon_inode:bpf-map" || target == "anon_inode:bpf_link":
+			inv.Programs++
+		}
+	}
+	for kind, count := range kinds {
+		inv.Descriptors = append(inv.Descriptors, fmt.Sprintf("%s: %d", kind, count))
+	}
+	slices.Sort(inv.Descriptors)
+	return inv
+}

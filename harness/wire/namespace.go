@@ -1,0 +1,183 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// namespace is a network namespace held open, with netlink sockets in it. The
+// descriptor, not a path or a process ID, names it: those are reused.
+type namespace struct {
+	node    string
+	pid     int // whose it was opened as; 0 if it is the caller's or our own
+	file    *os.File
+	handle  *netlink.Handle
+	sockets map[int]*nl.SocketHandle // for requests that handle has no method for
+}
+
+// hostNamespace opens the namespace of the calling process's threads.
+func hostNamespace() (*namespace, error) {
+	f, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("opening the host's network namespace: %w", err)
+	}
+	return newNamespace(HostNode, 0, f)
+}
+
+// processNamespace opens the namespace that process pid is in.
+func processNamespace(node string, pid int) (*namespace, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("opening the network namespace of %s: there is no process %d here: has its container ended, or is this not the host's PID namespace? (%w)", node, pid, err)
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("opening the network namespace of %s, process %d: it may hold capabilities that this process lacks; "+
+			"the host container needs CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_NET_RAW (%w)", node, pid, err)
+	case err != nil:
+		return nil, fmt.Errorf("opening the network namespace of %s, process %d: %w", node, pid, err)
+	}
+	return newNamespace(node, pid, f)
+}
+
+// scratchNamespace makes a namespace that exists as long as it is held open.
+func scratchNamespace(node string) (*namespace, error) {
+	var f *os.File
+	err := onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("making a network namespace for %s (needs CAP_SYS_ADMIN): %w", node, err)
+		}
+		var err error
+		if f, err = os.Open("/proc/thread-self/ns/net"); err != nil {
+			return fmt.Errorf("opening the network namespace made for %s: %w", node, err)
+		}
+		return nil
+	})
+	if err != nil {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
+		return nil, err
+	}
+	return newNamespace(node, 0, f)
+}
+
+func newNamespace(node string, pid int, f *os.File) (_ *namespace, err error) {
+	ns := &namespace{node: node, pid: pid, file: f, sockets: map[int]*nl.SocketHandle{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ns.close())
+		}
+	}()
+	fd := netns.NsHandle(f.Fd())
+	if ns.handle, err = netlink.NewHandleAt(fd, unix.NETLINK_ROUTE); err != nil {
+		return nil, fmt.Errorf("opening a netlink socket in the namespace of %s: %w", node, err)
+	}
+	for _, family := range []int{unix.NETLINK_ROUTE, unix.NETLINK_GENERIC} {
+		s, err := nl.GetNetlinkSocketAt(fd, netns.None(), family)
+		if err != nil {
+			return nil, fmt.Errorf("opening a netlink socket in the namespace of %s: %w", node, err)
+		}
+		ns.sockets[family] = &nl.SocketHandle{Socket: s}
+		if err := s.SetExtAck(true); err != nil {
+			return nil, fmt.Errorf("asking netlink for its reasons in the namespace of %s: %w", node, err)
+		}
+	}
+	return ns, nil
+}
+
+// fd is the descriptor for netlink attributes.
+func (ns *namespace) fd() int { return int(ns.file.Fd()) }
+
+// same reports whether two descriptors are of one namespace.
+func (ns *namespace) same(other *namespace) (bool, error) {
+	a, err := ns.file.Stat()
+	if err != nil {
+		return false, fmt.Errorf("comparing network namespaces: %w", err)
+	}
+	b, err := other.file.Stat()
+	if err != nil {
+		return false, fmt.Errorf("comparing network namespaces: %w", err)
+	}
+	return os.SameFile(a, b), nil
+}
+
+// do runs f on a thread that is in the namespace. f must not start goroutines
+// that rely on it: those run on other threads.
+func (ns *namespace) do(f func() error) error {
+	return onThread(func() error {
+		if err := unix.Setns(ns.fd(), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("entering the network namespace of %s: %w", ns.node, err)
+		}
+		return f()
+	})
+}
+
+// onThread runs f on a thread of its own and puts that thread back into the
+// network namespace it came from. A thread that cannot be put back stays locked
+// and ends with its goroutine, so that no other code ever runs on it. (Ending
+// every such thread instead would be simpler, but the runtime cannot end the
+// process's first thread, which /proc/self/ns/net stands for.)
+func onThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := func() error {
+			home, err := os.Open("/proc/thread-self/ns/net")
+			if err != nil {
+				return fmt.Errorf("opening the thread's network namespace: %w", err)
+			}
+			defer home.Close()
+			ferr := f()
+			if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
+				return errors.Join(ferr, fmt.Errorf("returning to the thread's network namespace: %w", err))
+			}
+			runtime.UnlockOSThread()
+			return ferr
+		}()
+		done <- err
+	}()
+	return <-done
+}
+
+// close releases the sockets, then the descriptor.
+func (ns *namespace) close() error {
+	if ns.handle != nil {
+		ns.handle.Close()
+	}
+	for _, s := range ns.sockets {
+		s.Close()
+	}
+	if err := ns.file.Close(); err != nil {
+		return fmt.Errorf("closing the network namespace of %s: %w", ns.node, err)
+	}
+	return nil
+}
+
+// execute sends one request of a netlink family. A dump that was interrupted
+// is asked for again; context-free because rtnetlink answers at once.
+func (ns *namespace) execute(family int, build func() *nl.NetlinkRequest) ([][]byte, error) {
+	return retryDump(func() ([][]byte, error) {
+		req := build()
+		req.Sockets = ns.sockets
+		return req.Execute(family, 0)
+	})
+}
+
+// retryDump repeats a dump that the kernel says changed while it was read.
+func retryDump[T any](dump func() (T, error)) (T, error) {
+	const most = 10
+	for try := 1; ; try++ {
+		res, err := dump()
+		if try == most || !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, syscall.EINTR) {
+			return res, err
+		}
+	}
+}

@@ -1,0 +1,140 @@
+package wire
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
+
+// State is what Apply made, and what Move has made of it since.
+type State struct {
+	Switch string      `json:"switch"` // the kind in use
+	MTU    int         `json:"mtu"`
+	IPv6   bool        `json:"ipv6"`
+	Ports  []PortState `json:"ports"` // in the Plan's order
+	Trunks []LinkState `json:"trunks"`
+	// Workers are the workers' links, the near end being the host's.
+	Workers []LinkState `json:"workers"`
+}
+
+// PortState is where a client is plugged in now.
+type PortState struct {
+	Client string    `json:"client"`
+	MAC    demux.MAC `json:"mac"`
+	Trunk  string    `json:"trunk"`
+	VLAN   VLAN      `json:"vlan"`
+	Link   LinkState `json:"link"` // the near end is the switch's
+}
+
+// LinkState is a veth pair. Indexes are only meaningful in the namespace of
+// their end.
+type LinkState struct {
+	Near End `json:"near"`
+	Far  End `json:"far"`
+}
+
+// End is one end of a link.
+type End struct {
+	Node      string    `json:"node"`      // HostNode, SwitchNode, or the name of a client or worker
+	Interface string    `json:"interface"` // name
+	Index     int       `json:"index"`     // ifindex
+	MAC       demux.MAC `json:"mac"`
+}
+
+// Move says where a client is to be plugged in from now on.
+type Move struct {
+	Client string `json:"client"`
+	VLAN   VLAN   `json:"vlan"`
+	Trunk  int    `json:"trunk"` // index into Plan.Trunks
+}
+
+// MoveWindow is when a move happened, in nanoseconds of CLOCK_REALTIME since
+// 1970, the clock AF_PACKET stamps frames with. Before Start the port belonged
+// to the old VLAN alone, after End it belongs to the new one alone; in between
+// a frame may have been switched by the old, the new or neither.
+type MoveWindow struct {
+	Start int64 `json:"start"`
+	End   int64 `json:"end"`
+}
+
+// Duration is how long the window was.
+func (w MoveWindow) Duration() time.Duration { return time.Duration(w.End - w.Start) }
+
+// InterfaceState is an interface of the lab as the kernel reports it.
+type InterfaceState struct {
+	Name      string          `json:"name"`
+	Node      string          `json:"node"`
+	Index     int             `json:"index"`
+	Kind      string          `json:"kind"` // "veth", "bridge", "vlan"
+	MAC       demux.MAC       `json:"mac"`
+	MTU       int             `json:"mtu"`
+	Up        bool            `json:"up"`      // administratively
+	Carrier   bool            `json:"carrier"` // IFF_LOWER_UP
+	Master    string          `json:"master,omitempty"`
+	VLAN      *VLAN           `json:"vlan,omitempty"` // of a VLAN subinterface
+	Addresses []netip.Prefix  `json:"addresses,omitempty"`
+	Offloads  map[string]bool `json:"offloads"` // ethtool feature name → active
+	// CarrierChanges counts changes of carrier since the interface was made.
+	CarrierChanges uint32 `json:"carrier_changes"`
+	// Statistics as in RFC 2863 and rtnl_link_stats64. A GSO super-packet
+	// counts as one packet; an accelerated tag is not in the octets.
+	RxPackets uint64 `json:"rx_packets"`
+	TxPackets uint64 `json:"tx_packets"`
+	RxBytes   uint64 `json:"rx_bytes"`
+	TxBytes   uint64 `json:"tx_bytes"`
+	RxDropped uint64 `json:"rx_dropped"`
+	TxDropped uint64 `json:"tx_dropped"`
+	RxErrors  uint64 `json:"rx_errors"`
+	TxErrors  uint64 `json:"tx_errors"`
+}
+
+// Features is what the kernel offers the lab. A field is empty if the feature
+// works here, else it says why it does not and what to do about it.
+type Features struct {
+	Kernel    string `json:"kernel"` // release, as in uname -r
+	Veth      string `json:"veth"`
+	VLAN8021Q string `json:"vlan_8021q"`
+	Bridge    string `json:"bridge"`
+	BPF       string `json:"bpf"` // programs of type sched_cls
+	TCX       string `json:"tcx"`
+	Clsact    string `json:"clsact"`
+	BPFFS     string `json:"bpffs"`
+}
+
+// Switches lists the kinds of switch that work here, the preferred one first.
+func (f Features) Switches() []string {
+	var kinds []string
+	if f.SwitchMissing(Switch8021Q) == "" {
+		kinds = append(kinds, Switch8021Q)
+	}
+	if f.SwitchMissing(SwitchTC) == "" {
+		kinds = append(kinds, SwitchTC)
+	}
+	return kinds
+}
+
+// SwitchMissing is empty if the kind of switch works here, else the reason.
+func (f Features) SwitchMissing(kind string) string {
+	switch kind {
+	case Switch8021Q:
+		return first(f.Veth, f.VLAN8021Q, f.Bridge)
+	case SwitchTC:
+		missing := first(f.Veth, f.BPF)
+		if missing == "" && f.TCX != "" && f.Clsact != "" {
+			missing = f.Clsact
+		}
+		return missing
+	default:
+		return "there is no switch called " + kind
+	}
+}
+
+func first(reasons ...string) string {
+	for _, r := range reasons {
+		if r != "" {
+			return r
+		}
+	}
+	return ""
+}
