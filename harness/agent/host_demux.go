@@ -1,0 +1,199 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+const (
+	// ownExecutable is the program under test: the agent is its subcommand. The child resolves it to the same file.
+	ownExecutable = "/proc/self/exe"
+	// demuxName is what an operator calls it.
+	demuxName = "vlandemux"
+	// demuxSocket is where it serves unless its arguments say otherwise.
+	demuxSocket = "/run/vlandemux.sock"
+	demuxLog    = 256 << 10 // octets of standard error kept
+)
+
+// demuxChild is the demux as the agent's child.
+type demuxChild struct {
+	mu      sync.Mutex
+	running *child // guarded by mu; nil before StartDemux and after StopDemux
+	log     *ring  // guarded by mu; of all runs
+	run     *ring  // guarded by mu; of the last run
+	socket  string // guarded by mu; of the last run
+}
+
+func (h *host) demuxRoutes(mux *http.ServeMux) {
+	handle(mux, "/demux-child/start", h.startDemux)
+	handle(mux, "/demux-child/stop", func(ctx context.Context, signal string) (Nothing, error) { return Nothing{}, h.demux.stop(ctx, signal) })
+	handle(mux, "/demux-child/log", func(context.Context, Nothing) (string, error) { return h.demux.text(), nil })
+	mux.Handle("/demux/", h.demux.proxy())
+}
+
+// StartDemux runs `vlandemux run` with args in the host container and returns once it is attached and its socket answers.
+// When it ends instead, the error holds what it wrote to standard error. Host only.
+func (c *Client) StartDemux(ctx context.Context, args []string) error {
+	_, err := call[[]string, Nothing](ctx, c, "/demux-child/start", args)
+	return err
+}
+
+// StopDemux sends "TERM", "INT" or "KILL" and returns when vlandemux has ended. After TERM and INT a status other than 0 is an error,
+// and so is a vlandemux that had ended by itself.
+func (c *Client) StopDemux(ctx context.Context, signal string) error {
+	_, err := call[string, Nothing](ctx, c, "/demux-child/stop", signal)
+	return err
+}
+
+// DemuxLog is the last that vlandemux wrote to standard error, over all its runs.
+func (c *Client) DemuxLog(ctx context.Context) (string, error) {
+	return call[Nothing, string](ctx, c, "/demux-child/log", Nothing{})
+}
+
+// Demux asks the running demux through its own socket, the way an operator's program does.
+func (c *Client) Demux() *control.Client {
+	return control.NewClient(c.RoundTripper(), baseURL+"/demux")
+}
+
+func (h *host) startDemux(ctx context.Context, args []string) (Nothing, error) {
+	d := &h.demux
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.running != nil {
+		select {
+		case <-d.running.done: // it had ended by itself; an operator would start it again just so
+		default:
+			return Nothing{}, fmt.Errorf("starting vlandemux: it runs already (process %d)", d.running.PID)
+		}
+	}
+	d.socket = socketOf(args)
+	d.run = newRing(demuxLog)
+	if d.log == nil {
+		d.log = newRing(demuxLog)
+	}
+	// vlandemux logs it once it is attached and serves.
+	ready := newLineWatch(regexp.MustCompile(`(^|msg=)"?ready\b`))
+	cmd := exec.Command(ownExecutable, append([]string{"run"}, args...)...)
+	cmd.Args[0] = demuxName
+	cmd.Stdout = teeWriter{d.run, d.log}
+	cmd.Stderr = teeWriter{d.run, d.log, ready}
+	running, err := h.processes.start(cmd)
+	if err != nil {
+		return Nothing{}, err
+	}
+	d.running = running
+	doing := "starting vlandemux " + strings.Join(cmd.Args[1:], " ")
+	select {
+	case <-ready.found:
+	case <-running.done:
+		d.running = nil
+		return Nothing{}, fmt.Errorf("%s: it ended before it was ready: %w\n%s", doing, exitError(running.err), d.run)
+	case <-ctx.Done():
+		return Nothing{}, errors.Join(fmt.Errorf("%s: %w before it was ready; it wrote:\n%s", doing, context.Cause(ctx), d.run), d.killLocked())
+	}
+	asker := control.Dial(d.socket)
+	defer asker.Close()
+	if _, err := asker.Status(ctx); err != nil {
+		return Nothing{}, errors.Join(fmt.Errorf("%s: it said it was ready, but: %w; it wrote:\n%s", doing, err, d.run), d.killLocked())
+	}
+	return Nothing{}, nil
+}
+
+// socketOf finds --socket in vlandemux's arguments.
+func socketOf(args []string) string {
+	for i, arg := range args {
+		if arg == "--socket" && i+1 < len(args) {
+			return args[i+1]
+		}
+		if path, ok := strings.CutPrefix(arg, "--socket="); ok {
+			return path
+		}
+	}
+	return demuxSocket
+}
+
+func (d *demuxChild) stop(ctx context.Context, name string) error {
+	signals := map[string]unix.Signal{"TERM": unix.SIGTERM, "INT": unix.SIGINT, "KILL": unix.SIGKILL}
+	signal, ok := signals[name]
+	if !ok {
+		return fmt.Errorf("stopping vlandemux: unknown signal %q; use TERM, INT or KILL", name)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.running == nil {
+		return errors.New("stopping vlandemux: it does not run")
+	}
+	select {
+	case <-d.running.done:
+		err := exitError(d.running.err)
+		d.running = nil
+		return fmt.Errorf("stopping vlandemux: it had ended by itself: %w\n%s", err, d.run)
+	default:
+	}
+	if err := d.running.signal(signal); err != nil {
+		return fmt.Errorf("stopping vlandemux with SIG%s: %w", name, err)
+	}
+	select {
+	case <-d.running.done:
+	case <-ctx.Done():
+		return fmt.Errorf("stopping vlandemux with SIG%s: %w, and it still runs; it wrote:\n%s", name, context.Cause(ctx), d.run)
+	}
+	err := d.running.err
+	d.running = nil
+	if err != nil && signal != unix.SIGKILL {
+		return fmt.Errorf("stopping vlandemux with SIG%s: %w\n%s", name, err, d.run)
+	}
+	return nil
+}
+
+// kill ends a demux that still runs, and waits for it.
+func (d *demuxChild) kill() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.killLocked()
+}
+
+func (d *demuxChild) killLocked() error {
+	if d.running == nil {
+		return nil
+	}
+	running := d.running
+	d.running = nil
+	select {
+	case <-running.done:
+		return nil
+	default:
+	}
+	if err := running.signal(unix.SIGKILL); err != nil {
+		return fmt.Errorf("killing vlandemux: %w", err)
+	}
+	<-running.done
+	return nil
+}
+
+func (d *demuxChild) text() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.log == nil {
+		return ""
+	}
+	return d.log.String()
+}
+
+// exitError makes sense of a child that ended with status 0 when it should not have ended at all.
+func exitError(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}

@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+)
+
+// addLinks lists the interfaces of the calling thread's namespace and the BPF programs attached to them.
+func (l *Leftovers) addLinks(node string) error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("listing links: %w", err)
+	}
+	var errs []error
+	for _, found := range links {
+		attributes := found.Attrs()
+		name := node + "/" + attributes.Name
+		l.Links = append(l.Links, name)
+		errs = append(errs, l.addTCX(name, attributes.Index), l.addFilters(name, found))
+	}
+	return errors.Join(errs...)
+}
+
+func (l *Leftovers) addTCX(name string, index int) error {
+	for direction, attach := range map[string]ebpf.AttachType{"ingress": ebpf.AttachTCXIngress, "egress": ebpf.AttachTCXEgress} {
+		result, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: attach})
+		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, os.ErrInvalid) {
+			return nil // a kernel before 6.6 has no TCX to leave anything in
+		}
+		if err != nil {
+			return fmt.Errorf("asking for the programs at %s: %w", name, err)
+		}
+		for _, program := range result.Programs {
+			l.Attached = append(l.Attached, fmt.Sprintf("%s tcx %s %s", name, direction, programName(program.ID)))
+		}
+	}
+	return nil
+}
+
+// programName falls back on the ID, for a program that is gone by now.
+func programName(id ebpf.ProgramID) string {
+	program, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return fmt.Sprintf("program %d", id)
+	}
+	defer program.Close() //nolint:errcheck // only looked at
+	info, err := program.Info()
+	if err != nil || info.Name == "" {
+		return fmt.Sprintf("program %d", id)
+	}
+	return info.Name
+}
+
+func (l *Leftovers) addFilters(name string, found netlink.Link) error {
+	for direction, parent := range map[string]uint32{"ingress": netlink.HANDLE_MIN_INGRESS, "egress": netlink.HANDLE_MIN_EGRESS} {
+		filters, err := netlink.FilterList(found, parent)
+		if err != nil {
+			return fmt.Errorf("listing the filters of %s: %w", name, err)
+		}
+		for _, filter := range filters {
+			if bpf, ok := filter.(*netlink.BpfFilter); ok {
+				l.Attached = append(l.Attached, fmt.Sprintf("%s clsact %s %s", name, direction, bpf.Name))
+			}
+		}
+	}
+	return nil
+}
+
+// addNamespaces lists the network namespaces that this process holds open.
+func (l *Leftovers) addNamespaces() error {
+	// Not /proc/self: that is the first thread, which may be on a visit elsewhere.
+	own, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	descriptors, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, descriptor := range descriptors {
+		target, err := os.Readlink("/proc/self/fd/" + descriptor.Name())
+		if err == nil && strings.HasPrefix(target, "net:[") && target != own {
+			l.Namespaces = append(l.Namespaces, target)
+		}
+	}
+	return nil
+}
+
+// addDescriptors lists the BPF objects that a process holds open. A process that has ended holds none.
+func (l *Leftovers) addDescriptors(pid int) error {
+	folder := fmt.Sprintf("/proc/%d/fdinfo", pid)
+	descriptors, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	lists := map[string]*[]uint32{"prog_id": &l.Programs, "map_id": &l.Maps, "link_id": &l.BPFLinks}
+	for _, descriptor := range descriptors {
+		info, err := os.ReadFile(filepath.Join(folder, descriptor.Name()))
+		if err != nil {
+			continue // closed meanwhile
+		}
+		for lines := bufio.NewScanner(bytes.NewReader(info)); lines.Scan(); {
+			name, value, _ := strings.Cut(lines.Text(), ":")
+			list, known := lists[name]
+			if !known {
+				continue
+			}
+			id, err := strconv.ParseUint(strings.TrimSpace(value), 10, 32)
+			if err != nil {
+				return fmt.Errorf("reading %s of descriptor %s: %w", name, descriptor.Name(), err)
+			}
+			*list = append(*list, uint32(id))
+		}
+	}
+	return nil
+}
+
+// addPins lists what is below a BPF file system, but for what the kernel itself puts into each new one.
+func (l *Leftovers) addPins(root string) error {
+	return filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // unpinned meanwhile
+		}
+		if err == nil && path != root && path != filepath.Join(root, "maps.debug") && path != filepath.Join(root, "progs.debug") {
+			l.Pins = append(l.Pins, path)
+		}
+		return err
+	})
+}
+
+// processName is the command's name; "process" for one that has ended.
+func processName(pid int) string {
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return "process"
+	}
+	return strings.TrimSpace(string(name))
+}

@@ -1,0 +1,89 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+// roleVariable makes this test binary an agent, so that tests have real ones in processes and namespaces of their own.
+const roleVariable = "VLANDEMUX_TEST_AGENT"
+
+func TestMain(m *testing.M) {
+	role := os.Getenv(roleVariable)
+	switch {
+	case role == "":
+		os.Exit(m.Run())
+	case os.Args[0] == demuxName:
+		os.Exit(fakeDemux(os.Args[1:]))
+	default:
+		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+		if err := Serve(context.Background(), os.Stdin, os.Stdout, Role(role), log); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+}
+
+// fakeDemux stands in for the program that the host's agent starts: it is the agent's own executable, here and there.
+func fakeDemux(args []string) int {
+	switch {
+	case slices.Contains(args, "--fail"):
+		fmt.Fprintln(os.Stderr, "Error: attaching to eth9: no such interface\nwhat to do: see `ip link`")
+		return 3
+	case slices.Contains(args, "--hang"):
+		fmt.Fprintln(os.Stderr, "not ready: already waiting for ever")
+		select {}
+	case slices.Contains(args, "--orphan"):
+		child := exec.Command("/proc/self/exe", "status") // waits for its input, which ends with this process
+		child.Args[0] = demuxName
+		if _, err := child.StdinPipe(); err != nil || child.Start() != nil {
+			return 1
+		}
+		fmt.Println(child.Process.Pid)
+		return 0
+	case len(args) == 0 || args[0] != "run":
+		stdin, _ := io.ReadAll(os.Stdin)
+		fmt.Printf("argv %q, %d octets of input\n", args, len(stdin))
+		return 7
+	}
+	terminated := make(chan os.Signal, 1)
+	signal.Notify(terminated, syscall.SIGTERM, syscall.SIGINT)
+	socket := socketOf(args)
+	os.Remove(socket)
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		json.NewEncoder(w).Encode(control.Status{Version: "fake", PID: os.Getpid()})
+	})
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "{\"type\":\"ready\"}\n")
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	mux.HandleFunc("DELETE /v1/assignments/{mac}", func(http.ResponseWriter, *http.Request) { os.Exit(4) })
+	go http.Serve(listener, mux)
+	slog.New(slog.NewTextHandler(os.Stderr, nil)).Info("ready", "socket", socket)
+	if <-terminated == syscall.SIGINT && slices.Contains(args, "--bad-end") {
+		fmt.Fprintln(os.Stderr, "could not release the frobnicator")
+		return 5
+	}
+	return 0
+}

@@ -1,0 +1,279 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+)
+
+// agentProcess is an agent in a process, a network and a mount namespace of its own.
+type agentProcess struct {
+	*Client
+	cmd    *exec.Cmd
+	stderr *ring
+	exited chan struct{} // closed once the process has ended, and err is written
+	err    error
+}
+
+func startAgent(t *testing.T, role Role) *agentProcess {
+	t.Helper()
+	g := NewWithT(t)
+	a := &agentProcess{stderr: newRing(1 << 20), exited: make(chan struct{})}
+	a.cmd = exec.Command("/proc/self/exe")
+	a.cmd.Env = append(os.Environ(), roleVariable+"="+string(role))
+	a.cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS}
+	a.cmd.Stderr = a.stderr
+	stdin, err := a.cmd.StdinPipe()
+	g.Expect(err).NotTo(HaveOccurred())
+	// A pipe of our own: exec's would be closed by Wait, perhaps before everything was read.
+	read, write, err := os.Pipe()
+	g.Expect(err).NotTo(HaveOccurred())
+	a.cmd.Stdout = write
+	g.Expect(a.cmd.Start()).To(Succeed())
+	write.Close()
+	go func() {
+		a.err = a.cmd.Wait()
+		close(a.exited)
+	}()
+	a.Client = Dial(struct {
+		io.Reader
+		io.WriteCloser
+	}{read, stdin})
+	t.Cleanup(func() {
+		a.Close()
+		g.Eventually(a.exited, "10s").Should(BeClosed())
+		read.Close()
+		if t.Failed() {
+			t.Logf("the agent's log:\n%s", a.stderr)
+		}
+	})
+	return a
+}
+
+func TestHello(t *testing.T) {
+	g := NewWithT(t)
+	a := startAgent(t, RoleClient)
+	h, err := a.Hello(deadline(t, 10*time.Second))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(h.Role).To(Equal(RoleClient))
+	g.Expect(h.PID).To(Equal(a.cmd.Process.Pid))
+	g.Expect(h.Kernel).NotTo(BeEmpty())
+	g.Expect(h.Capabilities).To(ContainElements("CAP_NET_RAW", "CAP_SYS_ADMIN"))
+	g.Expect(capabilityNames(1<<13 | 1<<40 | 1<<60)).To(Equal([]string{"CAP_NET_RAW", "CAP_CHECKPOINT_RESTORE", "CAP_60"}))
+	_, err = a.Kernel(deadline(t, 10*time.Second))
+	g.Expect(err).To(MatchError(ContainSubstring("404")), "a client's agent has no host routes")
+}
+
+func TestAgentExitsWhenItsStreamEnds(t *testing.T) {
+	g := NewWithT(t)
+	a := startAgent(t, RoleClient)
+	_, err := a.Hello(deadline(t, 10*time.Second))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(a.Close()).To(Succeed())
+	g.Eventually(a.exited, "5s").Should(BeClosed())
+	g.Expect(a.err).NotTo(HaveOccurred())
+}
+
+func TestAgentExitsOnSIGTERM(t *testing.T) {
+	g := NewWithT(t)
+	a := startAgent(t, RoleWorker)
+	_, err := a.Hello(deadline(t, 10*time.Second))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(a.cmd.Process.Signal(unix.SIGTERM)).To(Succeed())
+	g.Eventually(a.exited, "5s").Should(BeClosed())
+	g.Expect(a.err).NotTo(HaveOccurred())
+	g.Eventually(a.Done(), "5s").Should(BeClosed())
+	_, err = a.Hello(deadline(t, 10*time.Second))
+	var ended *StreamError
+	g.Expect(errors.As(err, &ended)).To(BeTrue(), "%v", err)
+}
+
+func TestAnUnknownRoleIsRefused(t *testing.T) {
+	err := Serve(t.Context(), strings.NewReader(""), io.Discard, "king", slog.New(slog.DiscardHandler))
+	NewWithT(t).Expect(err).To(MatchError(ContainSubstring(`unknown role "king"`)))
+}
+
+func alive(pid int) func() bool {
+	return func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err == nil && !strings.Contains(string(stat), ") Z ")
+	}
+}
+
+func TestDemuxChild(t *testing.T) {
+	g := NewWithT(t)
+	a := startAgent(t, RoleHost)
+	ctx := deadline(t, 30*time.Second)
+	socket := filepath.Join(t.TempDir(), "d.sock")
+
+	_, err := a.Demux().Status(ctx)
+	g.Expect(err).To(MatchError(And(ContainSubstring("does it run"), ContainSubstring("vlandemux"))))
+	g.Expect(a.StopDemux(ctx, "TERM")).To(MatchError(ContainSubstring("does not run")))
+
+	err = a.StartDemux(ctx, []string{"--fail"})
+	g.Expect(err).To(MatchError(And(ContainSubstring("exit status 3"), ContainSubstring("no such interface"), ContainSubstring("what to do: see `ip link`"))))
+
+	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	g.Expect(a.StartDemux(short, []string{"--hang"})).To(MatchError(context.DeadlineExceeded))
+	cancel()
+	g.Expect(a.DemuxLog(ctx)).To(ContainSubstring("not ready"))
+
+	g.Expect(a.StartDemux(ctx, []string{"--socket=" + socket})).To(Succeed())
+	status, err := a.Demux().Status(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(status.Version).To(Equal("fake"))
+	g.Expect(status.PID).To(Satisfy(func(pid int) bool { return alive(pid)() }))
+	g.Expect(a.StartDemux(ctx, nil)).To(MatchError(ContainSubstring("runs already")))
+	g.Expect(a.StopDemux(ctx, "HUP")).To(MatchError(ContainSubstring("unknown signal")))
+
+	// A stream through the proxy: its first line must arrive though the stream goes on.
+	watching, stopWatching := context.WithCancel(ctx)
+	subscribed, watched := make(chan struct{}), make(chan error, 1)
+	go func() { watched <- a.Demux().WatchReady(watching, func() { close(subscribed) }, nil) }()
+	g.Eventually(subscribed, "5s").Should(BeClosed())
+	stopWatching()
+	g.Eventually(watched, "5s").Should(Receive(MatchError(context.Canceled)))
+
+	g.Expect(a.StopDemux(ctx, "TERM")).To(Succeed())
+	g.Expect(alive(status.PID)()).To(BeFalse())
+
+	g.Expect(a.StartDemux(ctx, []string{"--socket", socket, "--bad-end"})).To(Succeed())
+	second, err := a.Demux().Status(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(second.PID).NotTo(Equal(status.PID), "the proxy asks the new one")
+	g.Expect(a.StopDemux(ctx, "INT")).To(MatchError(And(ContainSubstring("exit status 5"), ContainSubstring("frobnicator"))))
+
+	g.Expect(a.StartDemux(ctx, []string{"--socket", socket})).To(Succeed())
+	g.Expect(a.StopDemux(ctx, "KILL")).To(Succeed())
+
+	g.Expect(a.StartDemux(ctx, []string{"--socket", socket})).To(Succeed())
+	third, err := a.Demux().Status(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(a.Demux().Unassign(ctx, "02:00:00:00:00:01")).NotTo(Succeed(), "the fake dies of it")
+	g.Eventually(alive(third.PID), "5s").Should(BeFalse())
+	g.Expect(a.StopDemux(ctx, "TERM")).To(MatchError(ContainSubstring("exit status 4")), "nobody had asked it to end")
+	g.Expect(a.DemuxLog(ctx)).To(ContainSubstring("no such interface"), "the log goes back to the first run")
+}
+
+func TestNoDemuxOutlivesItsAgent(t *testing.T) {
+	for name, end := range map[string]func(*agentProcess) error{
+		"killed":           func(a *agentProcess) error { return a.cmd.Process.Kill() },
+		"its stream ended": func(a *agentProcess) error { return a.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			a := startAgent(t, RoleHost)
+			ctx := deadline(t, 30*time.Second)
+			g.Expect(a.StartDemux(ctx, []string{"--socket", filepath.Join(t.TempDir(), "d.sock")})).To(Succeed())
+			status, err := a.Demux().Status(ctx)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(end(a)).To(Succeed())
+			g.Eventually(a.exited, "5s").Should(BeClosed())
+			g.Eventually(alive(status.PID), "5s").Should(BeFalse())
+		})
+	}
+}
+
+func TestRunAndKernel(t *testing.T) {
+	g := NewWithT(t)
+	a := startAgent(t, RoleHost)
+	ctx := deadline(t, 30*time.Second)
+	report, err := a.Run(ctx, []string{"vlandemux", "status", "a b"})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(report).To(Equal(ExecReport{Stdout: "argv [\"status\" \"a b\"], 0 octets of input\n", Exit: 7}))
+	for _, argv := range [][]string{nil, {}, {"/bin/sh", "-c", "true"}, {"run"}} {
+		_, err = a.Run(ctx, argv)
+		g.Expect(err).To(MatchError(ContainSubstring("holds one program")), "%q", argv)
+	}
+	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
+	_, err = a.Run(short, []string{"vlandemux", "--hang"})
+	g.Expect(err).To(MatchError(context.DeadlineExceeded))
+	g.Eventually(func() []string {
+		left, err := a.Leftovers(ctx)
+		g.Expect(err).NotTo(HaveOccurred())
+		return left.Processes
+	}, "5s").Should(BeEmpty(), "it was killed")
+
+	health, err := a.Kernel(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	tainted, err := os.ReadFile("/proc/sys/kernel/tainted")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(strconv.FormatUint(health.Tainted, 10)).To(Equal(strings.TrimSpace(string(tainted))))
+}
+
+func TestTheReaperLeavesOwnChildrenAlone(t *testing.T) {
+	g := NewWithT(t)
+	p := newProcesses()
+	cmd := exec.Command("/proc/self/exe", "status")
+	cmd.Env = []string{roleVariable + "=child"}
+	cmd.Args[0] = demuxName
+	g.Expect(cmd.Start()).To(Succeed())
+	p.own[cmd.Process.Pid] = struct{}{}
+	// Dead, and nobody has asked for its status yet: what the reaper looks for.
+	g.Expect(unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)).To(Succeed())
+	g.Expect(p.reapOrphans()).To(Succeed())
+	var exit *exec.ExitError
+	g.Expect(errors.As(cmd.Wait(), &exit)).To(BeTrue())
+	g.Expect(exit.ExitCode()).To(Equal(7))
+}
+
+// TestReapingOrphans has this process adopt orphans, as process 1 does, while it waits for children of its own.
+func TestReapingOrphans(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)).To(Succeed())
+	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+	p := newProcesses()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go p.reap(ctx, slog.New(slog.DiscardHandler))
+
+	for i := range 50 {
+		cmd := exec.Command("/proc/self/exe", "with", strconv.Itoa(i))
+		cmd.Env = []string{roleVariable + "=child"}
+		cmd.Args[0] = demuxName
+		own, err := p.start(cmd)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Eventually(own.done, "10s").Should(BeClosed())
+		var exit *exec.ExitError
+		g.Expect(errors.As(own.err, &exit)).To(BeTrue(), "the reaper must not steal it: %v", own.err)
+		g.Expect(exit.ExitCode()).To(Equal(7))
+	}
+
+	// A child that starts another and ends at once leaves an orphan.
+	var orphan strings.Builder
+	cmd := exec.Command("/proc/self/exe", "--orphan")
+	cmd.Env = []string{roleVariable + "=child"}
+	cmd.Args[0] = demuxName
+	cmd.Stdout = &orphan
+	own, err := p.start(cmd)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Eventually(own.done, "10s").Should(BeClosed())
+	pid, err := strconv.Atoi(strings.TrimSpace(orphan.String()))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Eventually(func() error {
+		_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
+		return err
+	}, "5s").Should(MatchError(os.ErrNotExist), "an orphan that nobody waits for stays a zombie")
+}
+
+func TestRingKeepsTheEnd(t *testing.T) {
+	g := NewWithT(t)
+	r := newRing(20)
+	fmt.Fprint(r, "first line\n")
+	g.Expect(r.String()).To(Equal("first line\n"))
+	fmt.Fprint(r, "second line\nthird line\n")
+	g.Expect(r.String()).To(Equal("[earlier output was dropped]\nthird line\n"))
+}

@@ -1,0 +1,44 @@
+// Package engine drives a Docker engine: it connects, loads images, and starts the lab's containers with the least privilege that works.
+//
+// It needs the Docker API and nothing else. The engine may be rootless, remote or inside a virtual machine: no path, process or
+// permission of this machine is taken to be the engine's.
+package engine
+
+import (
+	"context"
+
+	"github.com/docker/docker/client"
+)
+
+// Label marks every container that this package starts; its value is the container's [Kind].
+const Label = "io.github.vlandemux.kind"
+
+// Version says which engine this is and what it runs on.
+type Version struct {
+	Engine string // the engine's own version, e.g. "20.10.24"
+	API    string // the API version in use, e.g. "1.41"
+	Arch   string // GOARCH of the engine's machine, e.g. "amd64"
+	Kernel string // its kernel release
+}
+
+// Engine is a connection to a Docker engine. It is safe for concurrent use.
+type Engine struct {
+	api     client.APIClient
+	host    string // the address in use, for messages
+	version Version
+
+	closing context.Context // ended by Close; what waits in the background ends with it
+	close   context.CancelFunc
+}
+
+// Version returns what the engine said of itself when it was connected to.
+func (e *Engine) Version() Version { return e.version }
+
+// Host returns the address in use, as DOCKER_HOST would give it.
+func (e *Engine) Host() string { return e.host }
+
+// Close releases the connections. Close the containers first: how they end can't be learned any more.
+func (e *Engine) Close() error {
+	e.close()
+	return e.api.Close()
+}

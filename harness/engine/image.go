@@ -1,0 +1,107 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
+)
+
+// Image is an image on the engine.
+type Image struct {
+	ID     string            // what the engine calls it: the digest of its configuration, or of its manifest with containerd's image store
+	Names  []string          // its tags
+	Labels map[string]string // of its configuration
+	Layers []string          // digests of its uncompressed layers, lowest first
+}
+
+// HasImage looks an image up by ID or name; found is false if the engine has none.
+func (e *Engine) HasImage(ctx context.Context, ref string) (img Image, found bool, err error) {
+	info, err := e.api.ImageInspect(ctx, ref)
+	if errdefs.IsNotFound(err) {
+		return Image{}, false, nil
+	}
+	if err != nil {
+		return Image{}, false, e.explain("looking for image "+ref, err)
+	}
+	img = Image{ID: info.ID, Names: info.RepoTags, Layers: info.RootFS.Layers}
+	if info.Config != nil {
+		img.Labels = info.Config.Labels
+	}
+	return img, true, nil
+}
+
+// LoadImage loads a docker-archive. Errors match [ErrNoSpace] when the engine's disk is full.
+func (e *Engine) LoadImage(ctx context.Context, archive io.Reader) error {
+	const doing = "loading an image"
+	resp, err := e.api.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
+	if err != nil {
+		return e.explain(doing, err)
+	}
+	// The answer is a stream of messages, and a failure may come as one of them after a good status.
+	err = readMessages(resp.Body)
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		return e.explain(doing, err)
+	}
+	return nil
+}
+
+func readMessages(body io.Reader) error {
+	lines := json.NewDecoder(bufio.NewReader(body))
+	for {
+		var message struct {
+			Error       string `json:"error"`
+			ErrorDetail struct {
+				Message string `json:"message"`
+			} `json:"errorDetail"`
+		}
+		switch err := lines.Decode(&message); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("reading the engine's answer: %w", err)
+		case message.ErrorDetail.Message != "":
+			return errors.New(message.ErrorDetail.Message)
+		case message.Error != "":
+			return errors.New(message.Error)
+		}
+	}
+}
+
+// Images lists the images that carry a label, whatever its value.
+func (e *Engine) Images(ctx context.Context, label string) ([]Image, error) {
+	list, err := e.api.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", label))})
+	if err != nil {
+		return nil, e.explain("listing images labelled "+label, err)
+	}
+	images := make([]Image, 0, len(list))
+	for _, summary := range list {
+		images = append(images, Image{ID: summary.ID, Names: summary.RepoTags, Labels: summary.Labels})
+	}
+	return images, nil
+}
+
+// RemoveImage removes an image and its names. One that a container uses stays: removed is false then.
+func (e *Engine) RemoveImage(ctx context.Context, img Image) (removed bool, err error) {
+	refs := img.Names
+	if len(refs) == 0 {
+		refs = []string{img.ID}
+	}
+	for _, ref := range refs {
+		_, err := e.api.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
+		switch {
+		case errdefs.IsConflict(err):
+			return false, nil
+		case err != nil && !errdefs.IsNotFound(err):
+			return false, e.explain("removing image "+ref, err)
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,94 @@
+package harness
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/vlandemux/vlandemux/harness/engine"
+	"github.com/vlandemux/vlandemux/harness/images"
+)
+
+// Options of a [Harness]. The zero value works.
+type Options struct {
+	// Images that are loaded already, as another process's [Harness.Images]
+	// gave them. Optional: they are built and loaded where they are missing.
+	Images images.Set
+	// Log is told what takes more than a moment. Optional.
+	Log io.Writer
+}
+
+// Harness is a Docker engine with the lab's images in it. It is safe for
+// concurrent use and may run any number of labs at once.
+type Harness struct {
+	engine *engine.Engine
+	images images.Set
+	log    io.Writer
+	pool   *pool
+}
+
+// Connect finds the Docker engine (DOCKER_HOST is honoured) and sees that the
+// images are there. Its errors say what is missing and what to do about it.
+func Connect(ctx context.Context, opts Options) (*Harness, error) {
+	h := &Harness{log: opts.Log, images: opts.Images}
+	if h.log == nil {
+		h.log = io.Discard
+	}
+	var token [4]byte
+	if _, err := rand.Read(token[:]); err != nil {
+		return nil, fmt.Errorf("drawing a name for this run: %w", err)
+	}
+	var err error
+	if h.engine, err = engine.Connect(ctx); err != nil {
+		return nil, err
+	}
+	// The run is in each container's name: two runs on one engine never share one.
+	h.pool = &pool{engine: h.engine, run: hex.EncodeToString(token[:]), idle: map[mould][]*container{}}
+	if h.images == (images.Set{}) {
+		progress := func(text string) { fmt.Fprintln(h.log, text) }
+		if h.images, err = images.Ensure(ctx, h.engine, progress); err != nil {
+			return nil, errors.Join(err, h.Close())
+		}
+	}
+	return h, nil
+}
+
+// Engine is the connection to Docker.
+func (h *Harness) Engine() *engine.Engine { return h.engine }
+
+// Images are the IDs of the images labs are made from.
+func (h *Harness) Images() images.Set { return h.images }
+
+// Close ends the containers that no lab uses and the connection to Docker.
+// Labs are closed before it. It is an error if a container of this run is left.
+func (h *Harness) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	err := h.pool.close(ctx)
+	left, listErr := h.engine.Leftovers(ctx, RunLabel+"="+h.pool.run)
+	if len(left) > 0 {
+		err = errors.Join(err, fmt.Errorf("containers are left: %v", left))
+	}
+	return errors.Join(err, listErr, h.engine.Close())
+}
+
+// Start connects, starts a lab and closes the connection with it: all a
+// program with one lab needs.
+func Start(ctx context.Context, topology Topology) (*Lab, error) {
+	if err := topology.Validate(); err != nil {
+		return nil, err
+	}
+	h, err := Connect(ctx, Options{})
+	if err != nil {
+		return nil, err
+	}
+	lab, err := h.Start(ctx, topology, 0)
+	if err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	lab.onClose = h.Close
+	return lab, nil
+}

@@ -1,0 +1,144 @@
+package images
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"time"
+)
+
+// builtImage is an image in memory: a layer with one program, and its configuration.
+type builtImage struct {
+	program Program
+	layer   []byte
+	config  []byte
+	diffID  string // digest of the layer
+	id      string // digest of the configuration: the image's ID
+}
+
+// imageConfig is the part of an image's configuration that is used, in the order in which it is written.
+type imageConfig struct {
+	Architecture string      `json:"architecture"`
+	Config       imageRun    `json:"config"`
+	Created      string      `json:"created"`
+	History      []imageStep `json:"history"`
+	OS           string      `json:"os"`
+	RootFS       imageRootFS `json:"rootfs"`
+}
+
+type imageRun struct {
+	Entrypoint []string          `json:"Entrypoint"`
+	Labels     map[string]string `json:"Labels"`
+	WorkingDir string            `json:"WorkingDir"`
+}
+
+type imageStep struct {
+	Created   string `json:"created"`
+	CreatedBy string `json:"created_by"`
+}
+
+type imageRootFS struct {
+	Type    string   `json:"type"`
+	DiffIDs []string `json:"diff_ids"`
+}
+
+// epoch is when everything was made, so that nothing depends on when it was.
+const epoch = "1970-01-01T00:00:00Z"
+
+// newImage lays an image out. arch is a GOARCH.
+func newImage(program Program, arch string, binary []byte) *builtImage {
+	layer := writeTar(
+		// The mount points of /run and /tmp, and the program.
+		tarEntry{name: "run/", mode: 0o755},
+		tarEntry{name: "tmp/", mode: 0o1777},
+		tarEntry{name: program.executable(), mode: 0o755, data: binary},
+	)
+	return newLabelledImage(program, arch, layer, Label)
+}
+
+// newLabelledImage puts a configuration to a layer. The label's value is the program's name.
+func newLabelledImage(program Program, arch string, layer []byte, label string) *builtImage {
+	img := &builtImage{program: program, layer: layer, diffID: digest(layer)}
+	config, err := json.Marshal(imageConfig{
+		Architecture: arch,
+		Config: imageRun{
+			Entrypoint: program.Entrypoint,
+			Labels: map[string]string{
+				label:                               program.Name,
+				"org.opencontainers.image.title":    "vlandemux " + program.Name,
+				"org.opencontainers.image.source":   "https://" + module,
+				"org.opencontainers.image.licenses": "Apache-2.0",
+			},
+			WorkingDir: "/",
+		},
+		Created: epoch,
+		History: []imageStep{{Created: epoch, CreatedBy: program.Package}},
+		OS:      "linux",
+		RootFS:  imageRootFS{Type: "layers", DiffIDs: []string{img.diffID}},
+	})
+	if err != nil {
+		panic(err) // strings, slices and maps of strings always marshal
+	}
+	img.config = config
+	img.id = digest(config)
+	return img
+}
+
+// tag is its name on the engine. It holds the beginning of the ID: images of other source versions have other names and stay usable.
+func (i *builtImage) tag() string {
+	return "vlandemux/" + i.program.Name + ":" + i.id[len("sha256:"):][:12]
+}
+
+// archive is what `docker load` takes.
+func (i *builtImage) archive() io.Reader {
+	config := i.id[len("sha256:"):] + ".json"
+	layer := i.diffID[len("sha256:"):] + "/layer.tar"
+	manifest, err := json.Marshal([]struct {
+		Config   string
+		RepoTags []string
+		Layers   []string
+	}{{config, []string{i.tag()}, []string{layer}}})
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	return bytes.NewReader(writeTar(
+		tarEntry{name: config, mode: 0o644, data: i.config},
+		tarEntry{name: layer, mode: 0o644, data: i.layer},
+		tarEntry{name: "manifest.json", mode: 0o644, data: manifest},
+	))
+}
+
+// tarEntry is a file, or a folder if its name ends in a slash.
+type tarEntry struct {
+	name string
+	mode int64
+	data []byte
+}
+
+// writeTar writes entries in the given order, owned by root, made at the epoch.
+func writeTar(entries ...tarEntry) []byte {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for _, entry := range entries {
+		header := &tar.Header{Name: entry.name, Mode: entry.mode, Size: int64(len(entry.data)), ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}
+		// Nothing can fail: a buffer takes everything, and the names and sizes fit USTAR.
+		if err := w.WriteHeader(header); err != nil {
+			panic(err)
+		}
+		if _, err := w.Write(entry.data); err != nil {
+			panic(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
+	return out.Bytes()
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,101 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// ErrNoSource means that the programs can't be compiled here: there is no go command, or no module to compile them from.
+var ErrNoSource = errors.New("no source to build the images from")
+
+// Build compiles the lab's programs and dockerexec's runner for a GOARCH into dir, which [Folder] may name later: on a machine without Go, for example.
+func Build(ctx context.Context, dir, arch string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making the folder of the images' programs: %w", err)
+	}
+	return compile(ctx, dir, arch, append(Programs(), Runner()))
+}
+
+// executable is the name that `go build` gives it.
+func (p Program) executable() string { return path.Base(p.Package) }
+
+// compile builds all programs with one call of the go command, statically and reproducibly.
+func compile(ctx context.Context, dir, arch string, programs []Program) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("compiling the images' programs: %w", err)
+	}
+	goCommand, err := exec.LookPath("go")
+	if err != nil {
+		return fmt.Errorf("compiling the images' programs: %w: %w; install Go and put it into PATH, "+
+			"or let %s name a folder of ready-made programs", ErrNoSource, err, Folder)
+	}
+	source, err := sourceFolder(ctx, goCommand, sourceCandidates()...)
+	if err != nil {
+		return err
+	}
+	args := []string{"build", "-o", dir + string(filepath.Separator), "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid="}
+	for _, program := range programs {
+		args = append(args, program.Package)
+	}
+	if out, err := runGo(ctx, goCommand, source, arch, args...); err != nil {
+		return fmt.Errorf("compiling the images' programs in %s: %w\n%s", source, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// sourceCandidates are the working folder, which may lie in the module or in one that requires it, and the folder this package was compiled
+// from.
+func sourceCandidates() []string {
+	candidates := []string{"."}
+	if _, file, _, ok := runtime.Caller(0); ok && filepath.IsAbs(file) {
+		candidates = append(candidates, filepath.Dir(file))
+	}
+	return candidates
+}
+
+// sourceFolder returns the first folder from which the go command can build the module's packages.
+func sourceFolder(ctx context.Context, goCommand string, candidates ...string) (string, error) {
+	var reasons []string
+	for _, folder := range candidates {
+		if _, err := os.Stat(folder); err != nil {
+			reasons = append(reasons, err.Error())
+			continue
+		}
+		out, err := runGo(ctx, goCommand, folder, runtime.GOARCH, "list", "-m", module)
+		if err == nil {
+			return filepath.Abs(folder)
+		}
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("looking for the images' source: %w", context.Cause(ctx))
+		}
+		reasons = append(reasons, fmt.Sprintf("%s: %s", folder, bytes.TrimSpace(out)))
+	}
+	return "", fmt.Errorf("compiling the images' programs: %w (%s); run this inside a clone of %s or a module that requires it, "+
+		"or let %s name a folder of ready-made programs", ErrNoSource, strings.Join(reasons, "; "), module, Folder)
+}
+
+// runGo runs the go command for the engine's machine, in an environment in which nothing changes what it makes.
+func runGo(ctx context.Context, goCommand, folder, arch string, args ...string) (output []byte, err error) {
+	cmd := exec.CommandContext(ctx, goCommand, args...)
+	cmd.Dir = folder
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains([]string{"GOFLAGS", "GOOS", "GOARCH", "GOAMD64", "GOARM64", "GOARM", "GOEXPERIMENT", "CGO_ENABLED", "PWD"}, name)
+	})
+	cmd.Env = append(cmd.Env, "GOFLAGS=", "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
+	output, err = cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return output, err
+}

@@ -1,0 +1,238 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/harness/agent"
+	"github.com/vlandemux/vlandemux/harness/engine"
+	"github.com/vlandemux/vlandemux/harness/wire"
+)
+
+// closeTimeout bounds the end of a lab, which must come even if the context
+// it was started with has ended.
+const closeTimeout = 30 * time.Second
+
+// Lab is a running topology. Its methods are safe for concurrent use.
+type Lab struct {
+	// Topology is what was asked for, defaults filled in.
+	Topology Topology
+	// Seed is what the lab's randomness comes from.
+	Seed Seed
+	// Features of the kernel under the lab.
+	Features wire.Features
+	// Health of the kernel before the lab was wired.
+	Health agent.KernelHealth
+
+	host    *Node
+	clients map[string]*Node
+	workers map[string]*Node
+	wired   wire.State
+	pool    *pool
+	onClose func() error
+
+	mu   sync.Mutex
+	book books // guarded by mu
+}
+
+// Node is a container of the lab and the agent in it.
+type Node struct {
+	*agent.Client
+	// Name of the client, the worker, or "host".
+	Name string
+	// Container the node runs in.
+	Container *engine.Container
+
+	container *container
+}
+
+// Start validates the topology, starts its containers side by side, wires them
+// in one go and starts vlandemux in the host. On an error nothing is left.
+func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *Lab, err error) {
+	if err := topology.Validate(); err != nil {
+		return nil, err
+	}
+	l := &Lab{
+		Topology: topology.withDefaults(), Seed: seed, pool: h.pool,
+		clients: map[string]*Node{}, workers: map[string]*Node{},
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.hostLog(), l.abandon())
+		}
+	}()
+	l.openBooks()
+	if err := l.startContainers(ctx, h); err != nil {
+		return nil, err
+	}
+	if err := l.wire(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.host.StartDemux(ctx, l.Topology.arguments()); err != nil {
+		return nil, fmt.Errorf("starting vlandemux in the host container: %w", err)
+	}
+	return l, nil
+}
+
+// hostLog is an error that quotes what the host's agent has logged, nil if nothing.
+func (l *Lab) hostLog() error {
+	if l.host == nil {
+		return nil
+	}
+	return l.host.container.log()
+}
+
+func (l *Lab) startContainers(ctx context.Context, h *Harness) error {
+	ipv6 := l.Topology.hasIPv6()
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	start := func(kind engine.Kind, name, image string, keep func(*Node)) {
+		group.Go(func() error {
+			c, err := h.pool.take(ctx, mould{kind: kind, image: image, ipv6: ipv6})
+			if err != nil {
+				return fmt.Errorf("starting the container of %s: %w", name, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			keep(&Node{Client: c.agent, Name: name, Container: c.Container, container: c})
+			return nil
+		})
+	}
+	start(engine.KindHost, wire.HostNode, h.images.Host, func(n *Node) { l.host = n })
+	for _, c := range l.Topology.Clients {
+		start(engine.KindClient, c.Name, h.images.Client, func(n *Node) { l.clients[n.Name] = n })
+	}
+	for _, w := range l.Topology.Workers {
+		start(engine.KindWorker, w.Name, h.images.Worker, func(n *Node) { l.workers[n.Name] = n })
+	}
+	return group.Wait()
+}
+
+func (l *Lab) wire(ctx context.Context) error {
+	var err error
+	if l.Features, err = l.host.Probe(ctx); err != nil {
+		return fmt.Errorf("asking what the kernel can do: %w", err)
+	}
+	if l.Health, err = l.host.Kernel(ctx); err != nil {
+		return fmt.Errorf("asking how the kernel is: %w", err)
+	}
+	plan, err := l.plan()
+	if err != nil {
+		return err
+	}
+	if l.wired, err = l.host.Wire(ctx, plan); err != nil {
+		return fmt.Errorf("wiring the lab: %w", err)
+	}
+	return nil
+}
+
+// chooseSwitch settles [SwitchAuto] and refuses a kind the kernel lacks.
+func (l *Lab) chooseSwitch() (SwitchKind, error) {
+	kind, wanted := l.Topology.Switch, "the topology"
+	if kind == SwitchAuto {
+		kind, wanted = SwitchKind(os.Getenv("VLANDEMUX_SWITCH")), "VLANDEMUX_SWITCH"
+	}
+	kinds := l.Features.Switches()
+	switch {
+	case kind == SwitchAuto && len(kinds) > 0:
+		return SwitchKind(kinds[0]), nil
+	case kind == SwitchAuto:
+		return "", fmt.Errorf("the kernel %s of the Docker engine can run no kind of switch: %s: %s; %s: %s", l.Features.Kernel,
+			Switch8021Q, l.Features.SwitchMissing(string(Switch8021Q)), SwitchTC, l.Features.SwitchMissing(string(SwitchTC)))
+	}
+	if missing := l.Features.SwitchMissing(string(kind)); missing != "" {
+		return "", fmt.Errorf("%s asks for the switch %q, which the kernel %s of the Docker engine cannot run: %s", wanted, kind, l.Features.Kernel, missing)
+	}
+	return kind, nil
+}
+
+// plan is the topology in the words of the host's agent.
+func (l *Lab) plan() (wire.Plan, error) {
+	kind, err := l.chooseSwitch()
+	if err != nil {
+		return wire.Plan{}, err
+	}
+	t := l.Topology
+	plan := wire.Plan{Switch: string(kind), MTU: t.MTU, IPv6: t.hasIPv6()}
+	for i := range t.Trunks {
+		plan.Trunks = append(plan.Trunks, wire.Trunk{Name: trunkName(i)})
+	}
+	for _, c := range t.Clients {
+		plan.Ports = append(plan.Ports, wire.Port{
+			Client: c.Name, PID: l.clients[c.Name].Container.PID, MAC: c.MAC, Addresses: c.Addresses,
+			Trunk: c.Trunk, VLAN: c.VLAN, Neighbours: c.Neighbours, Offloads: t.Offloads,
+		})
+	}
+	for _, w := range t.Workers {
+		plan.Workers = append(plan.Workers, wire.Worker{
+			Name: w.Name, PID: l.workers[w.Name].Container.PID, MAC: w.MAC, Addresses: w.Addresses,
+			Neighbours: w.Neighbours, Offloads: t.Offloads,
+		})
+	}
+	return plan, nil
+}
+
+// Switch is the kind of switch in use.
+func (l *Lab) Switch() SwitchKind { return SwitchKind(l.wired.Switch) }
+
+// Host is the node that runs the demux.
+func (l *Lab) Host() *Node { return l.host }
+
+// Client returns the client of that name, nil if there is none.
+func (l *Lab) Client(name string) *Node { return l.clients[name] }
+
+// Worker returns the worker of that name, nil if there is none.
+func (l *Lab) Worker(name string) *Node { return l.workers[name] }
+
+// Demux speaks to vlandemux through its socket.
+func (l *Lab) Demux() *control.Client { return l.host.Demux() }
+
+// Nodes are all containers of the lab: the host, then clients and workers in
+// the topology's order. A lab whose start failed has fewer.
+func (l *Lab) Nodes() []*Node {
+	nodes := []*Node{l.host}
+	for _, c := range l.Topology.Clients {
+		nodes = append(nodes, l.clients[c.Name])
+	}
+	for _, w := range l.Topology.Workers {
+		nodes = append(nodes, l.workers[w.Name])
+	}
+	started := nodes[:0]
+	for _, n := range nodes {
+		if n != nil {
+			started = append(started, n)
+		}
+	}
+	return started
+}
+
+// Close takes the lab down. Its containers go back to the harness if they are
+// as good as new, and are ended otherwise; it is an error if the lab has left
+// anything behind. Closing twice is safe.
+func (l *Lab) Close() error { return l.takeDown(l.pool.give) }
+
+// abandon ends every container of a lab; links, namespaces, programs and pins
+// go with them.
+func (l *Lab) abandon() error { return l.takeDown(end) }
+
+func (l *Lab) takeDown(how func(context.Context, []*container) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	var containers []*container
+	for _, n := range l.Nodes() {
+		containers = append(containers, n.container)
+	}
+	l.host, l.clients, l.workers = nil, nil, nil
+	err := how(ctx, containers)
+	if l.onClose != nil {
+		err = errors.Join(err, l.onClose())
+	}
+	return err
+}

@@ -1,0 +1,161 @@
+// Package harness starts labs: a VLAN trunk with clients behind a switch, a host
+// that runs vlandemux, and a worker for each client, every box a Docker container.
+//
+// A lab is described by a [Topology], plain data that is validated before
+// anything starts, and run by [Start]. The calling process needs a Docker API
+// and nothing else: no root, no namespace of its own, no local daemon.
+package harness
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness/wire"
+)
+
+// MAC is a 48-bit hardware address.
+type MAC = demux.MAC
+
+// VLAN is the tag of an access port: protocol (0x8100 or 0x88a8) and VID (1–4094).
+type VLAN = wire.VLAN
+
+// Neighbour is a permanent entry of a node's neighbour table.
+type Neighbour = wire.Neighbour
+
+// The two tag protocols of an access port.
+const (
+	Dot1Q  uint16 = 0x8100 // IEEE 802.1Q, customer tag
+	Dot1AD uint16 = 0x88a8 // IEEE 802.1ad, service tag
+)
+
+// SwitchKind names how the lab's switch is built; both behave the same.
+type SwitchKind string
+
+const (
+	// SwitchAuto takes VLANDEMUX_SWITCH where it is set, else 8021q where the
+	// host's kernel has it, else tc.
+	SwitchAuto SwitchKind = ""
+	// Switch8021Q is made of the kernel's VLAN subinterfaces and one bridge a VLAN.
+	Switch8021Q SwitchKind = wire.Switch8021Q
+	// SwitchTC is a learning VLAN switch in BPF, for kernels without 8021q.
+	SwitchTC SwitchKind = wire.SwitchTC
+)
+
+// Topology describes a lab. The zero value of an optional field means its default.
+type Topology struct {
+	// Clients are the boxes behind the switch, at least one.
+	Clients []Client
+	// Workers are the boxes behind the host, at least one.
+	Workers []Worker
+	// Demux is how vlandemux is started. Optional.
+	Demux Demux
+	// Switch is how the switch is built. Optional: [SwitchAuto].
+	Switch SwitchKind
+	// Trunks is the number of trunks between switch and host, 1 to 8. Optional: 1.
+	Trunks int
+	// MTU is the IP MTU of clients and workers in octets, 576 to 9000. The
+	// trunk has room for two tags more. Optional: 1500.
+	MTU int
+	// Offloads leaves segmentation and checksum offloads on, so that GSO
+	// super-packets cross the lab whole. Optional: every offload is off and
+	// each packet is one frame.
+	Offloads bool
+}
+
+// Client is a box behind an access port of the switch.
+type Client struct {
+	// Name is unique in the lab: a lower-case letter, then letters, digits or
+	// hyphens, 15 characters at most.
+	Name string
+	// MAC is individual, not zero, and unique in the lab.
+	MAC MAC
+	// VLAN is what the access port pushes and pops.
+	VLAN VLAN
+	// Trunk is the index of the trunk the VLAN is carried on, from 0. Optional.
+	Trunk int
+	// Addresses of eth0. Clients may share them. Optional.
+	Addresses []netip.Prefix
+	// Neighbours known from the start. Optional: they are resolved on the wire.
+	Neighbours []Neighbour
+	// Worker is the name of the worker the client is assigned to when the lab
+	// starts. Optional: the client is unknown to the demux.
+	Worker string
+}
+
+// Worker is a box behind the host, reached through a veth named after it.
+type Worker struct {
+	// Name is unique in the lab, and the name of the host end of its veth.
+	Name string
+	// MAC is individual, not zero, and unique in the lab.
+	MAC MAC
+	// Addresses of eth0. Workers may share them. Optional.
+	Addresses []netip.Prefix
+	// Neighbours known from the start. Optional.
+	Neighbours []Neighbour
+}
+
+// Demux is how the lab starts vlandemux. Each field is the flag of that name.
+type Demux struct {
+	// Attach forces an attach mode: "tcx" or "clsact". Optional: auto.
+	Attach demux.AttachMode
+	// Untagged says what becomes of frames without a tag. Optional: drop.
+	Untagged demux.UntaggedPolicy
+	// Capacity is the most clients that can be assigned. Optional: vlandemux's own default.
+	Capacity int
+}
+
+// withDefaults fills what was left out.
+func (t Topology) withDefaults() Topology {
+	if t.Trunks == 0 {
+		t.Trunks = 1
+	}
+	if t.MTU == 0 {
+		t.MTU = 1500
+	}
+	if t.Demux.Attach == "" {
+		t.Demux.Attach = demux.AttachAuto
+	}
+	if t.Demux.Untagged == "" {
+		t.Demux.Untagged = demux.UntaggedDrop
+	}
+	return t
+}
+
+// hasIPv6 reports whether any node has an IPv6 address: only then is IPv6
+// switched on, since it sends frames of its own.
+func (t Topology) hasIPv6() bool {
+	var all []netip.Prefix
+	for _, c := range t.Clients {
+		all = append(all, c.Addresses...)
+	}
+	for _, w := range t.Workers {
+		all = append(all, w.Addresses...)
+	}
+	for _, p := range all {
+		if p.Addr().Is6() {
+			return true
+		}
+	}
+	return false
+}
+
+// arguments are those of `vlandemux run` for this topology.
+func (t Topology) arguments() []string {
+	var args []string
+	for i := range t.Trunks {
+		args = append(args, "--trunk", trunkName(i))
+	}
+	for _, c := range t.Clients {
+		if c.Worker != "" {
+			args = append(args, "--assign", fmt.Sprintf("%s=%s", c.MAC, c.Worker))
+		}
+	}
+	args = append(args, "--attach", string(t.Demux.Attach), "--untagged", string(t.Demux.Untagged))
+	if t.Demux.Capacity != 0 {
+		args = append(args, "--capacity", fmt.Sprint(t.Demux.Capacity))
+	}
+	return args
+}
+
+func trunkName(i int) string { return fmt.Sprintf("trunk%d", i) }
