@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+// undoTime bounds taking back what a failed command did.
+const undoTime = 5 * time.Second
+
+func newAssign() *cobra.Command {
+	var ask asker
+	var move bool
+	cmd := &cobra.Command{
+		Use:   "assign MAC=WORKER ...",
+		Short: "Give clients their workers while traffic flows",
+		Long: `Give each client MAC the interface WORKER, which is attached if it was not yet. All or nothing: when one
+of several fails, those before it are taken back.`,
+		Example: `  vlandemux assign 02:00:00:00:00:03=w2
+  vlandemux assign --move 02:00:00:00:00:03=w0     # it has a worker already; location and counters stay`,
+		Args: usage(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pairs, err := parsePairs(args)
+			if err == nil {
+				err = checkTwice(pairs)
+			}
+			if err != nil {
+				return usageError{&mistakesError{doing: "reading the assignments", mistakes: []error{err}}}
+			}
+			client := ask.client()
+			defer client.Close()
+			return assign(cmd.Context(), client, pairs, move)
+		},
+	}
+	ask.addSocket(cmd)
+	cmd.Flags().BoolVar(&move, "move", false, "the clients have workers already: give them these")
+	return cmd
+}
+
+func checkTwice(pairs []pair) error {
+	seen := make(map[demux.MAC]bool, len(pairs))
+	for _, p := range pairs {
+		if seen[p.mac] {
+			return fmt.Errorf("%s is given twice", p.mac)
+		}
+		seen[p.mac] = true
+	}
+	return nil
+}
+
+// assign makes every assignment, or none.
+func assign(ctx context.Context, client *control.Client, pairs []pair, move bool) error {
+	former := make(map[string]string) // worker by MAC
+	if move {
+		list, err := client.Assignments(ctx)
+		if err != nil {
+			return err
+		}
+		for _, a := range list {
+			former[a.MAC] = a.Worker
+		}
+	}
+	for i, p := range pairs {
+		ask := client.Assign
+		if move {
+			ask = client.Reassign
+		}
+		err := ask(ctx, p.mac.String(), p.worker)
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, demux.ErrAssigned) {
+			err = fmt.Errorf("%w; --move gives it another worker", err)
+		}
+		undoing, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+		defer cancel()
+		for _, done := range pairs[:i] {
+			undo := client.Unassign(undoing, done.mac.String())
+			if move {
+				undo = client.Reassign(undoing, done.mac.String(), former[done.mac.String()])
+			}
+			if undo != nil {
+				err = errors.Join(err, fmt.Errorf("taking back %s: %w", done, undo))
+			}
+		}
+		return err
+	}
+	return nil
+}
+
+func newUnassign() *cobra.Command {
+	var ask asker
+	cmd := &cobra.Command{
+		Use:     "unassign MAC ...",
+		Short:   "Forget clients, with their locations and counters",
+		Example: `  vlandemux unassign 02:00:00:00:00:03`,
+		Args:    usage(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var mistakes []error
+			macs := make([]demux.MAC, 0, len(args))
+			for _, arg := range args {
+				mac, err := parseMAC(arg)
+				if err != nil {
+					mistakes = append(mistakes, err)
+				}
+				macs = append(macs, mac)
+			}
+			if len(mistakes) > 0 {
+				return usageError{&mistakesError{doing: "reading the addresses", mistakes: mistakes}}
+			}
+			client := ask.client()
+			defer client.Close()
+			return unassign(cmd.Context(), client, macs)
+		},
+	}
+	ask.addSocket(cmd)
+	return cmd
+}
+
+// unassign forgets every MAC; when one of them is not assigned, none.
+func unassign(ctx context.Context, client *control.Client, macs []demux.MAC) error {
+	list, err := client.Assignments(ctx)
+	if err != nil {
+		return err
+	}
+	assigned := make(map[string]bool, len(list))
+	for _, a := range list {
+		assigned[a.MAC] = true
+	}
+	var mistakes []error
+	for _, mac := range macs {
+		if !assigned[mac.String()] {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", mac, demux.ErrNotAssigned))
+		}
+		delete(assigned, mac.String()) // a MAC given twice is a mistake as well
+	}
+	if len(mistakes) > 0 {
+		return &mistakesError{doing: "unassigning nothing", mistakes: mistakes}
+	}
+	for _, mac := range macs {
+		if err := client.Unassign(ctx, mac.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

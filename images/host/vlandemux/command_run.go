@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
+
+const runHelp = `Attach to trunks and workers, serve the control socket, and stay.
+
+A trunk is the interface on which tagged frames arrive; a worker is the interface that a client's frames
+are handed to, found by its name when the client is assigned. Everything is checked before anything is
+attached, and a start that fails takes back what it did.
+
+What the kernel runs is pinned below --bpffs: it goes on when this program ends or is killed, and the next
+` + "`vlandemux run`" + ` takes it over under running traffic, with all assignments, locations and counters. --trunk
+and the assignments given say what must be there: other trunks that were attached are let go, other
+assignments are kept. Without --trunk the trunks of the last run are used.
+
+A trunk or worker that is deleted and made again under its name is attached again, with its clients.
+
+The same in a file, for --config; flags override it, assignment by assignment:
+
+  trunks: [eth1]
+  assign:
+    02:00:00:00:00:01: w0
+    02:00:00:00:00:02: w1
+  untagged: pass                  # drop (default), or pass to the host's own stack
+  attach: auto                    # auto (default), tcx or clsact
+  capacity: 4096
+  bpffs: /sys/fs/bpf/vlandemux    # "" pins nothing: all ends with the process
+  socket: /run/vlandemux.sock`
+
+const runExample = `  # Two devices that both have 192.168.1.1, on a switch whose tagged port is eth1, one namespace for each
+  ip netns add dut0; ip link add w0 type veth peer name eth0 netns dut0; ip link set w0 up
+  ip netns add dut1; ip link add w1 type veth peer name eth0 netns dut1; ip link set w1 up
+  ip -n dut0 addr add 192.168.1.2/24 dev eth0; ip -n dut0 link set eth0 up
+  ip -n dut1 addr add 192.168.1.2/24 dev eth0; ip -n dut1 link set eth0 up
+  ip link set eth1 up promisc on
+  vlandemux run --trunk eth1 --assign 02:00:00:00:00:01=w0 --assign 02:00:00:00:00:02=w1
+  ip netns exec dut0 curl http://192.168.1.1/    # the first device
+  ip netns exec dut1 curl http://192.168.1.1/    # the second
+
+  # A trunk that carries the host's own untagged traffic as well
+  vlandemux run --trunk eth1 --untagged pass --config /etc/vlandemux.yaml
+
+  # Two trunks, as a systemd unit would start it
+  vlandemux run --trunk eth1 --trunk eth2 --config /etc/vlandemux.yaml --capacity 20000`
+
+// runFlags are the flags of `vlandemux run` as typed.
+type runFlags struct {
+	config
+	assignments []string
+	file        string
+	verbose     bool
+}
+
+func newRun() *cobra.Command {
+	flags := runFlags{config: defaults()}
+	return newRunWith(&flags, run)
+}
+
+// newRunWith returns the command that reads flags and hands what they say to run.
+func newRunWith(flags *runFlags, run func(context.Context, config, *slog.Logger) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "run --trunk INTERFACE --assign MAC=WORKER ...",
+		Short:   "Attach to trunks and workers and serve the control socket",
+		Long:    runHelp,
+		Example: runExample,
+		Args:    usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			settings, err := flags.settings(cmd.Flags().Changed)
+			if err != nil {
+				return usageError{err}
+			}
+			level := slog.LevelInfo
+			if flags.verbose {
+				level = slog.LevelDebug
+			}
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			return run(cmd.Context(), settings, log)
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&flags.trunks, "trunk", nil, "interface on which tagged frames arrive; several are possible")
+	f.StringSliceVar(&flags.assignments, "assign", nil, "give the client MAC the interface WORKER, as MAC=WORKER; several are possible")
+	f.StringVar(&flags.untagged, "untagged", flags.untagged, "frames without a tag on a trunk: drop, or pass to the host's stack")
+	f.StringVar(&flags.attach, "attach", flags.attach, "how to attach: auto (tcx where the kernel has it), tcx or clsact")
+	f.IntVar(&flags.capacity, "capacity", flags.capacity, "how many MACs can be assigned")
+	f.StringVar(&flags.bpffs, "bpffs", flags.bpffs, `folder in a BPF file system for pins; "" pins nothing`)
+	f.StringVar(&flags.socket, "socket", flags.socket, "control socket to serve")
+	f.StringVar(&flags.file, "config", "", "YAML file with the same settings; flags override it")
+	f.BoolVarP(&flags.verbose, "verbose", "v", false, "log every step")
+	return cmd
+}
+
+// settings merges the file and the flags, and checks everything that can be checked without a kernel.
+// changed reports whether a flag was given.
+func (f *runFlags) settings(changed func(flag string) bool) (config, error) {
+	merged := defaults()
+	var mistakes []error
+	if f.file != "" {
+		if err := readConfig(f.file, &merged); err != nil {
+			mistakes = append(mistakes, err)
+		}
+	}
+	flag := func(name string, check error, set func()) {
+		if !changed(name) {
+			return
+		}
+		if check != nil {
+			mistakes = append(mistakes, fmt.Errorf("--%s: %w", name, check))
+			return
+		}
+		set()
+	}
+	var names []error
+	for _, name := range f.trunks {
+		names = append(names, checkName(name))
+	}
+	flag("trunk", errors.Join(names...), func() { merged.trunks = f.trunks })
+	flag("untagged", checkOneOf(f.untagged, untaggedPolicies()), func() { merged.untagged = f.untagged })
+	flag("attach", checkOneOf(f.attach, attachModes()), func() { merged.attach = f.attach })
+	flag("capacity", checkCapacity(f.capacity), func() { merged.capacity = f.capacity })
+	flag("bpffs", nil, func() { merged.bpffs = f.bpffs })
+	flag("socket", nil, func() { merged.socket = f.socket })
+	given, err := parsePairs(f.assignments)
+	if err != nil {
+		mistakes = append(mistakes, fmt.Errorf("--assign: %w", err))
+	}
+	merged.assign = override(merged.assign, given)
+	if len(mistakes) == 0 {
+		if err := merged.validate(); err != nil {
+			mistakes = append(mistakes, err)
+		}
+	}
+	if len(mistakes) > 0 {
+		return config{}, &mistakesError{doing: "checking the settings", mistakes: mistakes}
+	}
+	return merged, nil
+}
+
+// override returns the pairs of base whose MAC is not in over, then those of over.
+func override(base, over []pair) []pair {
+	replaced := make(map[demux.MAC]bool, len(over))
+	for _, p := range over {
+		replaced[p.mac] = true
+	}
+	kept := slices.DeleteFunc(slices.Clone(base), func(p pair) bool { return replaced[p.mac] })
+	return append(kept, over...)
+}

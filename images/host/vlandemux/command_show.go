@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+func newStatus() *cobra.Command {
+	var ask asker
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show interfaces, assignments and where each client is",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client := ask.client()
+			defer client.Close()
+			status, err := client.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			list, err := client.Assignments(cmd.Context())
+			if err != nil {
+				return err
+			}
+			all := report{Status: status, Assignments: list}
+			if ask.json {
+				return writeJSON(cmd.OutOrStdout(), all, "  ")
+			}
+			return writeStatus(cmd.OutOrStdout(), all, time.Now())
+		},
+	}
+	ask.addSocket(cmd)
+	ask.addJSON(cmd, "print JSON")
+	return cmd
+}
+
+func newCounters() *cobra.Command {
+	var ask asker
+	var every time.Duration
+	cmd := &cobra.Command{
+		Use:   "counters",
+		Short: "Show frames and octets by client, by worker and by reason dropped",
+		Long: `Show what was counted since each client was assigned, and what was dropped since the demux was first
+attached. Counters are never set to zero: compare two of them.`,
+		Example: `  vlandemux counters
+  vlandemux counters --watch 1s
+  vlandemux counters --json | jq '.clients[] | select(.mac == "02:00:00:00:00:01").rx.packets'`,
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if every < 0 || every == 0 && cmd.Flags().Changed("watch") {
+				return usageError{fmt.Errorf("--watch: %v is no interval, try 1s", every)}
+			}
+			client := ask.client()
+			defer client.Close()
+			show := func() error {
+				counters, err := client.Counters(cmd.Context())
+				if err != nil {
+					return err
+				}
+				switch {
+				case ask.json && every > 0:
+					return writeJSON(cmd.OutOrStdout(), counters, "")
+				case ask.json:
+					return writeJSON(cmd.OutOrStdout(), counters, "  ")
+				default:
+					return writeCounters(cmd.OutOrStdout(), counters)
+				}
+			}
+			if every == 0 {
+				return show()
+			}
+			return repeat(cmd.Context(), every, func() error {
+				if !ask.json {
+					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "\n%s\n", time.Now().Format(time.DateTime)); err != nil {
+						return err
+					}
+				}
+				return show()
+			})
+		},
+	}
+	ask.addSocket(cmd)
+	ask.addJSON(cmd, "print JSON, with --watch one line each time")
+	cmd.Flags().DurationVar(&every, "watch", 0, "show them again and again at this interval, e.g. 1s, until Ctrl-C")
+	return cmd
+}
+
+// repeat calls show at once and at every interval until it fails or ctx ends, which is no error.
+func repeat(ctx context.Context, every time.Duration, show func() error) error {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		if err := show(); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func newWatch() *cobra.Command {
+	var ask asker
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Print each client that is learned or moves, as it happens",
+		Long: `Print one line for each client seen for the first time (learned) and for each change of trunk or VLAN
+(moved), until Ctrl-C. With --json, one JSON object a line.`,
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client := ask.client()
+			defer client.Close()
+			subscribed := func() { fmt.Fprintln(cmd.ErrOrStderr(), "watching; Ctrl-C ends") }
+			err := client.WatchReady(cmd.Context(), subscribed, func(e control.Event) error {
+				if ask.json {
+					return writeJSON(cmd.OutOrStdout(), e, "")
+				}
+				return writeEvent(cmd.OutOrStdout(), e)
+			})
+			if ctxErr := cmd.Context().Err(); ctxErr != nil && errors.Is(err, ctxErr) {
+				return nil
+			}
+			return err
+		},
+	}
+	ask.addSocket(cmd)
+	ask.addJSON(cmd, "print JSON, one object a line")
+	return cmd
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
+
+// maxName is the longest interface name, in bytes.
+const maxName = 15
+
+// maxCapacity bounds --capacity: a table that large takes hundreds of megabytes with all its counters.
+const maxCapacity = 1 << 20
+
+// config is what `vlandemux run` is asked to do.
+type config struct {
+	trunks   []string
+	assign   []pair
+	untagged string
+	attach   string
+	capacity int
+	bpffs    string // empty: nothing is pinned
+	socket   string
+}
+
+// pair is a MAC and the name of its worker.
+type pair struct {
+	mac    demux.MAC
+	worker string
+}
+
+func (p pair) String() string { return p.mac.String() + "=" + p.worker }
+
+func defaults() config {
+	return config{
+		untagged: string(demux.UntaggedDrop),
+		attach:   string(demux.AttachAuto),
+		capacity: 4096,
+		bpffs:    defaultBPFFS,
+		socket:   defaultSocket,
+	}
+}
+
+// The values a setting can have.
+func untaggedPolicies() []string {
+	return []string{string(demux.UntaggedDrop), string(demux.UntaggedPass)}
+}
+
+func attachModes() []string {
+	return []string{string(demux.AttachAuto), string(demux.AttachTCX), string(demux.AttachClsact)}
+}
+
+// parsePair reads MAC=WORKER.
+func parsePair(text string) (pair, error) {
+	address, worker, found := strings.Cut(text, "=")
+	if !found {
+		return pair{}, fmt.Errorf("%q is not MAC=WORKER, e.g. 02:00:00:00:00:01=w0", text)
+	}
+	mac, err := parseMAC(address)
+	return pair{mac: mac, worker: worker}, errors.Join(err, checkName(worker))
+}
+
+// parsePairs reads all of them; the error lists every one that is wrong.
+func parsePairs(texts []string) ([]pair, error) {
+	pairs := make([]pair, 0, len(texts))
+	var mistakes []error
+	for _, text := range texts {
+		p, err := parsePair(text)
+		if err != nil {
+			mistakes = append(mistakes, err)
+			continue
+		}
+		pairs = append(pairs, p)
+	}
+	return pairs, errors.Join(mistakes...)
+}
+
+// parseMAC reads the address of one client.
+func parseMAC(text string) (demux.MAC, error) {
+	mac, err := demux.ParseMAC(text)
+	if err != nil {
+		return mac, err
+	}
+	return mac, mac.Validate()
+}
+
+// checkName returns an error unless name can be an interface's.
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("an interface name is missing")
+	case len(name) > maxName:
+		return fmt.Errorf("%q is no interface name: longer than %d bytes", name, maxName)
+	case name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\v\f\r"):
+		return fmt.Errorf("%q is no interface name", name)
+	}
+	return nil
+}
+
+func checkOneOf(value string, allowed []string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("%q is none of: %s", value, strings.Join(allowed, ", "))
+}
+
+func checkCapacity(n int) error {
+	if n < 1 || n > maxCapacity {
+		return fmt.Errorf("%d is not between 1 and %d", n, maxCapacity)
+	}
+	return nil
+}
+
+// validate finds what is wrong between settings that are each right by themselves.
+func (c config) validate() error {
+	var mistakes []error
+	if c.socket == "" {
+		mistakes = append(mistakes, errors.New("the path of the control socket is empty"))
+	}
+	if strings.Contains(filepath.Base(filepath.Clean(c.bpffs)), ".") && c.bpffs != "" {
+		mistakes = append(mistakes, fmt.Errorf("%q cannot be a folder for pins: a BPF file system takes no dot in a name", c.bpffs))
+	}
+	trunks := make(map[string]bool)
+	for _, name := range c.trunks {
+		if trunks[name] {
+			mistakes = append(mistakes, fmt.Errorf("trunk %s is given twice", name))
+		}
+		trunks[name] = true
+	}
+	workers := make(map[demux.MAC]string)
+	for _, p := range c.assign {
+		if former, twice := workers[p.mac]; twice {
+			mistakes = append(mistakes, fmt.Errorf("%s is assigned twice, to %s and to %s", p.mac, former, p.worker))
+		}
+		workers[p.mac] = p.worker
+		if trunks[p.worker] {
+			mistakes = append(mistakes, fmt.Errorf("%s is assigned to %s, which is a trunk", p.mac, p.worker))
+		}
+	}
+	if len(workers) > c.capacity {
+		mistakes = append(mistakes, fmt.Errorf("%d assignments are more than the capacity of %d", len(workers), c.capacity))
+	}
+	return errors.Join(mistakes...)
+}
+
+// mistakesError lists everything that is wrong with what the user wrote.
+type mistakesError struct {
+	doing    string
+	mistakes []error
+}
+
+func (e *mistakesError) Error() string {
+	lines := make([]string, 0, len(e.mistakes))
+	for _, m := range e.mistakes {
+		lines = append(lines, strings.Split(m.Error(), "\n")...)
+	}
+	if len(lines) == 1 {
+		return e.doing + ": " + lines[0]
+	}
+	return fmt.Sprintf("%s: %d mistakes:\n  %s", e.doing, len(lines), strings.Join(lines, "\n  "))
+}
+
+func (e *mistakesError) Unwrap() []error { return e.mistakes }

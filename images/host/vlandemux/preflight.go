@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+// The oldest kernel that has all that the dataplane uses.
+const (
+	oldestMajor = 6
+	oldestMinor = 1
+)
+
+// preflight finds every reason why a start cannot work, before it changes anything. It returns the
+// kernel's release.
+func preflight(settings config, names control.Names) (string, error) {
+	release, kernelErr := checkKernel()
+	var mistakes []error
+	for _, err := range []error{kernelErr, checkCapabilities(), checkBPFFS(settings.bpffs), checkInterfaces(settings, names)} {
+		if err != nil {
+			mistakes = append(mistakes, err)
+		}
+	}
+	if len(mistakes) > 0 {
+		return "", &mistakesError{doing: "cannot start", mistakes: mistakes}
+	}
+	return release, nil
+}
+
+// checkKernel returns the kernel's release, and an error when it is too old.
+func checkKernel() (string, error) {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "", fmt.Errorf("asking for the kernel's version: %w", err)
+	}
+	release := unix.ByteSliceToString(name.Release[:])
+	return release, checkRelease(release)
+}
+
+// checkRelease accepts what it cannot read: the kernel's own answer is the better one then.
+func checkRelease(release string) error {
+	parts := strings.SplitN(release, ".", 3)
+	if len(parts) < 2 {
+		return nil
+	}
+	minor := strings.FieldsFunc(parts[1], func(r rune) bool { return r < '0' || r > '9' })
+	if len(minor) == 0 {
+		return nil
+	}
+	major, majorErr := strconv.Atoi(parts[0])
+	second, minorErr := strconv.Atoi(minor[0])
+	if majorErr != nil || minorErr != nil || major > oldestMajor || major == oldestMajor && second >= oldestMinor {
+		return nil
+	}
+	return fmt.Errorf("kernel %s is too old: vlandemux needs Linux %d.%d or newer", release, oldestMajor, oldestMinor)
+}
+
+// checkCapabilities names the capabilities that this process lacks.
+func checkCapabilities() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return fmt.Errorf("asking for this process's capabilities: %w", err)
+	}
+	return missingCapabilities(func(capability int) bool {
+		return sets[capability/32].Effective&(1<<(capability%32)) != 0
+	})
+}
+
+func missingCapabilities(has func(capability int) bool) error {
+	var missing []string
+	if !has(unix.CAP_NET_ADMIN) {
+		missing = append(missing, "CAP_NET_ADMIN")
+	}
+	if !has(unix.CAP_BPF) && !has(unix.CAP_SYS_ADMIN) {
+		missing = append(missing, "CAP_BPF (or CAP_SYS_ADMIN)")
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("this process lacks %s: run it as root (sudo vlandemux run ...) or in a container with these capabilities",
+		strings.Join(missing, " and "))
+}
+
+// checkBPFFS returns an error unless path can be a folder of pins: one that is or can be made in a BPF
+// file system.
+func checkBPFFS(path string) error {
+	if path == "" {
+		return nil
+	}
+	at := filepath.Clean(path)
+	for at != filepath.Dir(at) {
+		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		at = filepath.Dir(at)
+	}
+	var stat unix.Statfs_t
+	if err := unix.Statfs(at, &stat); err != nil {
+		return fmt.Errorf("looking for a BPF file system at %s: %w; mount one with `mount -t bpf bpf %s`, choose another --bpffs, "+
+			`or --bpffs "" to pin nothing`, at, err, mountPoint(path))
+	}
+	if stat.Type == unix.BPF_FS_MAGIC {
+		return nil
+	}
+	return fmt.Errorf("%s is not in a BPF file system: mount one with `mount -t bpf bpf %s`, choose another --bpffs, "+
+		`or --bpffs "" to pin nothing`, path, mountPoint(path))
+}
+
+// mountPoint is where a BPF file system should be for pins at path.
+func mountPoint(path string) string {
+	if strings.HasPrefix(filepath.Clean(path)+"/", "/sys/fs/bpf/") {
+		return "/sys/fs/bpf"
+	}
+	return filepath.Dir(path)
+}
+
+// checkInterfaces returns an error that names every interface of the settings that is not there.
+func checkInterfaces(settings config, names control.Names) error {
+	var missing []error
+	looked := make(map[string]bool)
+	look := func(role, name string) {
+		if looked[name] {
+			return
+		}
+		looked[name] = true
+		if _, err := names.Index(name); err != nil {
+			missing = append(missing, fmt.Errorf("%s %s: %w", role, name, err))
+		}
+	}
+	for _, name := range settings.trunks {
+		look("trunk", name)
+	}
+	for _, p := range settings.assign {
+		look("worker", p.worker)
+	}
+	return errors.Join(missing...)
+}

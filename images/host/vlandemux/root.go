@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+const (
+	defaultSocket = "/run/vlandemux.sock"
+	defaultBPFFS  = "/sys/fs/bpf/vlandemux"
+)
+
+const rootHelp = `vlandemux gives every client behind a VLAN trunk a worker of its own, whatever the client's IP address
+and whichever VLAN it is plugged into. A client is a MAC address, a worker is a network interface: usually
+the host's end of a veth whose other end is in a container or network namespace.
+
+Frames from an assigned MAC are handed to its worker without their outer VLAN tag; what the worker answers
+gets the tag that the client was last seen with. Clients move between VLANs and trunks freely; several may
+share a worker, and all of them may have the same IP address.
+
+Start it on the interface that carries tagged frames, then look:
+
+  sudo vlandemux run --trunk eth1 --assign 02:00:00:00:00:01=w0 --assign 02:00:00:00:00:02=w1
+  sudo vlandemux status
+  sudo vlandemux counters --watch 1s
+
+The dataplane lives in the kernel, pinned in a BPF file system. It keeps working when ` + "`vlandemux run`" + ` ends or
+is killed, and the next ` + "`vlandemux run`" + ` takes it over. ` + "`vlandemux detach`" + ` removes it.`
+
+// newRoot returns the whole command line.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "vlandemux",
+		Short:         "Give every client behind a VLAN trunk a worker interface of its own",
+		Long:          rootHelp,
+		Args:          usage(cobra.NoArgs),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		newRun(),
+		newStatus(),
+		newAssign(),
+		newUnassign(),
+		newCounters(),
+		newWatch(),
+		newDetach(),
+		newAgent(),
+		newVersion(),
+		newAgent(),
+	)
+	return root
+}
+
+// asker holds the flags of the commands that ask a running vlandemux.
+type asker struct {
+	socket string
+	json   bool
+}
+
+// addSocket declares --socket.
+func (a *asker) addSocket(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.socket, "socket", defaultSocket, "control socket of the running vlandemux")
+}
+
+// addJSON declares --json.
+func (a *asker) addJSON(cmd *cobra.Command, help string) {
+	cmd.Flags().BoolVar(&a.json, "json", false, help)
+}
+
+func (a *asker) client() *control.Client { return control.Dial(a.socket) }
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this program",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "vlandemux", version())
+			return err
+		},
+	}
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+// run attaches what the settings say, serves until ctx ends and leaves the pinned dataplane running.
+func run(ctx context.Context, settings config, log *slog.Logger) (err error) {
+	names, err := control.NewNames()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, names.Close()) }()
+	kernel, err := preflight(settings, names)
+	if err != nil {
+		return err
+	}
+	// Bound before anything is attached: a second vlandemux must find out before it does harm. Who
+	// connects now waits until the server below accepts.
+	listener, err := control.Listen(ctx, settings.socket)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+
+	pins, err := holdPins(settings.bpffs)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pins.release()) }()
+	plane, err := demux.Load(demux.Options{
+		Capacity: settings.capacity,
+		Untagged: demux.UntaggedPolicy(settings.untagged),
+		Attach:   demux.AttachMode(settings.attach),
+		PinPath:  settings.bpffs,
+	})
+	if err != nil {
+		return fmt.Errorf("loading the dataplane: %w", err)
+	}
+	if err := start(ctx, plane, names, settings, log); err != nil {
+		end := plane.Close
+		if !pins.existed {
+			end = plane.Detach // nothing was there before, so nothing stays
+		}
+		return fmt.Errorf("starting: %w", errors.Join(err, end()))
+	}
+	serveErr := serve(ctx, plane, names, listener, settings, kernel, log)
+	return errors.Join(serveErr, leave(plane, settings, log))
+}
+
+// serve answers on the control socket and follows the interfaces until ctx ends.
+func serve(ctx context.Context, plane dataplane, names control.Names, listener net.Listener, settings config, kernel string, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	following := make(chan error, 1)
+	follower := newFollower(plane, names, log)
+	if err := follower.start(ctx, following); err != nil {
+		return err
+	}
+	server := control.NewServer(control.ServerOptions{
+		Dataplane: plane,
+		Names:     names,
+		Version:   version(),
+		Kernel:    kernel,
+		BPFFS:     settings.bpffs,
+		Untagged:  settings.untagged,
+		Log:       log,
+	})
+	log.Info("ready", "pid", os.Getpid(), "trunks", named(names, plane.Trunks()), "workers", len(plane.Workers()),
+		"socket", settings.socket, "pinned", settings.bpffs)
+	err := server.Serve(ctx, listener)
+	cancel()
+	return errors.Join(err, <-following)
+}
+
+// leave ends the process's part. What is pinned goes on.
+func leave(plane dataplane, settings config, log *slog.Logger) error {
+	if settings.bpffs == "" {
+		log.Info("stopping: nothing is pinned, so the demux ends here")
+		return plane.Close()
+	}
+	log.Info("stopping: the pinned demux goes on without this process; `vlandemux run` takes it over, `vlandemux detach` removes it",
+		"pinned", settings.bpffs)
+	return plane.Close()
+}
+
+// named returns the names of attached interfaces.
+func named(names control.Names, attached []demux.Attachment) []string {
+	list := make([]string, 0, len(attached))
+	for _, a := range attached {
+		list = append(list, names.Name(a.Index)+"/"+string(a.Mode))
+	}
+	return list
+}

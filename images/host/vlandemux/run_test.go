@@ -1,0 +1,246 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/gbytes"
+	"github.com/onsi/gomega/gexec"
+	"github.com/vishvananda/netlink"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+const (
+	clientA = "02:00:00:00:00:0a"
+	clientB = "02:00:00:00:00:0b"
+	gateway = "02:00:00:00:00:ff"
+)
+
+// counters are those of the client.
+func (b *bed) counters(mac string) control.ClientCounters {
+	b.t.Helper()
+	g := NewWithT(b.t)
+	var all control.Counters
+	g.Expect(json.Unmarshal([]byte(b.ask("counters", "--json")), &all)).To(Succeed())
+	for _, c := range all.Clients {
+		if c.MAC == mac {
+			return c
+		}
+	}
+	b.t.Fatalf("%s is not in %+v", mac, all)
+	return control.ClientCounters{}
+}
+
+func (b *bed) status() report {
+	b.t.Helper()
+	var all report
+	NewWithT(b.t).Expect(json.Unmarshal([]byte(b.ask("status", "--json")), &all)).To(Succeed())
+	return all
+}
+
+// programs counts the programs on an interface's ingress, either way they can be attached.
+func (b *bed) programs(name string) int {
+	b.t.Helper()
+	result, err := link.QueryPrograms(link.QueryOptions{Target: b.link(name).Attrs().Index, Attach: ebpf.AttachTCXIngress})
+	NewWithT(b.t).Expect(err).NotTo(HaveOccurred())
+	return len(result.Programs) + b.filters(name)
+}
+
+// expectNothingLeft is what `vlandemux detach` promises.
+func (b *bed) expectNothingLeft() {
+	b.t.Helper()
+	g := NewWithT(b.t)
+	entries, err := os.ReadDir(filepath.Dir(b.bpffs))
+	g.Expect(err).NotTo(HaveOccurred())
+	var pins []string
+	for _, entry := range entries {
+		if entry.IsDir() {
+			pins = append(pins, entry.Name()) // the kernel's own maps.debug and progs.debug are files
+		}
+	}
+	g.Expect(pins).To(BeEmpty())
+	g.Expect(b.socket).NotTo(BeAnExistingFile())
+	for _, name := range []string{"t0", "u0", "w0", "w1"} {
+		g.Expect(b.programs(name)).To(BeZero(), name)
+		qdiscs, err := netlink.QdiscList(b.link(name))
+		g.Expect(err).NotTo(HaveOccurred())
+		for _, qdisc := range qdiscs {
+			g.Expect(qdisc.Type()).NotTo(Equal("clsact"), name)
+		}
+	}
+}
+
+func TestTheDemuxOutlivesItsProcess(t *testing.T) {
+	for _, mode := range []string{"tcx", "clsact"} {
+		t.Run(mode, func(t *testing.T) {
+			g := NewWithT(t)
+			b := newBed(t)
+			first := b.run("--trunk", "t0", "--assign", clientA+"=w0", "--attach", mode)
+			trunk, worker := b.port("t1"), b.port("w0p")
+
+			request, answer := frame(gateway, clientA, "request"), frame(clientA, gateway, "answer")
+			trunk.send(tagged(request, 5<<13|12))
+			g.Expect(worker.receive()).To(Equal(request))
+			worker.send(answer)
+			g.Expect(trunk.receive()).To(Equal(tagged(answer, 5<<13|12)))
+			g.Expect(b.counters(clientA)).To(Equal(control.ClientCounters{
+				MAC: clientA, Worker: "w0", Rx: control.Tally{Packets: 1, Bytes: 64}, Tx: control.Tally{Packets: 1, Bytes: 64},
+				Location: &control.Location{Trunk: "t0", TrunkIndex: b.link("t0").Attrs().Index, Protocol: "802.1Q", VID: 12, PCP: 5},
+			}))
+			g.Expect(b.ask("counters")).To(ContainSubstring(clientA + "  w0      t0 802.1Q 12 pcp 5"))
+
+			// Killed: frames still go through, and the socket of the dead is in the way.
+			first.Kill()
+			g.Eventually(first, patience).Should(gexec.Exit())
+			g.Expect(b.socket).To(BeAnExistingFile())
+			trunk.send(tagged(request, 13))
+			g.Expect(worker.receive()).To(Equal(request))
+			g.Expect(b.refused("status", "--socket", b.socket)).To(ContainSubstring("is `vlandemux run` running?"))
+
+			// The next one takes over with everything known.
+			second := b.run("--attach", mode)
+			status := b.status()
+			g.Expect(status.PID).To(Equal(second.Command.Process.Pid))
+			g.Expect(status.Trunks).To(Equal([]control.Interface{{Name: "t0", Index: b.link("t0").Attrs().Index, Attach: mode}}))
+			g.Expect(status.Workers).To(Equal([]control.Interface{{Name: "w0", Index: b.link("w0").Attrs().Index, Attach: mode}}))
+			g.Expect(b.counters(clientA).Rx).To(Equal(control.Tally{Packets: 2, Bytes: 128}))
+			g.Expect(b.counters(clientA).Location.VID).To(BeEquivalentTo(13))
+			worker.send(answer)
+			g.Expect(trunk.receive()).To(Equal(tagged(answer, 13)))
+
+			// Ended: it says what stays, and it stays.
+			g.Eventually(second.Terminate(), patience).Should(gexec.Exit(0))
+			g.Expect(second.Err).To(gbytes.Say("vlandemux detach"))
+			g.Expect(b.socket).NotTo(BeAnExistingFile())
+			trunk.send(tagged(request, 13))
+			g.Expect(worker.receive()).To(Equal(request))
+
+			g.Expect(b.ask("detach", "--bpffs", b.bpffs)).To(HavePrefix("detached"))
+			b.expectNothingLeft()
+			g.Expect(b.ask("detach", "--bpffs", b.bpffs)).To(HavePrefix("nothing is pinned in"))
+		})
+	}
+}
+
+func TestDetachAfterKillLeavesNothing(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	session := b.run("--trunk", "t0", "--trunk", "u0", "--assign", clientA+"=w0,"+clientB+"=w1")
+	g.Expect(b.programs("t0")).To(Equal(1), "else the check below proves nothing")
+	g.Expect(b.refused("detach", "--bpffs", b.bpffs, "--socket", b.socket)).To(ContainSubstring("another vlandemux runs with these pins"))
+	g.Eventually(session.Kill(), patience).Should(gexec.Exit())
+	b.ask("detach", "--bpffs", b.bpffs)
+	b.expectNothingLeft()
+}
+
+func TestWithoutPinsEverythingEndsWithTheProcess(t *testing.T) {
+	for _, mode := range []string{"tcx", "clsact"} {
+		t.Run(mode, func(t *testing.T) {
+			g := NewWithT(t)
+			b := newBed(t)
+			session := b.run("--trunk", "t0", "--assign", clientA+"=w0", "--bpffs=", "--attach", mode)
+			g.Expect(b.programs("t0")).To(Equal(1))
+			g.Eventually(session.Interrupt(), patience).Should(gexec.Exit(0))
+			b.expectNothingLeft()
+		})
+	}
+}
+
+func TestClientsComeAndGoWhileTrafficFlows(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	b.run("--trunk", "t0", "--capacity", "2")
+	trunk, worker := b.port("t1"), b.port("w1p")
+	request := frame(gateway, clientA, "request")
+	events := b.command("watch", "--socket", b.socket)
+	g.Eventually(events.Err, patience).Should(gbytes.Say("watching"))
+
+	b.ask("assign", clientA+"=w1")
+	trunk.send(tagged(request, 12))
+	g.Expect(worker.receive()).To(Equal(request))
+	g.Eventually(events.Out, patience).Should(gbytes.Say(`learned  ` + clientA + `  t0 802.1Q 12\n`))
+	trunk.send(tagged(request, 0))
+	g.Expect(worker.receive()).To(Equal(request))
+	g.Eventually(events.Out, patience).Should(gbytes.Say(`moved    ` + clientA + `  t0 802.1Q 12 -> t0 802.1Q 0\n`))
+	g.Eventually(events.Interrupt(), patience).Should(gexec.Exit(0))
+
+	asking := func(args ...string) string { return b.refused(append(args, "--socket", b.socket)...) }
+	g.Expect(asking("assign", clientA+"=w0")).To(And(ContainSubstring("already assigned"), ContainSubstring("--move")))
+	g.Expect(asking("assign", clientB+"=w0", "02:00:00:00:00:0c=w0")).To(ContainSubstring("all 2 assignments are in use"))
+	g.Expect(b.status().Assignments).To(HaveLen(1), "the first of the two is taken back")
+	g.Expect(asking("assign", clientB+"=w7")).To(ContainSubstring(`no interface "w7" here, there are: lo, `))
+	g.Expect(asking("assign", clientB+"=t0")).To(ContainSubstring("in the other role"))
+	g.Expect(asking("unassign", clientA, clientB)).To(ContainSubstring(clientB + ": not assigned"))
+	g.Expect(b.status().Assignments).To(HaveLen(1))
+
+	b.ask("assign", "--move", clientA+"=w0")
+	g.Expect(b.counters(clientA)).To(And(HaveField("Worker", "w0"), HaveField("Rx.Packets", BeEquivalentTo(2))))
+	b.ask("unassign", clientA)
+	g.Expect(b.status().Assignments).To(BeEmpty())
+}
+
+func TestInterfacesMadeAgainAreAttachedAgain(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	session := b.run("--trunk", "t0", "--assign", clientA+"=w0")
+	request := frame(gateway, clientA, "request")
+	b.port("t1").send(tagged(request, 12))
+	for _, names := range [][2]string{{"w0", "w0p"}, {"t0", "t1"}} {
+		g.Expect(netlink.LinkDel(b.link(names[0]))).To(Succeed())
+		g.Eventually(session.Err, patience).Should(gbytes.Say("is gone; .* name=" + names[0]))
+		b.veth(names[0], names[1])
+		g.Eventually(session.Err, patience).Should(gbytes.Say("that came back"))
+	}
+	trunk, worker := b.port("t1"), b.port("w0p")
+	trunk.send(tagged(request, 14))
+	g.Expect(worker.receive()).To(Equal(request))
+	answer := frame(clientA, gateway, "answer")
+	worker.send(answer)
+	g.Expect(trunk.receive()).To(Equal(tagged(answer, 14)))
+	g.Expect(b.counters(clientA).Rx.Packets).To(BeEquivalentTo(2))
+}
+
+func TestAFailedStartLeavesEverythingAsItWas(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	run := func(args ...string) string {
+		return b.refused(append([]string{"run", "--bpffs", b.bpffs, "--socket", b.socket}, args...)...)
+	}
+	g.Expect(run("--trunk", "t0", "--trunk", "eth7", "--assign", clientA+"=w9")).To(And(
+		ContainSubstring(`2 mistakes:`), ContainSubstring(`trunk eth7: unknown interface: no interface "eth7" here, there are: lo, `),
+		ContainSubstring("worker w9:")))
+	g.Expect(run("--assign", clientA+"=w0")).To(ContainSubstring("no trunk: give the interface"))
+	b.expectNothingLeft()
+
+	session := b.run("--trunk", "t0", "--assign", clientA+"=w0", "--capacity", "1")
+	g.Expect(run("--trunk", "u0")).To(ContainSubstring("socket in use"))
+	g.Expect(b.refused("run", "--trunk", "u0", "--bpffs", b.bpffs, "--socket", b.socket+"2")).To(
+		ContainSubstring("another vlandemux runs with these pins"))
+	g.Eventually(session.Terminate(), patience).Should(gexec.Exit(0))
+
+	g.Expect(run("--trunk", "u0", "--assign", clientB+"=w1", "--capacity", "1")).To(ContainSubstring("all 1 assignments are in use"))
+	g.Expect(run("--trunk", "u0", "--capacity", "5")).To(And(ContainSubstring("incompatible pins"), ContainSubstring("vlandemux detach")))
+	g.Expect(run("--trunk", "w0", "--capacity", "1")).To(ContainSubstring("in the other role"))
+	for name, want := range map[string]int{"t0": 1, "w0": 1, "u0": 0, "w1": 0} {
+		g.Expect(b.programs(name)).To(Equal(want), name)
+	}
+	trunk, worker := b.port("t1"), b.port("w0p")
+	request := frame(gateway, clientA, "request")
+	trunk.send(tagged(request, 12))
+	g.Expect(worker.receive()).To(Equal(request))
+}
+
+func TestPinsNeedABPFFileSystem(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	plain := t.TempDir()
+	g.Expect(b.refused("run", "--trunk", "t0", "--bpffs", plain+"/vlandemux", "--socket", b.socket)).To(
+		ContainSubstring("is not in a BPF file system: mount one with `mount -t bpf bpf " + plain + "`"))
+	g.Expect(os.ReadDir(plain)).To(BeEmpty())
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+// place writes a location for people: "eth1 802.1Q 12".
+func place(l *control.Location) string {
+	if l == nil {
+		return "not seen"
+	}
+	text := fmt.Sprintf("%s %s %d", l.Trunk, l.Protocol, l.VID)
+	if l.PCP != 0 {
+		text += fmt.Sprintf(" pcp %d", l.PCP)
+	}
+	if l.DEI {
+		text += " dei"
+	}
+	return text
+}
+
+// writeCounters prints everything that is counted.
+func writeCounters(w io.Writer, c control.Counters) error {
+	clients := newTable(left("CLIENT"), left("WORKER"), left("LOCATION"),
+		numbers("RX PACKETS"), numbers("RX BYTES"), numbers("TX PACKETS"), numbers("TX BYTES"))
+	for _, client := range c.Clients {
+		clients.add(client.MAC, client.Worker, place(client.Location), count(client.Rx.Packets), count(client.Rx.Bytes),
+			count(client.Tx.Packets), count(client.Tx.Bytes))
+	}
+	workers := newTable(left("WORKER"), numbers("FLOODED PACKETS"), numbers("FLOODED BYTES"))
+	for _, worker := range c.Workers {
+		workers.add(worker.Worker, count(worker.Flooded.Packets), count(worker.Flooded.Bytes))
+	}
+	drops := newTable(left("DROPPED"), numbers("PACKETS"), numbers("BYTES"))
+	for _, drop := range c.Drops {
+		drops.add(drop.Reason, count(drop.Packets), count(drop.Bytes))
+	}
+	p := printer{w: w}
+	p.table(clients)
+	p.line("")
+	p.table(workers)
+	p.line("")
+	p.table(drops)
+	p.line("")
+	p.line("untagged, passed to the stack: %s packets, %s bytes", count(c.Passed.Packets), count(c.Passed.Bytes))
+	if c.EventsLost > 0 {
+		p.line("events lost: %s", count(c.EventsLost))
+	}
+	p.line("rx: from the client, tx: to the client. packets: frames on the wire. bytes: octets on the trunk with all tags, without FCS.")
+	return p.err
+}
+
+// report is what `vlandemux status` shows.
+type report struct {
+	control.Status
+	Assignments []control.Assignment `json:"assignments"`
+}
+
+// writeStatus prints a status; now is the time to count from.
+func writeStatus(w io.Writer, r report, now time.Time) error {
+	p := printer{w: w}
+	p.line("vlandemux %s, PID %d, running for %s, kernel %s", r.Version, r.PID, now.Sub(r.Started).Round(time.Second), r.Kernel)
+	pinned := "not pinned: the dataplane ends with its process"
+	if r.BPFFS != "" {
+		pinned = "pinned in " + r.BPFFS
+	}
+	p.line("%s of %s MACs assigned, untagged frames: %s, %s",
+		count(uint64(r.Assigned)), count(uint64(r.Capacity)), r.Untagged, pinned)
+	p.line("")
+	interfaces := newTable(left("INTERFACE"), left("ROLE"), numbers("IFINDEX"), left("ATTACHED"))
+	for _, trunk := range r.Trunks {
+		interfaces.add(trunk.Name, "trunk", fmt.Sprint(trunk.Index), trunk.Attach)
+	}
+	for _, worker := range r.Workers {
+		interfaces.add(worker.Name, "worker", fmt.Sprint(worker.Index), worker.Attach)
+	}
+	p.table(interfaces)
+	p.line("")
+	clients := newTable(left("CLIENT"), left("WORKER"), left("LOCATION"))
+	for _, a := range r.Assignments {
+		clients.add(a.MAC, a.Worker, place(a.Location))
+	}
+	p.table(clients)
+	return p.err
+}
+
+// writeEvent prints one event on one line, in local time.
+func writeEvent(w io.Writer, e control.Event) error {
+	p := printer{w: w}
+	when := e.Time.Local().Format("15:04:05.000000")
+	if e.From == nil {
+		p.line("%s  %-7s  %s  %s", when, e.Type, e.MAC, place(e.To))
+	} else {
+		p.line("%s  %-7s  %s  %s -> %s", when, e.Type, e.MAC, place(e.From), place(e.To))
+	}
+	return p.err
+}
+
+// writeJSON prints a value as JSON, on one line or indented.
+func writeJSON(w io.Writer, value any, indent string) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", indent)
+	return encoder.Encode(value)
+}
+
+// printer writes until the first error and remembers it.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) line(format string, values ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format+"\n", values...)
+	}
+}
+
+func (p *printer) table(t *table) {
+	p.err = errors.Join(p.err, t.write(p.w))
+}

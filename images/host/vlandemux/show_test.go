@@ -1,0 +1,89 @@
+package main
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+func eth1(vid uint16) *control.Location {
+	return &control.Location{Trunk: "eth1", TrunkIndex: 2, Protocol: "802.1Q", VID: vid}
+}
+
+// golden compares text with a file of testdata. With UPDATE=1 it writes the file.
+func golden(t *testing.T, name, text string) {
+	t.Helper()
+	g := NewWithT(t)
+	path := filepath.Join("testdata", name)
+	if os.Getenv("UPDATE") == "1" {
+		g.Expect(os.WriteFile(path, []byte(text), 0o644)).To(Succeed())
+	}
+	want, err := os.ReadFile(path)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(text).To(Equal(string(want)))
+}
+
+func TestCountersTable(t *testing.T) {
+	var out strings.Builder
+	NewWithT(t).Expect(writeCounters(&out, control.Counters{
+		Clients: []control.ClientCounters{
+			{MAC: "02:00:00:00:00:01", Worker: "w0", Location: eth1(12),
+				Rx: control.Tally{Packets: 1234567, Bytes: 1888888888}, Tx: control.Tally{Packets: 50, Bytes: 3400}},
+			{MAC: "02:00:00:00:00:02", Worker: "ifindex 12 (gone)", Location: &control.Location{
+				Trunk: "eth1", Protocol: "802.1ad", VID: 4094, PCP: 5, DEI: true}, Rx: control.Tally{Packets: math.MaxUint64}},
+			{MAC: "02:00:00:00:00:03", Worker: "wörker"},
+		},
+		Workers: []control.WorkerCounters{{Worker: "w0", Flooded: control.Tally{Packets: 3, Bytes: 192}}},
+		Drops: []control.DropCounter{
+			{Reason: "untagged", Tally: control.Tally{Packets: 1000, Bytes: 64000}}, {Reason: "unknown_client"},
+		},
+		Passed:     control.Tally{Packets: 7, Bytes: 448},
+		EventsLost: 1000,
+	})).To(Succeed())
+	golden(t, "counters.txt", out.String())
+}
+
+func TestStatusTable(t *testing.T) {
+	var out strings.Builder
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	NewWithT(t).Expect(writeStatus(&out, report{
+		Status: control.Status{
+			Version: "v1.2.3", PID: 42, Started: now.Add(-90 * time.Minute), Kernel: "6.12.48", BPFFS: "/sys/fs/bpf/vlandemux",
+			Trunks:   []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx"}},
+			Workers:  []control.Interface{{Name: "w0", Index: 11, Attach: "tcx"}, {Name: "ifindex 12 (gone)", Index: 12, Attach: "clsact"}},
+			Capacity: 4096, Assigned: 2, Untagged: "drop",
+		},
+		Assignments: []control.Assignment{
+			{MAC: "02:00:00:00:00:01", Worker: "w0", WorkerIndex: 11, Location: eth1(12)},
+			{MAC: "02:00:00:00:00:02", Worker: "ifindex 12 (gone)", WorkerIndex: 12},
+		},
+	}, now)).To(Succeed())
+	golden(t, "status.txt", out.String())
+}
+
+func TestEventLines(t *testing.T) {
+	var out strings.Builder
+	g := NewWithT(t)
+	when := time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.Local)
+	g.Expect(writeEvent(&out, control.Event{Type: "learned", MAC: "02:00:00:00:00:01", To: eth1(12), Time: when})).To(Succeed())
+	g.Expect(writeEvent(&out, control.Event{Type: "moved", MAC: "02:00:00:00:00:01", From: eth1(12), To: eth1(0), Time: when})).To(Succeed())
+	g.Expect(out.String()).To(Equal(
+		"03:04:05.678901  learned  02:00:00:00:00:01  eth1 802.1Q 12\n" +
+			"03:04:05.678901  moved    02:00:00:00:00:01  eth1 802.1Q 12 -> eth1 802.1Q 0\n"))
+}
+
+func TestThousandsAreApart(t *testing.T) {
+	g := NewWithT(t)
+	for n, want := range map[uint64]string{
+		0: "0", 999: "999", 1000: "1,000", 999999: "999,999", 1000000: "1,000,000", math.MaxUint64: "18,446,744,073,709,551,615",
+	} {
+		g.Expect(count(n)).To(Equal(want))
+	}
+}
