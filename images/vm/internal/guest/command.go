@@ -1,0 +1,123 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/vlandemux/vlandemux/images/vm/internal/protocol"
+)
+
+// outputPatience is how long the output may stay open after the command has ended: something it started in the background
+// may hold it for ever.
+const outputPatience = 5 * time.Second
+
+// command is the process the machine is there for.
+type command struct {
+	pid    int
+	ended  <-chan syscall.WaitStatus
+	copied chan struct{} // closed when both outputs have ended
+}
+
+// startCommand starts what the configuration says, its output going to the runner.
+func startCommand(config protocol.Config, processes *reaper, line *port) (*command, error) {
+	path, err := findCommand(config)
+	if err != nil {
+		return nil, err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	stdout, stdoutEnd, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer stdoutEnd.Close()
+	stderr, stderrEnd, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer stderrEnd.Close()
+
+	c := &command{copied: make(chan struct{})}
+	c.pid, c.ended, err = processes.start(path, config.Args, &syscall.ProcAttr{
+		Dir:   config.Dir,
+		Env:   config.Env,
+		Files: []uintptr{null.Fd(), stdoutEnd.Fd(), stderrEnd.Fd()},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("in %s: %w", config.Dir, err)
+	}
+	var copies sync.WaitGroup
+	copies.Go(func() { _, _ = io.Copy(writer{line, protocol.Stdout}, stdout) })
+	copies.Go(func() { _, _ = io.Copy(writer{line, protocol.Stderr}, stderr) })
+	go func() {
+		copies.Wait()
+		close(c.copied)
+	}()
+	return c, nil
+}
+
+// wait returns how the command ended, once its output has been passed on.
+func (c *command) wait() protocol.Message {
+	status := <-c.ended
+	select {
+	case <-c.copied:
+	case <-time.After(outputPatience):
+	}
+	if status.Signaled() {
+		return protocol.Message{Kind: protocol.Exited, Signal: int(status.Signal())}
+	}
+	return protocol.Message{Kind: protocol.Exited, Status: status.ExitStatus()}
+}
+
+// signal sends a signal to the command and what it started, those apart that have left its process group.
+func (c *command) signal(number int) { _ = syscall.Kill(-c.pid, syscall.Signal(number)) }
+
+// findCommand returns the path of the configured command.
+func findCommand(config protocol.Config) (string, error) {
+	name := config.Args[0]
+	if strings.Contains(name, "/") {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(config.Dir, name)
+		}
+		return name, nil
+	}
+	search := SystemPath
+	for _, variable := range config.Env {
+		if value, ok := strings.CutPrefix(variable, "PATH="); ok {
+			search = value
+		}
+	}
+	return lookPath(name, search)
+}
+
+// lookPath looks for a program in a list of directories. (exec.LookPath uses this process's own PATH, and init has none.)
+func lookPath(name, search string) (string, error) {
+	for _, dir := range filepath.SplitList(search) {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("looking for %s in %s: %w", name, search, errNotFound)
+}
+
+var errNotFound = errors.New("program not found")
+
+// describe tells a person how a process ended.
+func describe(status syscall.WaitStatus) string {
+	if status.Signaled() {
+		return status.Signal().String()
+	}
+	return fmt.Sprintf("exit status %d", status.ExitStatus())
+}

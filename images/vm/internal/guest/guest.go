@@ -1,0 +1,137 @@
+// Package guest is process 1 of the virtual machine: it makes the machine look like the host, runs one command, tells the
+// runner how it went, and powers off.
+package guest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/images/vm/internal/protocol"
+)
+
+// Run does everything. It returns only when not even the line to the runner could be opened; what it returns then belongs on
+// the console, which the runner shows. The caller calls PowerOff either way.
+func Run(ctx context.Context) error {
+	if err := mountAll(kernelMounts()); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(protocol.ConfigPath)
+	if err != nil {
+		return err
+	}
+	var config protocol.Config
+	if err := json.Unmarshal(text, &config); err != nil {
+		return fmt.Errorf("reading %s: %w", protocol.ConfigPath, err)
+	}
+	if err := loadModules(protocol.BootModules); err != nil {
+		return err
+	}
+	line, err := openPort()
+	if err != nil {
+		return err
+	}
+	if err := line.send(protocol.Message{Kind: protocol.Booted, Text: kernelRelease()}); err != nil {
+		return fmt.Errorf("talking to the runner: %w", err)
+	}
+	last, err := runCommand(ctx, config, line)
+	if err != nil {
+		last = protocol.Message{Kind: protocol.Failed, Text: err.Error()}
+	}
+	unix.Sync()
+	return line.send(last)
+}
+
+// runCommand prepares the machine, runs the command and returns how it ended.
+func runCommand(ctx context.Context, config protocol.Config, line *port) (protocol.Message, error) {
+	if err := prepare(config); err != nil {
+		return protocol.Message{}, err
+	}
+	processes := newReaper()
+	if config.Docker {
+		if err := startDocker(processes); err != nil {
+			return protocol.Message{}, err
+		}
+	}
+	command, err := startCommand(config, processes, line)
+	if err != nil {
+		return protocol.Message{}, err
+	}
+	if err := line.send(protocol.Message{Kind: protocol.Started}); err != nil {
+		return protocol.Message{}, err
+	}
+	go func() {
+		_ = line.receive(ctx, func(m protocol.Message) {
+			if m.Kind == protocol.Signal {
+				command.signal(m.Signal)
+			}
+		})
+	}()
+	last := command.wait()
+	last.Tainted, err = taint()
+	return last, err
+}
+
+// prepare makes the machine look like the host.
+func prepare(config protocol.Config) error {
+	if err := makeRoot(); err != nil {
+		return err
+	}
+	if err := loadModules(protocol.LateModules); err != nil {
+		return err
+	}
+	if err := enterRoot(); err != nil {
+		return err
+	}
+	if err := mountAll(systemMounts()); err != nil {
+		return err
+	}
+	if err := linkDescriptors(); err != nil {
+		return err
+	}
+	if err := mountShares(config.Shares); err != nil {
+		return err
+	}
+	if err := unix.Sethostname([]byte("vlandemux-vm")); err != nil {
+		return fmt.Errorf("setting the host name: %w", err)
+	}
+	return loopbackUp()
+}
+
+// PowerOff ends the machine.
+func PowerOff() {
+	unix.Sync()
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	select {} // process 1 must not end: the kernel would panic
+}
+
+// kernelRelease returns what uname -r prints.
+func kernelRelease() string {
+	var name syscall.Utsname
+	if err := syscall.Uname(&name); err != nil {
+		return err.Error()
+	}
+	var release []byte
+	for _, c := range name.Release {
+		if c == 0 {
+			break
+		}
+		release = append(release, byte(c))
+	}
+	return string(release)
+}
+
+// taint returns the flags by which the kernel remembers what happened to it.
+func taint() (uint64, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/tainted")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(string(bytes.TrimSpace(text)), 10, 64)
+}

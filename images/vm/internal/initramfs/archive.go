@@ -1,0 +1,73 @@
+// Package initramfs writes the archives that Linux unpacks into its first file system, and keeps them in memory.
+package initramfs
+
+import (
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/cavaliergopher/cpio"
+)
+
+// File is a regular file of an archive.
+type File struct {
+	// Path is absolute. The directories above it are made.
+	Path string
+	// Executable gives the file mode 0755 instead of 0644.
+	Executable bool
+	Content    []byte
+}
+
+// Write writes the files as one archive. Archives may be put behind each other: the kernel unpacks them all, in order.
+func Write(w io.Writer, files []File) error {
+	archive := cpio.NewWriter(w)
+	inode := int64(0)
+	add := func(header cpio.Header, content []byte) error {
+		inode++
+		header.Inode = inode
+		header.Links = 1
+		header.Size = int64(len(content))
+		if err := archive.WriteHeader(&header); err != nil {
+			return fmt.Errorf("writing %s to an initramfs: %w", header.Name, err)
+		}
+		if _, err := archive.Write(content); err != nil {
+			return fmt.Errorf("writing %s to an initramfs: %w", header.Name, err)
+		}
+		return nil
+	}
+
+	made := map[string]bool{".": true}
+	for _, file := range files {
+		name := strings.TrimPrefix(path.Clean("/"+file.Path), "/")
+		for _, dir := range parents(name) {
+			if made[dir] {
+				continue
+			}
+			made[dir] = true
+			if err := add(cpio.Header{Name: dir, Mode: cpio.TypeDir | 0o755}, nil); err != nil {
+				return err
+			}
+		}
+		mode := cpio.FileMode(cpio.TypeReg | 0o644)
+		if file.Executable {
+			mode = cpio.TypeReg | 0o755
+		}
+		if err := add(cpio.Header{Name: name, Mode: mode}, file.Content); err != nil {
+			return err
+		}
+	}
+	if err := archive.Close(); err != nil {
+		return fmt.Errorf("finishing an initramfs: %w", err)
+	}
+	return nil
+}
+
+// parents returns the directories above name, outermost first.
+func parents(name string) []string {
+	dir := path.Dir(name)
+	if dir == "." {
+		return nil
+	}
+	return append(parents(dir), dir)
+}

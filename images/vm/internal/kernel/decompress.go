@@ -1,0 +1,59 @@
+package kernel
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+// moduleName returns the name of the module in a file, as the kernel spells it, and whether the file is a module.
+func moduleName(file string) (string, bool) {
+	for _, suffix := range []string{".ko", ".ko.xz", ".ko.zst", ".ko.gz"} {
+		if stem, ok := strings.CutSuffix(file, suffix); ok {
+			return normalise(stem[strings.LastIndexByte(stem, '/')+1:]), true
+		}
+	}
+	return "", false
+}
+
+// normalise spells a module's name as the kernel does: file names and lists may have dashes.
+func normalise(name string) string { return strings.ReplaceAll(name, "-", "_") }
+
+// readModule returns a module's file, decompressed.
+func readModule(path string) ([]byte, error) {
+	packed, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var r io.Reader
+	switch {
+	case strings.HasSuffix(path, ".ko"):
+		return packed, nil
+	case strings.HasSuffix(path, ".xz"):
+		r, err = xz.NewReader(bytes.NewReader(packed))
+	case strings.HasSuffix(path, ".zst"):
+		var d *zstd.Decoder
+		if d, err = zstd.NewReader(bytes.NewReader(packed)); err == nil {
+			defer d.Close()
+			r = d
+		}
+	case strings.HasSuffix(path, ".gz"):
+		r, err = gzip.NewReader(bytes.NewReader(packed))
+	default:
+		return nil, fmt.Errorf("%s: not the file of a kernel module", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decompressing %s: %w", path, err)
+	}
+	module, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("decompressing %s: %w", path, err)
+	}
+	return module, nil
+}

@@ -1,0 +1,60 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/vlandemux/vlandemux/images/vm/internal/initramfs"
+)
+
+var seriesPattern = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
+
+// Open finds the kernel that spec names and prepares it:
+//   - a series such as 6.1: the newest kernel of it that Debian has. Fetched once, see [Store];
+//   - the path of a package file (.deb);
+//   - the path of a folder with a kernel (vmlinuz, vmlinuz-VERSION or bzImage) and its modules. Never cached.
+//
+// Notice is called with a line for the user before anything that may take long.
+func Open(ctx context.Context, store *Store, spec string, modules Modules, notice func(string)) (*Boot, error) {
+	if seriesPattern.MatchString(spec) {
+		return openSeries(ctx, store, spec, modules, notice)
+	}
+	info, err := os.Stat(spec)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("looking for kernel %q: it is neither a series such as 6.1 nor the path of a .deb or of a folder: %w", spec, err)
+	case info.IsDir():
+		return openFolder(spec, modules)
+	case strings.HasSuffix(spec, ".deb"):
+		return openPackage(ctx, store, spec, modules, notice)
+	default:
+		return nil, fmt.Errorf("looking for kernel %q: the file is not a .deb; pass a .deb, a folder with vmlinuz and modules, or a series such as 6.1", spec)
+	}
+}
+
+// openFolder prepares the kernel in a folder.
+func openFolder(dir string, modules Modules) (*Boot, error) {
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := openTree(resolved)
+	if err != nil {
+		return nil, err
+	}
+	archive, err := initramfs.InMemory("modules.cpio", func(w io.Writer) error { return tree.archive(w, modules) })
+	if err != nil {
+		return nil, fmt.Errorf("collecting the modules of %s: %w", tree.image, err)
+	}
+	image, err := os.Open(tree.image)
+	if err != nil {
+		archive.Close()
+		return nil, err
+	}
+	return &Boot{Name: tree.image, From: "folder", Image: image, Modules: archive}, nil
+}
