@@ -1,0 +1,130 @@
+// Demo runs the scenario "vlan learning" by itself, for a person to watch: the
+// requests as they arrive, the ledger and the table of counters. On a terminal
+// the lab then stays up until enter is pressed.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/onsi/gomega"
+	"golang.org/x/term"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness"
+	"github.com/vlandemux/vlandemux/scenarios"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer) (err error) {
+	seed, err := drawSeed()
+	if err != nil {
+		return err
+	}
+	h, err := harness.Connect(ctx, harness.Options{Log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+
+	scenario := scenarios.VLANLearning()
+	fmt.Fprintf(out, "%s\n\n", scenario.Summary)
+	variant := scenarios.Variant{Attach: demux.AttachAuto, Family: scenarios.IPv4, Seed: harness.Seed(seed)}
+	c := scenario.Cases[0]
+	lab, err := h.Start(ctx, c.Topology(variant), variant.Seed)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lab.Close()) }()
+	describe(out, lab)
+
+	defer func() {
+		if failed, is := recover().(failure); is {
+			err = errors.Join(err, failed)
+		}
+	}()
+	fail := func(message string, _ ...int) { panic(failure{message}) }
+	c.Run(ctx, &scenarios.Run{
+		Gomega:  gomega.NewGomega(fail),
+		Fail:    fail,
+		Variant: variant,
+		Lab:     lab,
+		Out:     out,
+		Step:    func(text string) { fmt.Fprintf(out, "\n— %s\n", text) },
+		Linger:  linger(out),
+	})
+	return nil
+}
+
+// failure is a failed expectation on its way out of the scenario.
+type failure struct{ message string }
+
+func (f failure) Error() string { return f.message }
+
+// drawSeed takes SEED from the environment, else draws one.
+func drawSeed() (uint64, error) {
+	text := os.Getenv("SEED")
+	if text == "" {
+		return rand.Uint64(), nil
+	}
+	seed, err := strconv.ParseUint(text, 16, 64)
+	if err != nil {
+		return 0, fmt.Errorf("reading SEED, which must be hexadecimal digits as the demo printed them: %w", err)
+	}
+	return seed, nil
+}
+
+// describe names every container and how to get into its network namespace.
+func describe(out io.Writer, lab *harness.Lab) {
+	fmt.Fprintln(out, lab)
+	fmt.Fprintln(out)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "NODE\tPID\tMAC\tADDRESS\tVLAN\tASSIGNED TO\tCONTAINER")
+	fmt.Fprintf(table, "host\t%d\t\t\t\t\t%s\n", lab.Host().Container.PID, lab.Host().Container.Name)
+	for _, c := range lab.Topology.Clients {
+		n := lab.Client(c.Name)
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", c.Name, n.Container.PID, c.MAC, c.Addresses[0], c.VLAN, c.Worker, n.Container.Name)
+	}
+	for _, w := range lab.Topology.Workers {
+		n := lab.Worker(w.Name)
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t\t\t%s\n", w.Name, n.Container.PID, w.MAC, w.Addresses[0], n.Container.Name)
+	}
+	table.Flush() //nolint:errcheck // like the other prints
+	fmt.Fprintf(out, "\nTo look around in one of them, on the engine's machine: sudo nsenter --net --target PID tcpdump -eni eth0\n")
+}
+
+// linger waits for a person, if there is one.
+func linger(out io.Writer) func(context.Context) {
+	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stdout.Fd())) {
+		return nil
+	}
+	return func(ctx context.Context) {
+		fmt.Fprint(out, "\nPress enter to exit: ")
+		entered := make(chan struct{})
+		go func() {
+			defer close(entered)
+			_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // the end of stdin is as good as enter
+		}()
+		select {
+		case <-entered:
+		case <-ctx.Done():
+		}
+	}
+}

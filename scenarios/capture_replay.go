@@ -1,0 +1,68 @@
+package scenarios
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/onsi/gomega"
+
+	"github.com/vlandemux/vlandemux/harness"
+	"github.com/vlandemux/vlandemux/harness/probe"
+)
+
+// CaptureReplay sends what real devices have sent: any EtherType, any
+// destination, frames with tags of their own, and malformed ones.
+func CaptureReplay() Scenario {
+	return Scenario{
+		Name:    "capture replay",
+		Summary: "Every frame of every capture file reaches the worker octet by octet, and comes back.",
+		Cases: []Case{{
+			Text:     "carries every captured frame to the worker and back",
+			Topology: func(v Variant) harness.Topology { return rack(v, 2) },
+			Run:      captureReplay,
+		}},
+	}
+}
+
+func captureReplay(ctx context.Context, r *Run) {
+	var folder fs.FS = probe.EmbeddedCaptures()
+	if r.CaptureDir != "" {
+		folder = os.DirFS(r.CaptureDir)
+	}
+	captured, err := probe.ReadCaptures(folder)
+	r.Check(err)
+	r.Expect(captured).NotTo(gomega.BeEmpty(), "frames captured")
+	r.Introduce(ctx)
+
+	client := r.Lab.Topology.Clients[0]
+	worker := r.WorkerOf(client)
+	up, down := make([][]byte, len(captured)), make([][]byte, len(captured))
+	for i, frame := range captured {
+		up[i] = readdressed(frame.Data, nil, &client.MAC)
+		down[i] = readdressed(frame.Data, &client.MAC, &worker.MAC)
+	}
+	const rate = 20_000 // frames/s
+	r.Step("the client sends each frame, whatever its destination")
+	window := r.Observe(ctx)
+	r.Send(ctx, window, client.Name, probe.Batch{Name: "captures from " + client.Name, ID: r.Seed.BatchID("up"), Raw: up, Rate: rate})
+	r.Settle(ctx, window)
+	r.Step("the worker sends each frame back to the client")
+	window = r.Observe(ctx)
+	r.Send(ctx, window, worker.Name, probe.Batch{Name: "captures from " + worker.Name, ID: r.Seed.BatchID("down"), Raw: down, Rate: rate})
+	r.Settle(ctx, window)
+}
+
+// readdressed returns a copy of frame with other addresses, nil meaning the
+// one it has.
+func readdressed(frame []byte, destination, source *harness.MAC) []byte {
+	frame = slices.Clone(frame)
+	if destination != nil {
+		copy(frame[0:6], destination[:])
+	}
+	if source != nil {
+		copy(frame[6:12], source[:])
+	}
+	return frame
+}

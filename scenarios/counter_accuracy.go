@@ -1,0 +1,244 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vlandemux/vlandemux/harness"
+	"github.com/vlandemux/vlandemux/harness/probe"
+	"github.com/vlandemux/vlandemux/harness/traffic"
+)
+
+// CounterAccuracy makes every kind of frame cross the demux both ways and
+// demands that counters, taps and senders agree to the frame and the octet.
+func CounterAccuracy() Scenario {
+	return Scenario{
+		Name:    "counter accuracy",
+		Summary: "Counters, taps and senders agree to the frame and the octet, in both directions, whatever the frames look like.",
+		Cases: []Case{
+			{
+				Text:     "holds for 200,000 frames of 60 to 1514 octets from four clients and four workers at once",
+				Topology: fourSenders,
+				Run:      manyFrames,
+			},
+			{
+				Text: "holds for frames of up to 9014 octets",
+				Topology: func(v Variant) harness.Topology {
+					t := rack(v, 2)
+					t.MTU = 9000
+					return t
+				},
+				Run: jumboFrames,
+			},
+			{
+				Text:     "holds for one and two tags of both protocols with every PCP and DEI",
+				Topology: fourSenders,
+				Run:      everyTag,
+			},
+			{
+				Text:     "counts UDP and TCP super-packets as the frames they stand for",
+				Topology: offloading,
+				Run:      superPackets,
+			},
+			{
+				Text:     "counts every dropped frame under its reason",
+				Topology: fourSenders,
+				Run:      everyDrop,
+			},
+		},
+	}
+}
+
+var (
+	broadcast = harness.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	multicast = harness.MAC{0x01, 0x00, 0x5e, 0x01, 0x02, 0x03}
+)
+
+// fourSenders has two clients on 802.1Q and two on 802.1ad, and a fifth one
+// that shares worker w0 and the VLAN of c1, so that floods have work to do.
+func fourSenders(v Variant) harness.Topology {
+	t := rack(v, 4)
+	t.Clients[2].VLAN.Protocol = harness.Dot1AD
+	t.Clients[3].VLAN.Protocol = harness.Dot1AD
+	t.Clients = append(t.Clients, harness.Client{Name: "c4", MAC: clientMAC(4), VLAN: t.Clients[1].VLAN, Worker: "w0"})
+	return t
+}
+
+// sized makes a batch of count frames of 60 to 1514 octets.
+func sized(b probe.Batch, count int) probe.Batch {
+	b.Count, b.Size, b.MaxSize = count, probe.MinFrame, 1514
+	return b
+}
+
+func manyFrames(ctx context.Context, r *Run) {
+	r.Introduce(ctx)
+	const rounds, unicasts, groups = 25, 800, 100 // a sender each round; groups once as broadcast, once as multicast
+	window := r.Observe(ctx)
+	r.Step("four clients and four workers send unicast, broadcast and multicast frames at once")
+	clients := r.Lab.Topology.Clients[:4]
+	var crossed uint64
+	for round := range rounds {
+		var group errgroup.Group
+		send := func(node string, source, destination harness.MAC) {
+			name := func(kind string) string { return fmt.Sprintf("%s from %s, round %d", kind, node, round+1) }
+			group.Go(func() error {
+				return window.Send(ctx, node,
+					sized(r.Batch(name("unicast"), 0, source, destination), unicasts),
+					sized(r.Batch(name("broadcast"), 0, source, broadcast), groups),
+					sized(r.Batch(name("multicast"), 0, source, multicast), groups))
+			})
+		}
+		for _, c := range clients {
+			w := r.WorkerOf(c)
+			send(c.Name, c.MAC, w.MAC)
+			send(w.Name, w.MAC, c.MAC)
+			// A client's frames cross the trunk once, a worker's group frames
+			// once for each place it has a client at.
+			crossed += unicasts + 2*groups + unicasts + 2*groups*uint64(r.places(w))
+		}
+		r.Check(group.Wait())
+		// A round fits into the taps' rings, however slow their readers are.
+		r.Check(window.Await(ctx, "host/trunk0", crossed))
+	}
+	verdict := r.Settle(ctx, window)
+	r.Expect(verdict.Sent.Packets).To(gomega.BeNumerically(">=", 200_000), "frames sent")
+}
+
+func jumboFrames(ctx context.Context, r *Run) {
+	r.Introduce(ctx)
+	window := r.Observe(ctx)
+	var group errgroup.Group
+	for _, c := range r.Lab.Topology.Clients {
+		w := r.WorkerOf(c)
+		up, down := r.Batch("jumbo from "+c.Name, 500, c.MAC, w.MAC), r.Batch("jumbo from "+w.Name, 500, w.MAC, c.MAC)
+		for _, b := range []*probe.Batch{&up, &down} {
+			b.Size, b.MaxSize = 1515, probe.MaxFrame
+		}
+		group.Go(func() error { return window.Send(ctx, c.Name, up) })
+		group.Go(func() error { return window.Send(ctx, w.Name, down) })
+	}
+	r.Check(group.Wait())
+	r.Settle(ctx, window)
+}
+
+// everyTag injects on the trunk what an access port cannot send: any TCI. The
+// workers' answers must carry the tag the client was last seen with.
+func everyTag(ctx context.Context, r *Run) {
+	clients := r.Lab.Topology.Clients[:4]
+	for pcp := range uint16(8) {
+		for dei := range uint16(2) {
+			window := r.Observe(ctx)
+			for _, c := range clients {
+				outer := probe.Tag{Protocol: c.VLAN.Protocol, TCI: pcp<<13 | dei<<12 | c.VLAN.VID}
+				name := fmt.Sprintf("%s pcp %d dei %d", c.Name, pcp, dei)
+				two := r.Batch(name+" two tags", 5, c.MAC, r.WorkerOf(c).MAC)
+				two.Tags, two.Size = []probe.Tag{outer, {Protocol: harness.Dot1Q, TCI: 7<<13 | 100}}, 80
+				one := r.Batch(name+" one tag", 5, c.MAC, r.WorkerOf(c).MAC)
+				one.Tags, one.Size = []probe.Tag{outer}, 64
+				r.Check(window.Inject(ctx, c.Trunk, two, one))
+				back := r.Batch(name+" answer", 5, r.WorkerOf(c).MAC, c.MAC)
+				tagged := r.Batch(name+" tagged answer", 5, r.WorkerOf(c).MAC, c.MAC)
+				tagged.Tags, tagged.Size = []probe.Tag{{Protocol: harness.Dot1Q, TCI: 3<<13 | 1<<12 | 200}}, 80
+				r.Send(ctx, window, c.Worker, back, tagged)
+			}
+			r.Settle(ctx, window)
+		}
+	}
+}
+
+// Addresses of crafted packets. No node has them, so that no stack answers.
+var (
+	craftedSource      = map[Family]netip.Addr{IPv4: netip.MustParseAddr("192.0.2.1"), IPv6: netip.MustParseAddr("2001:db8::1")}
+	craftedDestination = map[Family]netip.Addr{IPv4: netip.MustParseAddr("198.51.100.1"), IPv6: netip.MustParseAddr("2001:db8:1::1")}
+)
+
+// offloading has IPv4 and IPv6 and leaves super-packets whole.
+func offloading(v Variant) harness.Topology {
+	t := rack(v, 2)
+	t.Offloads = true
+	for i := range t.Clients {
+		t.Clients[i].Addresses = []netip.Prefix{clientPrefix(IPv4), clientPrefix(IPv6)}
+		t.Workers[i].Addresses = []netip.Prefix{workerPrefix(IPv4), workerPrefix(IPv6)}
+	}
+	return t
+}
+
+func superPackets(ctx context.Context, r *Run) {
+	r.Introduce(ctx)
+	window := r.Observe(ctx)
+	r.Step("crafted super-packets of 2 to 45 segments")
+	for _, c := range r.Lab.Topology.Clients {
+		w := r.WorkerOf(c)
+		for _, family := range []Family{IPv4, IPv6} {
+			for _, protocol := range []string{probe.UDP, probe.TCP} {
+				client := netip.AddrPortFrom(craftedSource[family], 5001)
+				worker := netip.AddrPortFrom(craftedDestination[family], 5002)
+				for _, segments := range []int{2, 45} {
+					name := fmt.Sprintf("%s %s %d segments", family, protocol, segments)
+					up := r.Batch(name+" from "+c.Name, 50, c.MAC, w.MAC)
+					up.Size, up.GSO = 0, &probe.GSO{SegmentSize: 1400, Segments: segments}
+					up.Flow = &probe.Flow{Protocol: protocol, Source: client, Destination: worker}
+					down := r.Batch(name+" from "+w.Name, 50, w.MAC, c.MAC)
+					down.Size, down.GSO = 0, up.GSO
+					down.Flow = &probe.Flow{Protocol: protocol, Source: worker, Destination: client}
+					r.Send(ctx, window, c.Name, up)
+					r.Send(ctx, window, w.Name, down)
+				}
+			}
+		}
+	}
+	r.Settle(ctx, window)
+
+	r.Step("real TCP streams, segmented by nobody on the way")
+	for _, family := range []Family{IPv4, IPv6} {
+		window = r.Observe(ctx)
+		window.AllowSockets()
+		remote := netip.AddrPortFrom(workerPrefix(family).Addr(), 5003)
+		server, err := r.Lab.Worker("w0").ServeTCP(ctx, traffic.TCPServeRequest{Listen: remote, Name: "w0"}, nil)
+		r.Check(err)
+		for _, mode := range []traffic.TCPMode{traffic.Download, traffic.Upload} {
+			report, err := r.Lab.Client("c0").TCP(ctx, traffic.TCPRequest{Remote: remote, Mode: mode, Octets: 8 << 20, Seed: 1}, nil)
+			r.Check(err)
+			r.Expect(report.Sent+report.Received).To(gomega.BeNumerically(">=", 8<<20), "%s over %s", mode, family)
+		}
+		r.Check(server.Close())
+		r.Settle(ctx, window)
+	}
+}
+
+// everyDrop sends what must not pass, a different number of frames for each
+// reason. The clients have not been introduced: c0 is not to be seen.
+func everyDrop(ctx context.Context, r *Run) {
+	t := r.Lab.Topology
+	c0, c1, w0, w1 := t.Clients[0], t.Clients[1], t.Workers[0], t.Workers[1]
+	tagged := func(b probe.Batch, protocol, tci uint16) probe.Batch {
+		b.Tags, b.Size = []probe.Tag{{Protocol: protocol, TCI: tci}}, 64
+		return b
+	}
+	window := r.Observe(ctx)
+	r.Check(window.Inject(ctx, 0,
+		r.Batch("untagged", 11, c1.MAC, w1.MAC),
+		tagged(r.Batch("group source", 13, multicast, w1.MAC), harness.Dot1Q, c1.VLAN.VID),
+		tagged(r.Batch("zero source", 17, harness.MAC{}, w1.MAC), harness.Dot1Q, c1.VLAN.VID),
+		tagged(r.Batch("VID 4095", 19, c1.MAC, w1.MAC), harness.Dot1Q, 4095),
+		tagged(r.Batch("unknown client", 23, clientMAC(99), w1.MAC), harness.Dot1AD, c1.VLAN.VID),
+	))
+	r.Send(ctx, window, w0.Name,
+		r.Batch("to a client nobody has seen", 29, w0.MAC, c0.MAC),
+		r.Batch("to another worker's client", 31, w0.MAC, c1.MAC),
+		r.Batch("to nobody's client", 37, w0.MAC, clientMAC(98)),
+		r.Batch("to a group of clients nobody has seen", 41, w0.MAC, broadcast),
+	)
+	r.Settle(ctx, window)
+	want := map[string]uint64{
+		"untagged": 11, "invalid_source": 13 + 17, "invalid_vlan": 19, "unknown_client": 23,
+		"unlearned": 29 + 41, "not_assigned": 31 + 37,
+	}
+	for _, d := range r.Counters(ctx).Drops {
+		r.Expect(d.Packets).To(gomega.Equal(want[d.Reason]), "frames dropped as %s", d.Reason)
+	}
+}

@@ -1,0 +1,222 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/harness"
+	"github.com/vlandemux/vlandemux/harness/traffic"
+)
+
+// MACMove plugs clients into other VLANs while they are idle, busy and
+// restless. What a move costs is named frame by frame in the ledger.
+func MACMove() Scenario {
+	return Scenario{
+		Name:    "MAC move",
+		Summary: "A client that changes VLAN is found again with its first frame, and no reply leaves on its old VLAN after that.",
+		Cases: []Case{
+			{
+				Text:     "finds an idle client again with its first frame",
+				Topology: movers,
+				Run:      idleMove,
+			},
+			{
+				Text:     "keeps a TCP connection alive when the client changes VLAN in the middle of a download",
+				Families: []Family{IPv4, IPv6},
+				Topology: movers,
+				Run:      downloadMove,
+			},
+			{
+				Text:     "follows a client that moves 200 times under load",
+				Topology: movers,
+				Run:      pingPong,
+			},
+		},
+	}
+}
+
+// movers has two trunks; c0 is the one that moves, c1 stays where it is and
+// shares its worker.
+func movers(v Variant) harness.Topology {
+	t := rack(v, 3)
+	t.Trunks = 2
+	t.Clients[1].Worker = t.Clients[0].Worker
+	return t
+}
+
+// place is where a client can be plugged in.
+type place struct {
+	trunk int
+	vlan  harness.VLAN
+}
+
+// otherPlaces are VLANs no client of the rack is on.
+func otherPlaces() []place {
+	return []place{
+		{0, harness.VLAN{Protocol: harness.Dot1Q, VID: 3001}},
+		{0, harness.VLAN{Protocol: harness.Dot1AD, VID: 3001}},
+		{1, harness.VLAN{Protocol: harness.Dot1Q, VID: 3001}},
+		{1, harness.VLAN{Protocol: harness.Dot1AD, VID: 4094}},
+	}
+}
+
+// events follows what the demux says.
+type events struct {
+	*harness.Follower
+	r *Run
+}
+
+// follow returns once the demux is being watched; the watch ends with ctx.
+func follow(ctx context.Context, r *Run) *events {
+	f, err := r.Lab.Follow(ctx)
+	r.Check(err)
+	return &events{Follower: f, r: r}
+}
+
+// next is the next event. It comes with the frame that caused it, or not at all.
+func (e *events) next(ctx context.Context) control.Event {
+	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
+	defer cancel()
+	event, err := e.Next(ctx)
+	e.r.Check(err)
+	return event
+}
+
+// eventTimeout is far beyond what an event takes.
+const eventTimeout = 10 * time.Second
+
+// expectMoved demands that the next event is the client's move to a place, and
+// that the demux lists it there.
+func (e *events) expectMoved(ctx context.Context, c harness.Client, to place) {
+	event := e.next(ctx)
+	e.r.Expect(event.Type).To(gomega.Equal("moved"))
+	e.r.Expect(event.MAC).To(gomega.Equal(c.MAC.String()))
+	e.expectPlace(event.To, to)
+	assignments, err := e.r.Lab.Demux().Assignments(ctx)
+	e.r.Check(err)
+	for _, a := range assignments {
+		if a.MAC == c.MAC.String() {
+			e.expectPlace(a.Location, to)
+		}
+	}
+}
+
+func (e *events) expectPlace(got *control.Location, want place) {
+	e.r.Expect(got).NotTo(gomega.BeNil(), "the client has no location")
+	protocol := map[uint16]string{harness.Dot1Q: "802.1Q", harness.Dot1AD: "802.1ad"}[want.vlan.Protocol]
+	e.r.Expect([]any{got.Trunk, got.Protocol, got.VID}).To(gomega.Equal([]any{fmt.Sprintf("trunk%d", want.trunk), protocol, want.vlan.VID}))
+}
+
+func idleMove(ctx context.Context, r *Run) {
+	r.Introduce(ctx)
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	events := follow(watch, r)
+	c0 := r.Lab.Topology.Clients[0]
+	w0 := r.WorkerOf(c0)
+	for i, to := range otherPlaces() {
+		r.Step(fmt.Sprintf("the idle client is plugged into trunk %d, %s", to.trunk, to.vlan))
+		window := r.Observe(ctx)
+		r.Check(r.Lab.Move(ctx, c0.Name, to.trunk, to.vlan))
+		name := func(text string) string { return fmt.Sprintf("%s, move %d", text, i+1) }
+		r.Send(ctx, window, w0.Name, r.Batch(name("too early"), 3, w0.MAC, c0.MAC))
+		r.Send(ctx, window, c0.Name, r.Batch(name("first frame"), 1, c0.MAC, w0.MAC))
+		events.expectMoved(ctx, c0, to)
+		r.Send(ctx, window, w0.Name,
+			r.Batch(name("reply"), 5, w0.MAC, c0.MAC),
+			r.Batch(name("broadcast"), 5, w0.MAC, broadcast))
+		verdict := r.Settle(ctx, window)
+		r.Expect(verdict.Costs).To(gomega.HaveLen(3), "frames lost: those sent before the client had said a word, and no other")
+	}
+	r.Expect(events.Pending()).To(gomega.BeZero(), "events beyond one a move")
+}
+
+func downloadMove(ctx context.Context, r *Run) {
+	const octets = 16 << 20
+	c0 := r.Lab.Topology.Clients[0]
+	w0 := r.WorkerOf(c0)
+	remote := netip.AddrPortFrom(workerPrefix(r.Family).Addr(), 8000)
+	server, err := r.Lab.Worker(w0.Name).ServeTCP(ctx, traffic.TCPServeRequest{Listen: remote, Name: w0.Name}, nil)
+	r.Check(err)
+	window := r.Observe(ctx)
+	window.AllowSockets()
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	events := follow(watch, r)
+
+	progress := make(chan uint64, 1024)
+	var group errgroup.Group
+	var report traffic.TCPReport
+	group.Go(func() (err error) {
+		defer close(progress)
+		report, err = r.Lab.Client(c0.Name).TCP(ctx, traffic.TCPRequest{
+			Remote: remote, Mode: traffic.Download, Octets: octets, Rate: 8 << 20, Seed: uint64(r.Seed),
+		}, func(p traffic.TCPProgress) { progress <- p.Octets })
+		return err
+	})
+	r.Expect(events.next(ctx).Type).To(gomega.Equal("learned"))
+	places := otherPlaces()
+	for i, to := range places {
+		for got := range progress {
+			if got >= uint64(octets*(i+1)/(len(places)+1)) {
+				break
+			}
+		}
+		r.Step(fmt.Sprintf("the client is plugged into trunk %d, %s, with the download under way", to.trunk, to.vlan))
+		r.Check(r.Lab.Move(ctx, c0.Name, to.trunk, to.vlan))
+		// A client that only listens would wait for ever: the data it has to
+		// acknowledge goes where it was. Whatever it says first finds it again.
+		r.Send(ctx, window, c0.Name, r.Batch(fmt.Sprintf("announcement after move %d", i+1), 1, c0.MAC, broadcast))
+		events.expectMoved(ctx, c0, to)
+	}
+	for range progress { // to the end
+	}
+	r.Check(group.Wait())
+	r.Check(server.Close())
+	r.Expect(report.Received).To(gomega.Equal(uint64(octets)))
+	r.Settle(ctx, window)
+	fmt.Fprintf(r.Out, "%d octets in %s over one connection, %d segments retransmitted\n", report.Received, report.Elapsed, report.Retransmits)
+}
+
+func pingPong(ctx context.Context, r *Run) {
+	const moves, perMove, rate = 200, 30, 6_000 // frames each way a move, frames/s
+	r.Introduce(ctx)
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	events := follow(watch, r)
+	c0 := r.Lab.Topology.Clients[0]
+	w0 := r.WorkerOf(c0)
+	home := place{c0.Trunk, c0.VLAN}
+	away := otherPlaces()[0]
+	window := r.Observe(ctx)
+	r.Step(fmt.Sprintf("%d moves, with %d frames/s each way", moves, rate))
+	for i := range moves {
+		to := []place{away, home}[i%2]
+		load := func(text, node string, source, destination harness.MAC) func() error {
+			b := r.Batch(fmt.Sprintf("%s during move %d", text, i+1), perMove, source, destination)
+			b.Rate = rate
+			return func() error { return window.Send(ctx, node, b) }
+		}
+		var group errgroup.Group
+		group.Go(load("client", c0.Name, c0.MAC, w0.MAC))
+		group.Go(load("worker", w0.Name, w0.MAC, c0.MAC))
+		group.Go(func() error {
+			if err := r.Lab.Move(ctx, c0.Name, to.trunk, to.vlan); err != nil {
+				return err
+			}
+			// However the load and the move raced, this one is from the new VLAN.
+			return window.Send(ctx, c0.Name, r.Batch(fmt.Sprintf("arrival of move %d", i+1), 1, c0.MAC, w0.MAC))
+		})
+		r.Check(group.Wait())
+		events.expectMoved(ctx, c0, to)
+	}
+	verdict := r.Settle(ctx, window)
+	r.Expect(events.Pending()).To(gomega.BeZero(), "events beyond one a move")
+	fmt.Fprintf(r.Out, "%d moves cost %d of %d frames\n", moves, len(verdict.Costs), verdict.Frames)
+}

@@ -1,0 +1,123 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness"
+)
+
+// Operator does to a running demux what operators do.
+func Operator() Scenario {
+	return Scenario{
+		Name:    "operator",
+		Summary: "Clients are assigned, reassigned and unassigned while others talk; what cannot be done changes nothing.",
+		Cases: []Case{
+			{
+				Text: "hands a client from worker to worker while another one talks",
+				Topology: func(v Variant) harness.Topology {
+					t := rack(v, 3)
+					t.Clients[0].Worker = ""
+					t.Clients[2].Worker = "w0" // a worker without any client is none of the demux's
+					return t
+				},
+				Run: reassign,
+			},
+			{
+				Text: "refuses what cannot be done and keeps what was there",
+				Topology: func(v Variant) harness.Topology {
+					t := rack(v, 2)
+					t.Demux.Capacity = 2
+					return t
+				},
+				Run: refuse,
+			},
+			{
+				Text:     "loses no frame when vlandemux is killed and started again",
+				Topology: func(v Variant) harness.Topology { return rack(v, 2) },
+				Run:      restart,
+			},
+		},
+	}
+}
+
+func reassign(ctx context.Context, r *Run) {
+	r.Introduce(ctx)
+	c0, c1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1]
+	w0, w1 := r.Lab.Topology.Workers[0], r.Lab.Topology.Workers[1]
+	talk := func(step string, change func() error) {
+		r.Step(step)
+		r.Check(change())
+		window := r.Observe(ctx)
+		r.Send(ctx, window, c0.Name, r.Batch("c0: "+step, 20, c0.MAC, w0.MAC))
+		var group errgroup.Group
+		for _, w := range r.Lab.Topology.Workers[:2] {
+			group.Go(func() error {
+				return window.Send(ctx, w.Name,
+					r.Batch(w.Name+" to c0: "+step, 20, w.MAC, c0.MAC), r.Batch(w.Name+" to all: "+step, 20, w.MAC, broadcast))
+			})
+		}
+		group.Go(func() error { return window.Send(ctx, c1.Name, r.Batch("c1: "+step, 20, c1.MAC, w1.MAC)) })
+		r.Check(group.Wait())
+		r.Settle(ctx, window)
+	}
+	talk("c0 is not assigned", func() error { return nil })
+	talk("c0 is assigned to w0", func() error { return r.Lab.Assign(ctx, c0.MAC, w0.Name) })
+	talk("c0 is reassigned to w1, which has a client already", func() error { return r.Lab.Reassign(ctx, c0.MAC, w1.Name) })
+	talk("c0 is unassigned", func() error { return r.Lab.Unassign(ctx, c0.MAC) })
+	talk("c0 is assigned again", func() error { return r.Lab.Assign(ctx, c0.MAC, w0.Name) })
+}
+
+func refuse(ctx context.Context, r *Run) {
+	before, err := r.Lab.Demux().Assignments(ctx)
+	r.Check(err)
+	mac := r.Lab.Topology.Clients[0].MAC.String()
+	for _, wrong := range []struct {
+		mac, worker string
+		is          error
+	}{
+		{mac, "w1", demux.ErrAssigned},
+		{"02:00:00:00:00:77", "w1", demux.ErrFull},
+		{"01:00:5e:00:00:01", "w1", demux.ErrBadMAC},
+		{"00:00:00:00:00:00", "w1", demux.ErrBadMAC},
+		{"two", "w1", demux.ErrBadMAC},
+		{"02:00:00:00:00:78", "nowhere", demux.ErrUnknownInterface},
+	} {
+		err := r.Lab.Demux().Assign(ctx, wrong.mac, wrong.worker)
+		r.Expect(err).To(gomega.MatchError(wrong.is), "assigning %s to %s", wrong.mac, wrong.worker)
+		fmt.Fprintf(r.Out, "assign %s=%s: %v\n", wrong.mac, wrong.worker, err)
+	}
+	r.Expect(r.Lab.Demux().Unassign(ctx, "02:00:00:00:00:79")).To(gomega.MatchError(demux.ErrNotAssigned))
+	after, err := r.Lab.Demux().Assignments(ctx)
+	r.Check(err)
+	r.Expect(after).To(gomega.Equal(before))
+	r.Introduce(ctx)
+}
+
+func restart(ctx context.Context, r *Run) {
+	r.Introduce(ctx)
+	window := r.Observe(ctx)
+	var group errgroup.Group
+	for _, c := range r.Lab.Topology.Clients {
+		w := r.WorkerOf(c)
+		up, down := r.Batch("from "+c.Name, 5_000, c.MAC, w.MAC), r.Batch("from "+w.Name, 5_000, w.MAC, c.MAC)
+		up.Rate, down.Rate = 5_000, 5_000
+		group.Go(func() error { return window.Send(ctx, c.Name, up) })
+		group.Go(func() error { return window.Send(ctx, w.Name, down) })
+	}
+	for _, signal := range []string{"KILL", "TERM"} {
+		r.Step("vlandemux ends by SIG" + signal + " and is started again under traffic")
+		r.Check(r.Lab.RestartDemux(ctx, signal))
+	}
+	r.Check(group.Wait())
+	r.Settle(ctx, window)
+	assignments, err := r.Lab.Demux().Assignments(ctx)
+	r.Check(err)
+	for _, a := range assignments {
+		r.Expect(a.Location).NotTo(gomega.BeNil(), "%s was forgotten", a.MAC)
+	}
+}

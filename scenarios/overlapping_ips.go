@@ -1,0 +1,87 @@
+package scenarios
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vlandemux/vlandemux/harness"
+	"github.com/vlandemux/vlandemux/harness/traffic"
+)
+
+// OverlappingIPs uses identical 5-tuples everywhere at the same time: nothing
+// but MAC and VLAN tells one client's packets from another's.
+func OverlappingIPs() Scenario {
+	return Scenario{
+		Name:    "overlapping IPs",
+		Summary: "Three clients use the same addresses and the same ports at the same time; each talks to its own worker only.",
+		Cases: []Case{{
+			Text:     "keeps identical 5-tuples apart over TCP, UDP and ICMP",
+			Families: []Family{IPv4, IPv6},
+			Topology: func(v Variant) harness.Topology { return rack(v, 3) },
+			Run:      overlappingIPs,
+		}},
+	}
+}
+
+// The ports of the one 5-tuple that all clients share, for each protocol.
+const (
+	overlapServerPort = 7000
+	overlapClientPort = 40000
+)
+
+func overlappingIPs(ctx context.Context, r *Run) {
+	worker, client := workerPrefix(r.Family).Addr(), clientPrefix(r.Family).Addr()
+	remote, local := netip.AddrPortFrom(worker, overlapServerPort), netip.AddrPortFrom(client, overlapClientPort)
+	window := r.Observe(ctx)
+	window.AllowSockets()
+
+	r.Step("every worker listens on the same address and ports")
+	var servers []interface{ Close() error }
+	for _, w := range r.Lab.Topology.Workers {
+		tcp, err := r.Lab.Worker(w.Name).ServeTCP(ctx, traffic.TCPServeRequest{Listen: remote, Name: w.Name}, nil)
+		r.Check(err)
+		udp, err := r.Lab.Worker(w.Name).ServeUDP(ctx, traffic.UDPServeRequest{Listen: remote}, nil)
+		r.Check(err)
+		servers = append(servers, tcp, udp)
+	}
+
+	r.Step("every client talks over the same TCP and UDP 5-tuples and pings, all at once")
+	n := len(r.Lab.Topology.Clients)
+	tcp, udp, ping := make([]traffic.TCPReport, n), make([]traffic.UDPReport, n), make([]traffic.PingReport, n)
+	var group errgroup.Group
+	for i, c := range r.Lab.Topology.Clients {
+		node := r.Lab.Client(c.Name)
+		group.Go(func() (err error) {
+			tcp[i], err = node.TCP(ctx, traffic.TCPRequest{
+				Remote: remote, Local: local, Mode: traffic.Echo, Octets: 256 << 10, Seed: uint64(i) + 1,
+			}, nil)
+			return err
+		})
+		group.Go(func() (err error) {
+			udp[i], err = node.UDP(ctx, traffic.UDPRequest{Remote: remote, Local: local, Count: 200, Size: 400, Seed: uint64(i) + 1})
+			return err
+		})
+		group.Go(func() (err error) {
+			ping[i], err = node.Ping(ctx, traffic.PingRequest{Destination: worker, Count: 20, Interval: 5 * time.Millisecond})
+			return err
+		})
+	}
+	r.Check(group.Wait())
+	for _, s := range servers {
+		r.Check(s.Close())
+	}
+
+	for i, c := range r.Lab.Topology.Clients {
+		r.Expect(tcp[i].Server).To(gomega.Equal(c.Worker), "%s's connection was served by another client's worker", c.Name)
+		r.Expect(tcp[i].Received).To(gomega.Equal(uint64(256<<10)), "%s: TCP octets echoed", c.Name)
+		r.Expect(udp[i].Lost).To(gomega.BeEmpty(), "%s: UDP datagrams lost", c.Name)
+		r.Expect(udp[i].Received).To(gomega.Equal(200), "%s: UDP datagrams echoed", c.Name)
+		r.Expect(ping[i].Received).To(gomega.Equal(20), "%s: pings answered", c.Name)
+		r.Expect(ping[i].Duplicates).To(gomega.BeZero(), "%s: pings answered twice", c.Name)
+	}
+	r.Settle(ctx, window)
+}

@@ -1,0 +1,110 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/onsi/gomega"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/harness"
+	"github.com/vlandemux/vlandemux/harness/probe"
+	"github.com/vlandemux/vlandemux/harness/probe/ledger"
+)
+
+// Run is a case under way. Its Gomega ends the case when an expectation fails.
+type Run struct {
+	gomega.Gomega
+	Variant
+	Lab *harness.Lab
+	// Fail ends the case with a message.
+	Fail func(message string, callerSkip ...int)
+	// Out is what the case shows to people.
+	Out io.Writer
+	// Step announces what happens next.
+	Step func(text string)
+	// CaptureDir is a folder of capture files to replay. Optional: those
+	// that come with the project.
+	CaptureDir string
+	// Linger keeps the lab up for a person once the case has shown what it
+	// has to show. Optional.
+	Linger func(context.Context)
+}
+
+// Check ends the case on an error, which says by itself what was being done.
+func (r *Run) Check(err error) {
+	if err != nil {
+		r.Fail(err.Error(), 1)
+	}
+}
+
+// Observe taps every interface of the lab until the window is settled.
+func (r *Run) Observe(ctx context.Context) *harness.Window {
+	w, err := r.Lab.Observe(ctx)
+	r.Check(err)
+	return w
+}
+
+// Settle waits until the lab is quiet and demands that the ledger balances.
+func (r *Run) Settle(ctx context.Context, w *harness.Window) *ledger.Verdict {
+	v, err := w.Settle(ctx)
+	r.Check(err)
+	r.Check(v.Err())
+	fmt.Fprintln(r.Out, v)
+	return v
+}
+
+// Send sends batches from a node's eth0, all at once, and enters them in the
+// window's books.
+func (r *Run) Send(ctx context.Context, w *harness.Window, node string, batches ...probe.Batch) {
+	r.Check(w.Send(ctx, node, batches...))
+}
+
+// Counters reads those of the demux through its socket.
+func (r *Run) Counters(ctx context.Context) control.Counters {
+	c, err := r.Lab.Demux().Counters(ctx)
+	r.Check(err)
+	return c
+}
+
+// Introduce lets every assigned client send one frame, so that the demux knows
+// where it is, and settles it.
+func (r *Run) Introduce(ctx context.Context) {
+	w := r.Observe(ctx)
+	for _, c := range r.Lab.Topology.Clients {
+		if c.Worker != "" {
+			r.Send(ctx, w, c.Name, r.Batch("introduction of "+c.Name, 1, c.MAC, r.WorkerOf(c).MAC))
+		}
+	}
+	r.Settle(ctx, w)
+}
+
+// WorkerOf is the worker a client is assigned to when the lab starts.
+func (r *Run) WorkerOf(c harness.Client) harness.Worker {
+	for _, w := range r.Lab.Topology.Workers {
+		if w.Name == c.Worker {
+			return w
+		}
+	}
+	return harness.Worker{}
+}
+
+// places is how many different places a worker's clients are plugged in at.
+func (r *Run) places(w harness.Worker) int {
+	places := map[place]bool{}
+	for _, c := range r.Lab.Topology.Clients {
+		if c.Worker == w.Name {
+			places[place{c.Trunk, c.VLAN}] = true
+		}
+	}
+	return len(places)
+}
+
+// Batch is a batch of count frames of 60 octets with IDs of its own.
+func (r *Run) Batch(name string, count int, source, destination harness.MAC) probe.Batch {
+	return probe.Batch{
+		Name: name, ID: r.Seed.BatchID(name), Count: count,
+		Source: source, Destination: destination, Size: probe.MinFrame,
+	}
+}

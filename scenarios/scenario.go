@@ -1,0 +1,67 @@
+// Package scenarios says what must hold on the wire: each file is one scenario,
+// its topologies, what happens on them, and what every tap and counter must
+// show in the end.
+//
+// A scenario knows labs and frames. It knows neither Docker nor netlink, nor
+// who runs it: the Ginkgo suite in e2e turns each case into specs, and the demo
+// runs one by itself.
+package scenarios
+
+import (
+	"context"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness"
+)
+
+// Scenario is a story about the demux in one or more cases.
+type Scenario struct {
+	// Name is what --focus finds, in lower case but for proper names.
+	Name string
+	// Summary is one sentence for people.
+	Summary string
+	// Labels select scenarios with --label-filter. Optional.
+	Labels []string
+	// Cases are run each in a lab of its own.
+	Cases []Case
+}
+
+// Case is one lab and what happens on it.
+type Case struct {
+	// Text completes "it …".
+	Text string
+	// Families are the address families the case runs over, one spec for
+	// each. Optional: the case does not depend on addresses.
+	Families []Family
+	// Topology of the lab.
+	Topology func(Variant) harness.Topology
+	// Run makes it happen and checks it. Failed expectations end it.
+	Run func(context.Context, *Run)
+}
+
+// Family is an IP address family.
+type Family string
+
+const (
+	IPv4 Family = "IPv4"
+	IPv6 Family = "IPv6"
+)
+
+// Variant is the point on the axes a spec runs at.
+type Variant struct {
+	Attach demux.AttachMode
+	Family Family
+	Seed   harness.Seed
+}
+
+// All are the scenarios of the suite, in the order they are told.
+func All() []Scenario {
+	return []Scenario{
+		VLANLearning(),
+		OverlappingIPs(),
+		MACMove(),
+		CounterAccuracy(),
+		CaptureReplay(),
+		Operator(),
+	}
+}
