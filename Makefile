@@ -1,0 +1,54 @@
+# Everything a person types. `make` alone lists it.
+
+FOCUS   ?=
+SEED    ?=
+PROCS   ?= 1
+REPORTS ?= reports
+
+# The race detector needs cgo and a C compiler; without them the tests run without it.
+RACE := $(if $(and $(filter 1,$(shell go env CGO_ENABLED)),$(shell command -v $(firstword $(shell go env CC)))),-race)
+
+# Packages whose tests touch a kernel run inside a container, so that nobody needs root.
+IN_CONTAINER := ./bpf/demux ./bpf/vlanport ./harness/wire ./harness/probe ./harness/traffic ./images/host/vlandemux
+ON_HOST = $(filter-out $(shell go list ./e2e/... $(IN_CONTAINER)),$(shell go list ./...))
+
+GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(CURDIR)/$(REPORTS) --junit-report=junit.xml --json-report=report.json \
+	$(if $(SEED),--seed=$(SEED)) $(if $(FOCUS),--focus="$(FOCUS)")
+
+.DEFAULT_GOAL := help
+.PHONY: help e2e test demo bench lint generate clean
+
+help: ## list these targets
+	@printf 'vlandemux: give every client behind a VLAN trunk a worker of its own.\n\n'
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nVariables:\n'
+	@printf '  FOCUS="MAC move"          only the scenarios that match   (e2e)\n'
+	@printf '  SEED=42                   repeat the run of that seed     (e2e)\n'
+	@printf '  PROCS=2                   that many labs side by side     (e2e)\n'
+	@printf '  CAPTURES=DIR              replay the captures in DIR      (e2e)\n'
+	@printf '  VLANDEMUX_SWITCH=8021q|tc force the kind of switch        (e2e, demo)\n'
+	@printf '  DOCKER_HOST=...           another Docker engine           (e2e, test, demo)\n'
+
+e2e: ## run the demux in Docker and check every scenario frame by frame
+	@mkdir -p $(REPORTS)
+	go tool ginkgo run $(GINKGO_FLAGS) ./e2e
+
+test: ## run the tests; those that need a kernel run in a container
+	go test $(RACE) $(ON_HOST)
+	go test -exec 'go tool dockerexec' $(IN_CONTAINER)
+
+demo: ## watch three clients with one IP address reach three workers
+	@go run ./e2e/demo
+
+lint: ## gofmt, go vet, golangci-lint, actionlint, generated files up to date
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'these files want gofmt -w'; exit 1; }
+	go vet ./...
+	go tool -modfile=.ci/tools/go.mod golangci-lint run ./...
+	go tool -modfile=.ci/tools/actionlint.mod actionlint
+
+generate: ## compile the BPF programs and the embedded captures again (needs clang-16, llvm-16, libbpf-dev)
+	go generate ./...
+
+clean: ## remove reports and this project's unused images
+	rm -rf $(REPORTS)
+	go run ./harness/images/imagetool prune
