@@ -97,21 +97,26 @@ func (w *Window) AllowSockets() {
 	}
 }
 
-// Await returns once a tap has recorded that many frames since the window
-// opened. What has been recorded no longer takes up room in the tap's ring.
-func (w *Window) Await(ctx context.Context, tap string, frames uint64) error {
+// Await returns once each of the taps has recorded that many frames since the
+// window opened, in both directions together. So whatever is sent next comes
+// after them, and what has been recorded no longer takes up room in a tap's ring.
+func (w *Window) Await(ctx context.Context, frames map[string]uint64) error {
+	tick := time.NewTicker(awaitPoll)
+	defer tick.Stop()
 	for {
 		totals, err := w.lab.host.TapTotals(ctx)
 		if err != nil {
-			return fmt.Errorf("waiting for frames at %s: %w", tap, err)
+			return fmt.Errorf("waiting for frames at the taps: %w", err)
 		}
-		if totals[tap] >= frames {
+		missing := maps.Clone(frames)
+		maps.DeleteFunc(missing, func(tap string, want uint64) bool { return totals[tap] >= want })
+		if len(missing) == 0 {
 			return nil
 		}
 		select {
-		case <-time.After(awaitPoll):
+		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %d frames at %s, %d have come: %w", frames, tap, totals[tap], context.Cause(ctx))
+			return fmt.Errorf("waiting for so many frames at the taps: %v; so many have come: %v: %w", missing, totals, context.Cause(ctx))
 		}
 	}
 }

@@ -34,8 +34,6 @@ func captureReplay(ctx context.Context, r *Run) {
 	captured, err := probe.ReadCaptures(folder)
 	r.Check(err)
 	r.Expect(captured).NotTo(gomega.BeEmpty(), "frames captured")
-	r.Introduce(ctx)
-
 	client := r.Lab.Topology.Clients[0]
 	worker := r.WorkerOf(client)
 	up, down := make([][]byte, len(captured)), make([][]byte, len(captured))
@@ -44,8 +42,8 @@ func captureReplay(ctx context.Context, r *Run) {
 		down[i] = readdressed(frame.Data, &client.MAC, &worker.MAC)
 	}
 	const rate = 20_000 // frames/s
+	window := r.Introduce(ctx)
 	r.Step("the client sends each frame, whatever its destination")
-	window := r.Observe(ctx)
 	r.Send(ctx, window, client.Name, probe.Batch{Name: "captures from " + client.Name, ID: r.Seed.BatchID("up"), Raw: up, Rate: rate})
 	r.Settle(ctx, window)
 	r.Step("the worker sends each frame back to the client")

@@ -75,12 +75,11 @@ func sized(b probe.Batch, count int) probe.Batch {
 }
 
 func manyFrames(ctx context.Context, r *Run) {
-	r.Introduce(ctx)
-	const rounds, unicasts, groups = 25, 800, 100 // a sender each round; groups once as broadcast, once as multicast
-	window := r.Observe(ctx)
+	const rounds, unicasts, groups = 100, 200, 25 // a sender each round; groups once as broadcast, once as multicast
+	window := r.Introduce(ctx)
 	r.Step("four clients and four workers send unicast, broadcast and multicast frames at once")
 	clients := r.Lab.Topology.Clients[:4]
-	var crossed uint64
+	crossed := uint64(len(r.Lab.Topology.Clients)) // the introductions
 	for round := range rounds {
 		var group errgroup.Group
 		send := func(node string, source, destination harness.MAC) {
@@ -101,53 +100,73 @@ func manyFrames(ctx context.Context, r *Run) {
 			crossed += unicasts + 2*groups + unicasts + 2*groups*uint64(r.places(w))
 		}
 		r.Check(group.Wait())
-		// A round fits into the taps' rings, however slow their readers are.
-		r.Check(window.Await(ctx, "host/trunk0", crossed))
+		// As in each scenario at full speed, a round fits into the taps' rings,
+		// however slow their readers are.
+		r.Await(ctx, window, map[string]uint64{"host/trunk0": crossed})
 	}
 	verdict := r.Settle(ctx, window)
 	r.Expect(verdict.Sent.Packets).To(gomega.BeNumerically(">=", 200_000), "frames sent")
 }
 
 func jumboFrames(ctx context.Context, r *Run) {
-	r.Introduce(ctx)
-	window := r.Observe(ctx)
-	var group errgroup.Group
-	for _, c := range r.Lab.Topology.Clients {
-		w := r.WorkerOf(c)
-		up, down := r.Batch("jumbo from "+c.Name, 500, c.MAC, w.MAC), r.Batch("jumbo from "+w.Name, 500, w.MAC, c.MAC)
-		for _, b := range []*probe.Batch{&up, &down} {
-			b.Size, b.MaxSize = 1515, probe.MaxFrame
+	const rounds, each = 5, 100
+	window := r.Introduce(ctx)
+	arrived := map[string]uint64{}
+	for round := range rounds {
+		var group errgroup.Group
+		for _, c := range r.Lab.Topology.Clients {
+			w := r.WorkerOf(c)
+			send := func(node string, source, destination harness.MAC) {
+				b := r.Batch(fmt.Sprintf("jumbo from %s, round %d", node, round+1), each, source, destination)
+				b.Size, b.MaxSize = 1515, probe.MaxFrame
+				group.Go(func() error { return window.Send(ctx, node, b) })
+			}
+			send(c.Name, c.MAC, w.MAC)
+			send(w.Name, w.MAC, c.MAC)
+			arrived[c.Name+"/eth0"] = 1 + 2*each*uint64(round+1) // with its introduction
+			arrived[w.Name+"/eth0"] = 1 + 2*each*uint64(round+1)
 		}
-		group.Go(func() error { return window.Send(ctx, c.Name, up) })
-		group.Go(func() error { return window.Send(ctx, w.Name, down) })
+		r.Check(group.Wait())
+		r.Await(ctx, window, arrived)
 	}
-	r.Check(group.Wait())
 	r.Settle(ctx, window)
 }
 
 // everyTag injects on the trunk what an access port cannot send: any TCI. The
 // workers' answers must carry the tag the client was last seen with.
 func everyTag(ctx context.Context, r *Run) {
+	const each = 5
 	clients := r.Lab.Topology.Clients[:4]
+	window := r.Observe(ctx)
+	atWorkers, atClients := map[string]uint64{}, map[string]uint64{}
 	for pcp := range uint16(8) {
 		for dei := range uint16(2) {
-			window := r.Observe(ctx)
 			for _, c := range clients {
+				w := r.WorkerOf(c)
 				outer := probe.Tag{Protocol: c.VLAN.Protocol, TCI: pcp<<13 | dei<<12 | c.VLAN.VID}
 				name := fmt.Sprintf("%s pcp %d dei %d", c.Name, pcp, dei)
-				two := r.Batch(name+" two tags", 5, c.MAC, r.WorkerOf(c).MAC)
+				two := r.Batch(name+" two tags", each, c.MAC, w.MAC)
 				two.Tags, two.Size = []probe.Tag{outer, {Protocol: harness.Dot1Q, TCI: 7<<13 | 100}}, 80
-				one := r.Batch(name+" one tag", 5, c.MAC, r.WorkerOf(c).MAC)
+				one := r.Batch(name+" one tag", each, c.MAC, w.MAC)
 				one.Tags, one.Size = []probe.Tag{outer}, 64
 				r.Check(window.Inject(ctx, c.Trunk, two, one))
-				back := r.Batch(name+" answer", 5, r.WorkerOf(c).MAC, c.MAC)
-				tagged := r.Batch(name+" tagged answer", 5, r.WorkerOf(c).MAC, c.MAC)
-				tagged.Tags, tagged.Size = []probe.Tag{{Protocol: harness.Dot1Q, TCI: 3<<13 | 1<<12 | 200}}, 80
-				r.Send(ctx, window, c.Worker, back, tagged)
+				atWorkers[w.Name+"/eth0"] += 2 * each
 			}
-			r.Settle(ctx, window)
+			r.Await(ctx, window, atWorkers)
+			for _, c := range clients {
+				w := r.WorkerOf(c)
+				name := fmt.Sprintf("%s pcp %d dei %d", c.Name, pcp, dei)
+				back := r.Batch(name+" answer", each, w.MAC, c.MAC)
+				tagged := r.Batch(name+" tagged answer", each, w.MAC, c.MAC)
+				tagged.Tags, tagged.Size = []probe.Tag{{Protocol: harness.Dot1Q, TCI: 3<<13 | 1<<12 | 200}}, 80
+				r.Send(ctx, window, w.Name, back, tagged)
+				atWorkers[w.Name+"/eth0"] += 2 * each
+				atClients[c.Name+"/eth0"] += 2 * each
+			}
+			r.Await(ctx, window, atClients)
 		}
 	}
+	r.Settle(ctx, window)
 }
 
 // Addresses of crafted packets. No node has them, so that no stack answers.
@@ -168,32 +187,25 @@ func offloading(v Variant) harness.Topology {
 }
 
 func superPackets(ctx context.Context, r *Run) {
-	r.Introduce(ctx)
-	window := r.Observe(ctx)
 	r.Step("crafted super-packets of 2 to 45 segments")
-	for _, c := range r.Lab.Topology.Clients {
-		w := r.WorkerOf(c)
-		for _, family := range []Family{IPv4, IPv6} {
-			for _, protocol := range []string{probe.UDP, probe.TCP} {
-				client := netip.AddrPortFrom(craftedSource[family], 5001)
-				worker := netip.AddrPortFrom(craftedDestination[family], 5002)
-				for _, segments := range []int{2, 45} {
-					name := fmt.Sprintf("%s %s %d segments", family, protocol, segments)
-					up := r.Batch(name+" from "+c.Name, 50, c.MAC, w.MAC)
-					up.Size, up.GSO = 0, &probe.GSO{SegmentSize: 1400, Segments: segments}
-					up.Flow = &probe.Flow{Protocol: protocol, Source: client, Destination: worker}
-					down := r.Batch(name+" from "+w.Name, 50, w.MAC, c.MAC)
-					down.Size, down.GSO = 0, up.GSO
-					down.Flow = &probe.Flow{Protocol: protocol, Source: worker, Destination: client}
-					r.Send(ctx, window, c.Name, up)
-					r.Send(ctx, window, w.Name, down)
+	window := r.Introduce(ctx)
+	arrived := uint64(1) // at each client and each worker: the introduction
+	for _, family := range []Family{IPv4, IPv6} {
+		for _, protocol := range []string{probe.UDP, probe.TCP} {
+			for _, segments := range []int{2, 45} {
+				arrived += craftedSuperPackets(ctx, r, window, family, protocol, segments)
+				taps := map[string]uint64{}
+				for _, c := range r.Lab.Topology.Clients {
+					taps[c.Name+"/eth0"], taps[c.Worker+"/eth0"] = arrived, arrived
 				}
+				r.Await(ctx, window, taps)
 			}
 		}
 	}
 	r.Settle(ctx, window)
 
 	r.Step("real TCP streams, segmented by nobody on the way")
+	const octets = 3 << 20
 	for _, family := range []Family{IPv4, IPv6} {
 		window = r.Observe(ctx)
 		window.AllowSockets()
@@ -201,13 +213,34 @@ func superPackets(ctx context.Context, r *Run) {
 		server, err := r.Lab.Worker("w0").ServeTCP(ctx, traffic.TCPServeRequest{Listen: remote, Name: "w0"}, nil)
 		r.Check(err)
 		for _, mode := range []traffic.TCPMode{traffic.Download, traffic.Upload} {
-			report, err := r.Lab.Client("c0").TCP(ctx, traffic.TCPRequest{Remote: remote, Mode: mode, Octets: 8 << 20, Seed: 1}, nil)
+			report, err := r.Lab.Client("c0").TCP(ctx, traffic.TCPRequest{Remote: remote, Mode: mode, Octets: octets, Seed: 1}, nil)
 			r.Check(err)
-			r.Expect(report.Sent+report.Received).To(gomega.BeNumerically(">=", 8<<20), "%s over %s", mode, family)
+			r.Expect(report.Sent+report.Received).To(gomega.BeNumerically(">=", octets), "%s over %s", mode, family)
 		}
 		r.Check(server.Close())
 		r.Settle(ctx, window)
 	}
+}
+
+// craftedSuperPackets makes every client and its worker send one another
+// super-packets of one kind, and returns how many frames each node's tap sees of them.
+func craftedSuperPackets(ctx context.Context, r *Run, window *harness.Window, family Family, protocol string, segments int) uint64 {
+	const count = 20
+	var group errgroup.Group
+	for _, c := range r.Lab.Topology.Clients {
+		w := r.WorkerOf(c)
+		send := func(node string, source, destination harness.MAC, flow probe.Flow) {
+			b := r.Batch(fmt.Sprintf("%s %s %d segments from %s", family, protocol, segments, node), count, source, destination)
+			b.Size, b.GSO, b.Flow = 0, &probe.GSO{SegmentSize: 1400, Segments: segments}, &flow
+			group.Go(func() error { return window.Send(ctx, node, b) })
+		}
+		client := netip.AddrPortFrom(craftedSource[family], 5001)
+		worker := netip.AddrPortFrom(craftedDestination[family], 5002)
+		send(c.Name, c.MAC, w.MAC, probe.Flow{Protocol: protocol, Source: client, Destination: worker})
+		send(w.Name, w.MAC, c.MAC, probe.Flow{Protocol: protocol, Source: worker, Destination: client})
+	}
+	r.Check(group.Wait())
+	return 2 * count * uint64(segments)
 }
 
 // everyDrop sends what must not pass, a different number of frames for each

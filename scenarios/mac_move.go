@@ -114,7 +114,7 @@ func (e *events) expectPlace(got *control.Location, want place) {
 }
 
 func idleMove(ctx context.Context, r *Run) {
-	r.Introduce(ctx)
+	r.Settle(ctx, r.Introduce(ctx))
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	events := follow(watch, r)
@@ -186,7 +186,7 @@ func downloadMove(ctx context.Context, r *Run) {
 
 func pingPong(ctx context.Context, r *Run) {
 	const moves, perMove, rate = 200, 30, 6_000 // frames each way a move, frames/s
-	r.Introduce(ctx)
+	window := r.Introduce(ctx)
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	events := follow(watch, r)
@@ -194,7 +194,6 @@ func pingPong(ctx context.Context, r *Run) {
 	w0 := r.WorkerOf(c0)
 	home := place{c0.Trunk, c0.VLAN}
 	away := otherPlaces()[0]
-	window := r.Observe(ctx)
 	r.Step(fmt.Sprintf("%d moves, with %d frames/s each way", moves, rate))
 	for i := range moves {
 		to := []place{away, home}[i%2]

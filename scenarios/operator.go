@@ -46,7 +46,7 @@ func Operator() Scenario {
 }
 
 func reassign(ctx context.Context, r *Run) {
-	r.Introduce(ctx)
+	r.Settle(ctx, r.Introduce(ctx))
 	c0, c1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1]
 	w0, w1 := r.Lab.Topology.Workers[0], r.Lab.Topology.Workers[1]
 	talk := func(step string, change func() error) {
@@ -95,12 +95,11 @@ func refuse(ctx context.Context, r *Run) {
 	after, err := r.Lab.Demux().Assignments(ctx)
 	r.Check(err)
 	r.Expect(after).To(gomega.Equal(before))
-	r.Introduce(ctx)
+	r.Settle(ctx, r.Introduce(ctx))
 }
 
 func restart(ctx context.Context, r *Run) {
-	r.Introduce(ctx)
-	window := r.Observe(ctx)
+	window := r.Introduce(ctx)
 	var group errgroup.Group
 	for _, c := range r.Lab.Topology.Clients {
 		w := r.WorkerOf(c)

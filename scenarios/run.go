@@ -68,16 +68,24 @@ func (r *Run) Counters(ctx context.Context) control.Counters {
 	return c
 }
 
-// Introduce lets every assigned client send one frame, so that the demux knows
-// where it is, and settles it.
-func (r *Run) Introduce(ctx context.Context) {
+// Introduce opens a window in which every assigned client sends one frame, and
+// returns once all have come to their workers: the demux knows where each client is.
+func (r *Run) Introduce(ctx context.Context) *harness.Window {
 	w := r.Observe(ctx)
+	arrived := map[string]uint64{}
 	for _, c := range r.Lab.Topology.Clients {
 		if c.Worker != "" {
 			r.Send(ctx, w, c.Name, r.Batch("introduction of "+c.Name, 1, c.MAC, r.WorkerOf(c).MAC))
+			arrived[c.Worker+"/eth0"]++
 		}
 	}
-	r.Settle(ctx, w)
+	r.Await(ctx, w, arrived)
+	return w
+}
+
+// Await waits until each of the taps has seen that many frames since the window opened.
+func (r *Run) Await(ctx context.Context, w *harness.Window, frames map[string]uint64) {
+	r.Check(w.Await(ctx, frames))
 }
 
 // WorkerOf is the worker a client is assigned to when the lab starts.

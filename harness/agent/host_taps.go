@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 
 	"github.com/vlandemux/vlandemux/harness/probe"
@@ -65,12 +66,20 @@ func (h *host) startTaps(_ context.Context, points []probe.TapPoint) (Nothing, e
 	if err := h.taps.closeLocked(); err != nil {
 		return Nothing{}, fmt.Errorf("letting go of earlier taps: %w", err)
 	}
-	for _, point := range points {
-		tap, err := h.openTap(point)
-		if err != nil {
-			return Nothing{}, errors.Join(fmt.Errorf("tapping %s: %w", point.Name, err), h.taps.closeLocked())
-		}
-		h.taps.taps = append(h.taps.taps, tap)
+	taps, errs := make([]*probe.Tap, len(points)), make([]error, len(points))
+	var opening sync.WaitGroup // most of opening one is waiting for the kernel
+	for i, point := range points {
+		opening.Go(func() {
+			var err error
+			if taps[i], err = h.openTap(point); err != nil {
+				errs[i] = fmt.Errorf("tapping %s: %w", point.Name, err)
+			}
+		})
+	}
+	opening.Wait()
+	h.taps.taps = slices.DeleteFunc(taps, func(t *probe.Tap) bool { return t == nil })
+	if err := errors.Join(errs...); err != nil {
+		return Nothing{}, errors.Join(err, h.taps.closeLocked())
 	}
 	return Nothing{}, nil
 }

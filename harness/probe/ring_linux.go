@@ -19,7 +19,7 @@ const (
 	// full or retireMilliseconds old.
 	ringBlock          = 256 << 10
 	retireMilliseconds = 10
-	defaultRing        = 32 << 20
+	defaultRing        = 8 << 20
 
 	// noEtherType is one that no frame has.
 	noEtherType = 0xffff
