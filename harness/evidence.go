@@ -17,7 +17,7 @@ import (
 // String is one line that says what the lab ran on and how to get it again.
 func (l *Lab) String() string {
 	return fmt.Sprintf("kernel %s · switch %s · attach %s · MTU %d · %d clients · %d workers · seed %s",
-		l.Features.Kernel, l.Switch(), l.Topology.Demux.Attach, l.Topology.MTU, len(l.Topology.Clients), len(l.Topology.Workers), l.Seed)
+		l.Features.Kernel, l.Switch(), l.Attach, l.Topology.MTU, len(l.Topology.Clients), len(l.Topology.Workers), l.Seed)
 }
 
 // SaveEvidence writes what is known of the lab into a folder: the topology, the

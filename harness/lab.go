@@ -30,6 +30,8 @@ type Lab struct {
 	Features wire.Features
 	// Health of the kernel before the lab was wired.
 	Health agent.KernelHealth
+	// Attach is how vlandemux is attached: "tcx" or "clsact".
+	Attach string
 
 	host    *Node
 	clients map[string]*Node
@@ -78,6 +80,11 @@ func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *L
 	if err := l.host.StartDemux(ctx, l.Topology.arguments()); err != nil {
 		return nil, fmt.Errorf("starting vlandemux in the host container: %w", err)
 	}
+	status, err := l.Demux().Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("asking vlandemux how it is attached: %w", err)
+	}
+	l.Attach = status.Trunks[0].Attach
 	return l, nil
 }
 
