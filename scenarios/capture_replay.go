@@ -2,7 +2,6 @@ package scenarios
 
 import (
 	"context"
-	"io/fs"
 	"os"
 	"slices"
 
@@ -27,7 +26,7 @@ func CaptureReplay() Scenario {
 }
 
 func captureReplay(ctx context.Context, r *Run) {
-	var folder fs.FS = probe.EmbeddedCaptures()
+	folder := probe.EmbeddedCaptures()
 	if r.CaptureDir != "" {
 		folder = os.DirFS(r.CaptureDir)
 	}

@@ -53,10 +53,8 @@ func CounterAccuracy() Scenario {
 	}
 }
 
-var (
-	broadcast = harness.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	multicast = harness.MAC{0x01, 0x00, 0x5e, 0x01, 0x02, 0x03}
-)
+func broadcast() harness.MAC { return harness.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} }
+func multicast() harness.MAC { return harness.MAC{0x01, 0x00, 0x5e, 0x01, 0x02, 0x03} }
 
 // fourSenders has two clients on 802.1Q and two on 802.1ad, and a fifth one
 // that shares worker w0 and the VLAN of c1, so that floods have work to do.
@@ -87,8 +85,8 @@ func manyFrames(ctx context.Context, r *Run) {
 			group.Go(func() error {
 				return window.Send(ctx, node,
 					sized(r.Batch(name("unicast"), 0, source, destination), unicasts),
-					sized(r.Batch(name("broadcast"), 0, source, broadcast), groups),
-					sized(r.Batch(name("multicast"), 0, source, multicast), groups))
+					sized(r.Batch(name("broadcast"), 0, source, broadcast()), groups),
+					sized(r.Batch(name("multicast"), 0, source, multicast()), groups))
 			})
 		}
 		for _, c := range clients {
@@ -169,11 +167,13 @@ func everyTag(ctx context.Context, r *Run) {
 	r.Settle(ctx, window)
 }
 
-// Addresses of crafted packets. No node has them, so that no stack answers.
-var (
-	craftedSource      = map[Family]netip.Addr{IPv4: netip.MustParseAddr("192.0.2.1"), IPv6: netip.MustParseAddr("2001:db8::1")}
-	craftedDestination = map[Family]netip.Addr{IPv4: netip.MustParseAddr("198.51.100.1"), IPv6: netip.MustParseAddr("2001:db8:1::1")}
-)
+// crafted are a client's and a worker's end of crafted packets. No node has these addresses, so that no stack answers.
+func crafted(family Family) (client, worker netip.AddrPort) {
+	if family == IPv6 {
+		return netip.MustParseAddrPort("[2001:db8::1]:5001"), netip.MustParseAddrPort("[2001:db8:1::1]:5002")
+	}
+	return netip.MustParseAddrPort("192.0.2.1:5001"), netip.MustParseAddrPort("198.51.100.1:5002")
+}
 
 // offloading has IPv4 and IPv6 and leaves super-packets whole.
 func offloading(v Variant) harness.Topology {
@@ -234,8 +234,7 @@ func craftedSuperPackets(ctx context.Context, r *Run, window *harness.Window, fa
 			b.Size, b.GSO, b.Flow = 0, &probe.GSO{SegmentSize: 1400, Segments: segments}, &flow
 			group.Go(func() error { return window.Send(ctx, node, b) })
 		}
-		client := netip.AddrPortFrom(craftedSource[family], 5001)
-		worker := netip.AddrPortFrom(craftedDestination[family], 5002)
+		client, worker := crafted(family)
 		send(c.Name, c.MAC, w.MAC, probe.Flow{Protocol: protocol, Source: client, Destination: worker})
 		send(w.Name, w.MAC, c.MAC, probe.Flow{Protocol: protocol, Source: worker, Destination: client})
 	}
@@ -255,7 +254,7 @@ func everyDrop(ctx context.Context, r *Run) {
 	window := r.Observe(ctx)
 	r.Check(window.Inject(ctx, 0,
 		r.Batch("untagged", 11, c1.MAC, w1.MAC),
-		tagged(r.Batch("group source", 13, multicast, w1.MAC), harness.Dot1Q, c1.VLAN.VID),
+		tagged(r.Batch("group source", 13, multicast(), w1.MAC), harness.Dot1Q, c1.VLAN.VID),
 		tagged(r.Batch("zero source", 17, harness.MAC{}, w1.MAC), harness.Dot1Q, c1.VLAN.VID),
 		tagged(r.Batch("VID 4095", 19, c1.MAC, w1.MAC), harness.Dot1Q, 4095),
 		tagged(r.Batch("unknown client", 23, clientMAC(99), w1.MAC), harness.Dot1AD, c1.VLAN.VID),
@@ -264,7 +263,7 @@ func everyDrop(ctx context.Context, r *Run) {
 		r.Batch("to a client nobody has seen", 29, w0.MAC, c0.MAC),
 		r.Batch("to another worker's client", 31, w0.MAC, c1.MAC),
 		r.Batch("to nobody's client", 37, w0.MAC, clientMAC(98)),
-		r.Batch("to a group of clients nobody has seen", 41, w0.MAC, broadcast),
+		r.Batch("to a group of clients nobody has seen", 41, w0.MAC, broadcast()),
 	)
 	r.Settle(ctx, window)
 	want := map[string]uint64{

@@ -130,7 +130,7 @@ func idleMove(ctx context.Context, r *Run) {
 		events.expectMoved(ctx, c0, to)
 		r.Send(ctx, window, w0.Name,
 			r.Batch(name("reply"), 5, w0.MAC, c0.MAC),
-			r.Batch(name("broadcast"), 5, w0.MAC, broadcast))
+			r.Batch(name("broadcast"), 5, w0.MAC, broadcast()))
 		verdict := r.Settle(ctx, window)
 		r.Expect(verdict.Costs).To(gomega.HaveLen(3), "frames lost: those sent before the client had said a word, and no other")
 	}
@@ -172,7 +172,7 @@ func downloadMove(ctx context.Context, r *Run) {
 		r.Check(r.Lab.Move(ctx, c0.Name, to.trunk, to.vlan))
 		// A client that only listens would wait for ever: the data it has to
 		// acknowledge goes where it was. Whatever it says first finds it again.
-		r.Send(ctx, window, c0.Name, r.Batch(fmt.Sprintf("announcement after move %d", i+1), 1, c0.MAC, broadcast))
+		r.Send(ctx, window, c0.Name, r.Batch(fmt.Sprintf("announcement after move %d", i+1), 1, c0.MAC, broadcast()))
 		events.expectMoved(ctx, c0, to)
 	}
 	for range progress { // to the end

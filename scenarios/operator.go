@@ -58,7 +58,7 @@ func reassign(ctx context.Context, r *Run) {
 		for _, w := range r.Lab.Topology.Workers[:2] {
 			group.Go(func() error {
 				return window.Send(ctx, w.Name,
-					r.Batch(w.Name+" to c0: "+step, 20, w.MAC, c0.MAC), r.Batch(w.Name+" to all: "+step, 20, w.MAC, broadcast))
+					r.Batch(w.Name+" to c0: "+step, 20, w.MAC, c0.MAC), r.Batch(w.Name+" to all: "+step, 20, w.MAC, broadcast()))
 			})
 		}
 		group.Go(func() error { return window.Send(ctx, c1.Name, r.Batch("c1: "+step, 20, c1.MAC, w1.MAC)) })

@@ -42,6 +42,7 @@ type Case struct {
 // Family is an IP address family.
 type Family string
 
+// The families.
 const (
 	IPv4 Family = "IPv4"
 	IPv6 Family = "IPv6"

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -59,7 +60,7 @@ func Load(opts Options) (_ *Demux, err error) {
 	}
 	defer func() {
 		if err != nil {
-			d.release()
+			err = errors.Join(err, d.release())
 		}
 	}()
 
@@ -72,7 +73,8 @@ func Load(opts Options) (_ *Demux, err error) {
 		if err != nil {
 			return nil, err
 		}
-		unlock, err := d.pins.lock()
+		var unlock func()
+		unlock, err = d.pins.lock()
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +82,7 @@ func Load(opts Options) (_ *Demux, err error) {
 		if d.pins.empty() {
 			defer func() {
 				if err != nil {
-					d.pins.remove()
+					err = errors.Join(err, d.pins.remove())
 				}
 			}()
 		}
@@ -143,7 +145,7 @@ func (d *Demux) explainLoad(err error) error {
 	case errors.Is(err, ebpf.ErrMapIncompatible):
 		return d.incompatible(err)
 	case errors.As(err, &verifier):
-		return fmt.Errorf("loading BPF programs into %s: %w; the verifier's log:\n%+v", kernelName(), err, verifier)
+		return fmt.Errorf("loading BPF programs into %s: %w; the verifier's log:\n%s", kernelName(), err, strings.Join(verifier.Log, "\n"))
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("loading BPF programs into %s: %w: root, or CAP_BPF and CAP_NET_ADMIN, is needed", kernelName(), err)
 	}

@@ -160,6 +160,25 @@ func TestIncompatiblePins(t *testing.T) {
 	b.Expect(err).To(MatchError(ContainSubstring("BPF file system")))
 }
 
+// A load that fails half way, for want of descriptors, leaves no pin of what it had made.
+func TestAFailedLoadLeavesNoPins(t *testing.T) {
+	nettest.Enter(t)
+	g := NewWithT(t)
+	folder := nettest.BPFFS(t)
+	next, err := os.Open(os.DevNull)
+	g.Expect(err).NotTo(HaveOccurred())
+	var limit unix.Rlimit
+	g.Expect(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)).To(Succeed())
+	few := unix.Rlimit{Cur: uint64(next.Fd()) + 10, Max: limit.Max}
+	g.Expect(next.Close()).To(Succeed())
+
+	g.Expect(unix.Setrlimit(unix.RLIMIT_NOFILE, &few)).To(Succeed())
+	_, err = demux.Load(demux.Options{PinPath: filepath.Join(folder, "demux"), Capacity: 4})
+	g.Expect(unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)).To(Succeed())
+	g.Expect(err).To(MatchError(unix.EMFILE))
+	g.Expect(filepath.Join(folder, "demux")).NotTo(BeAnExistingFile())
+}
+
 // tcState is what a demux could leave on the interfaces.
 func tcState(b *bed) (left []string) {
 	for _, ifindex := range append(b.trunks[:], b.workers[:]...) {

@@ -3,6 +3,7 @@ package vlanport
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -73,7 +74,7 @@ func Load() (_ *Switch, err error) {
 	if err := spec.LoadAndAssign(&s.objs, nil); err != nil {
 		s.net.Close()
 		if verifier, ok := errors.AsType[*ebpf.VerifierError](err); ok {
-			return nil, fmt.Errorf("loading the switch: %w; the verifier's log:\n%+v", err, verifier)
+			return nil, fmt.Errorf("loading the switch: %w; the verifier's log:\n%s", err, strings.Join(verifier.Log, "\n"))
 		}
 		return nil, fmt.Errorf("loading the switch (Linux 6.1 or newer, CAP_BPF and CAP_NET_ADMIN are needed): %w", err)
 	}

@@ -46,7 +46,7 @@ func (c *Client) download(ctx context.Context, path string) (io.ReadCloser, erro
 	if err != nil {
 		return nil, fmt.Errorf("making the request to %s: %w", path, err)
 	}
-	response, err := c.answer(r, nil)
+	response, err := c.answer(r, nil) //nolint:bodyclose // the body is returned: the caller closes it
 	if err != nil {
 		return nil, err
 	}

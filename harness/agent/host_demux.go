@@ -83,7 +83,8 @@ func (h *host) startDemux(ctx context.Context, args []string) (Nothing, error) {
 	}
 	// vlandemux logs it once it is attached and serves.
 	ready := newLineWatch(regexp.MustCompile(`(^|msg=)"?ready\b`))
-	cmd := exec.Command(ownExecutable, append([]string{"run"}, args...)...)
+	// It outlives this call: StopDemux, or the end of the agent, ends it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), ownExecutable, append([]string{"run"}, args...)...)
 	cmd.Args[0] = demuxName
 	cmd.Stdout = teeWriter{d.run, d.log}
 	cmd.Stderr = teeWriter{d.run, d.log, ready}

@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // KernelHealth is the kernel's own opinion of its state. The first two only grow while the machine is up.
@@ -72,7 +70,7 @@ func (h *host) run(ctx context.Context, argv []string) (ExecReport, error) {
 		return ExecReport{}, fmt.Errorf("running %q: the host container holds one program, %s; write its command line, %[2]s first", argv, demuxName)
 	}
 	stdout, stderr := newRing(runOutput), newRing(runOutput)
-	cmd := exec.Command(ownExecutable, argv[1:]...)
+	cmd := exec.CommandContext(ctx, ownExecutable, argv[1:]...)
 	cmd.Args[0] = demuxName
 	cmd.Stdin = bytes.NewReader(nil)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
@@ -80,18 +78,12 @@ func (h *host) run(ctx context.Context, argv []string) (ExecReport, error) {
 	if err != nil {
 		return ExecReport{}, err
 	}
-	var stopped error
-	select {
-	case <-running.done:
-	case <-ctx.Done():
-		stopped = fmt.Errorf("running %s: %w; it was killed", strings.Join(argv, " "), context.Cause(ctx))
-		if err := running.signal(unix.SIGKILL); err != nil {
-			return ExecReport{}, errors.Join(stopped, err)
-		}
-		<-running.done
-	}
+	<-running.done
 	report := ExecReport{Stdout: stdout.String(), Stderr: stderr.String(), Exit: exitStatus(cmd)}
-	return report, stopped
+	if ctx.Err() != nil && !cmd.ProcessState.Exited() {
+		return report, fmt.Errorf("running %s: %w; it was killed", strings.Join(argv, " "), context.Cause(ctx))
+	}
+	return report, nil
 }
 
 // exitStatus is a shell's view of how cmd ended.

@@ -94,16 +94,16 @@ func callStream[Request, Event, Report any](
 	if err != nil {
 		return report, err
 	}
+	defer body.Close() //nolint:errcheck // only read
 	err = readStream(ctx, c, path, body, &report, ready, event)
 	return report, err
 }
 
-// readStream hands on the lines of a stream, and closes it at its end.
+// readStream hands on the lines of a stream until its end.
 func readStream[Event, Report any](
-	ctx context.Context, c *Client, path string, body io.ReadCloser, report *Report,
+	ctx context.Context, c *Client, path string, body io.Reader, report *Report,
 	ready func(netip.AddrPort), event func(Event),
 ) error {
-	defer body.Close() //nolint:errcheck // only read
 	for decoder := json.NewDecoder(body); ; {
 		var l line[Event, Report]
 		if err := decoder.Decode(&l); err != nil {

@@ -100,6 +100,7 @@ func serveUntil[Event, Report any](ctx context.Context, c *Client, path string, 
 	if err != nil {
 		return err
 	}
+	defer response.Body.Close() //nolint:errcheck // only read
 	var report Report
 	return readStream(ctx, c, path, response.Body, &report, ready, event)
 }

@@ -94,7 +94,7 @@ func httpGet(ctx context.Context, client *http.Client, request HTTPGetRequest) (
 // explain adds why a context ended to what it did to a socket.
 func explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("%w (%v)", context.Cause(ctx), err)
+		return fmt.Errorf("%w (%w)", context.Cause(ctx), err)
 	}
 	return err
 }

@@ -18,9 +18,12 @@ import (
 //	and closes first, so that TIME_WAIT stays on its side and the client's port is free for the next connection.
 const greetingLength = 32
 
-var greetingMagic = [7]byte{'v', 'l', 'd', 'm', 'u', 'x', 1}
+const greetingMagic = "vldmux\x01"
 
-var tcpModes = map[byte]TCPMode{'d': Download, 'u': Upload, 'e': Echo}
+// tcpModes are the modes by the letter that stands for them in a greeting.
+func tcpModes() map[byte]TCPMode {
+	return map[byte]TCPMode{'d': Download, 'u': Upload, 'e': Echo}
+}
 
 // greeting is what the client asks for.
 type greeting struct {
@@ -29,8 +32,8 @@ type greeting struct {
 }
 
 func (g greeting) encode() ([]byte, error) {
-	b := append(make([]byte, 0, greetingLength), greetingMagic[:]...)
-	for letter, mode := range tcpModes {
+	b := append(make([]byte, 0, greetingLength), greetingMagic...)
+	for letter, mode := range tcpModes() {
 		if mode == g.mode {
 			b = append(b, letter)
 		}
@@ -44,8 +47,8 @@ func (g greeting) encode() ([]byte, error) {
 }
 
 func decodeGreeting(b [greetingLength]byte) (greeting, error) {
-	mode, known := tcpModes[b[len(greetingMagic)]]
-	if [len(greetingMagic)]byte(b[:len(greetingMagic)]) != greetingMagic || !known {
+	mode, known := tcpModes()[b[len(greetingMagic)]]
+	if string(b[:len(greetingMagic)]) != greetingMagic || !known {
 		return greeting{}, errors.New("the peer does not speak this server's protocol")
 	}
 	return greeting{

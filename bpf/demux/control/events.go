@@ -2,6 +2,7 @@ package control
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -56,7 +57,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 
 // ending is the reason why a stream ends, for its last line.
 func ending(reason error) *Error {
-	if reason == ErrSlowReader {
+	if errors.Is(reason, ErrSlowReader) {
 		reason = fmt.Errorf("%w: %d events were waiting to be read; connect again", reason, backlog)
 	}
 	answer, _ := classify(reason)

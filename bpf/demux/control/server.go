@@ -95,7 +95,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		// An event reader that reads nothing: its connection is cut.
 		_ = server.Close()
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving the control socket: %w", err)
+	}
 	return nil
 }
 

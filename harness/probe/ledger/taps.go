@@ -122,7 +122,6 @@ func (l *Lab) Taps() []string {
 	return names
 }
 
-func (l *layout) in(r role, index int) side  { return sideOf(l.tap[r][index], probe.In) }
 func (l *layout) out(r role, index int) side { return sideOf(l.tap[r][index], probe.Out) }
 
 func (l *layout) of(s side) tapPoint { return l.taps[s.tap()] }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -48,17 +47,11 @@ func checkKernel() (string, error) {
 
 // checkRelease accepts what it cannot read: the kernel's own answer is the better one then.
 func checkRelease(release string) error {
-	parts := strings.SplitN(release, ".", 3)
-	if len(parts) < 2 {
+	var major, minor int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor); n < 2 {
 		return nil
 	}
-	minor := strings.FieldsFunc(parts[1], func(r rune) bool { return r < '0' || r > '9' })
-	if len(minor) == 0 {
-		return nil
-	}
-	major, majorErr := strconv.Atoi(parts[0])
-	second, minorErr := strconv.Atoi(minor[0])
-	if majorErr != nil || minorErr != nil || major > oldestMajor || major == oldestMajor && second >= oldestMinor {
+	if major > oldestMajor || major == oldestMajor && minor >= oldestMinor {
 		return nil
 	}
 	return fmt.Errorf("kernel %s is too old: vlandemux needs Linux %d.%d or newer", release, oldestMajor, oldestMinor)
