@@ -2,7 +2,7 @@
 
 FOCUS   ?=
 SEED    ?=
-PROCS   ?= 1
+PROCS   ?= 2
 REPORTS ?= reports
 
 # The race detector needs cgo and a C compiler; without them the tests run without it.
@@ -31,7 +31,8 @@ help: ## list these targets
 
 e2e: ## run the demux in Docker and check every scenario frame by frame
 	@mkdir -p $(REPORTS)
-	go tool ginkgo run $(GINKGO_FLAGS) ./e2e
+	@go run ./harness/images/imagetool ensure
+	@[ -t 1 ] || plain=--no-color; go tool ginkgo run $$plain $(GINKGO_FLAGS) ./e2e
 
 test: ## run the tests; those that need a kernel run in a container
 	go test $(RACE) $(ON_HOST)

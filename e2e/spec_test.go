@@ -57,13 +57,13 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 	ginkgo.AddReportEntry("lab", lab.String(), ginkgo.ReportEntryVisibilityFailureOrVerbose)
 	ginkgo.GinkgoWriter.Println(lab)
 	c.Run(ctx, &scenarios.Run{
-		Gomega:     gomega.NewGomega(ginkgo.Fail),
-		Variant:    variant,
-		Lab:        lab,
-		Fail:       ginkgo.Fail,
-		Out:        ginkgo.GinkgoWriter,
-		Step:       func(text string) { ginkgo.By(text) },
-		CaptureDir: s.captures,
+		Gomega:   gomega.NewGomega(ginkgo.Fail),
+		Variant:  variant,
+		Lab:      lab,
+		Fail:     ginkgo.Fail,
+		Out:      ginkgo.GinkgoWriter,
+		Step:     func(text string) { ginkgo.By(text) },
+		Captures: s.frames,
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/vlandemux/vlandemux/harness"
 	"github.com/vlandemux/vlandemux/harness/images"
+	"github.com/vlandemux/vlandemux/harness/probe"
 	"github.com/vlandemux/vlandemux/scenarios"
 )
 
@@ -39,12 +41,16 @@ func TestE2E(t *testing.T) {
 // suite is what the specs of one Ginkgo process share.
 type suite struct {
 	harness  *harness.Harness // set by connect
-	captures string           // folder of captures to replay, "" for the project's own
+	captures string           // folder of those to replay, "" for the project's own
+	frames   []probe.Frame    // of captures; set by connect
 	reports  string           // folder the evidence of failed specs goes to
 }
 
-// prepare runs once, in Ginkgo's first process: it builds and loads the images.
+// prepare runs once, in Ginkgo's first process: it sees that the captures can be
+// read, and builds and loads the images.
 func (s *suite) prepare(ctx context.Context) []byte {
+	_, err := s.readCaptures()
+	check(err)
 	h, err := harness.Connect(ctx, harness.Options{Log: ginkgo.GinkgoWriter})
 	check(err)
 	defer h.Close() //nolint:errcheck // only a connection
@@ -58,6 +64,8 @@ func (s *suite) connect(ctx context.Context, prepared []byte) {
 	var set images.Set
 	check(json.Unmarshal(prepared, &set))
 	var err error
+	s.frames, err = s.readCaptures()
+	check(err)
 	s.harness, err = harness.Connect(ctx, harness.Options{Images: set, Log: ginkgo.GinkgoWriter})
 	check(err)
 }
@@ -66,6 +74,17 @@ func (s *suite) disconnect() {
 	if s.harness != nil {
 		check(s.harness.Close())
 	}
+}
+
+func (s *suite) readCaptures() ([]probe.Frame, error) {
+	if s.captures == "" {
+		return probe.ReadCaptures(probe.EmbeddedCaptures())
+	}
+	frames, err := probe.ReadCaptures(os.DirFS(s.captures))
+	if err != nil {
+		return nil, fmt.Errorf("CAPTURES=%s: %w", s.captures, err)
+	}
+	return frames, nil
 }
 
 // fromRoot makes a path absolute. People type paths from the module's root,

@@ -2,7 +2,6 @@ package scenarios
 
 import (
 	"context"
-	"os"
 	"slices"
 
 	"github.com/onsi/gomega"
@@ -26,17 +25,11 @@ func CaptureReplay() Scenario {
 }
 
 func captureReplay(ctx context.Context, r *Run) {
-	folder := probe.EmbeddedCaptures()
-	if r.CaptureDir != "" {
-		folder = os.DirFS(r.CaptureDir)
-	}
-	captured, err := probe.ReadCaptures(folder)
-	r.Check(err)
-	r.Expect(captured).NotTo(gomega.BeEmpty(), "frames captured")
+	r.Expect(r.Captures).NotTo(gomega.BeEmpty(), "frames captured")
 	client := r.Lab.Topology.Clients[0]
 	worker := r.WorkerOf(client)
-	up, down := make([][]byte, len(captured)), make([][]byte, len(captured))
-	for i, frame := range captured {
+	up, down := make([][]byte, len(r.Captures)), make([][]byte, len(r.Captures))
+	for i, frame := range r.Captures {
 		up[i] = readdressed(frame.Data, nil, &client.MAC)
 		down[i] = readdressed(frame.Data, &client.MAC, &worker.MAC)
 	}

@@ -24,9 +24,8 @@ type Run struct {
 	Out io.Writer
 	// Step announces what happens next.
 	Step func(text string)
-	// CaptureDir is a folder of capture files to replay. Optional: those
-	// that come with the project.
-	CaptureDir string
+	// Captures are the frames to replay.
+	Captures []probe.Frame
 	// Linger keeps the lab up for a person once the case has shown what it
 	// has to show. Optional.
 	Linger func(context.Context)
