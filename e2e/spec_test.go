@@ -12,7 +12,6 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 
-	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness"
 	"github.com/vlandemux/vlandemux/scenarios"
 )
@@ -28,7 +27,7 @@ func (s *suite) describe(scenario scenarios.Scenario) {
 			if len(families) == 0 {
 				families = []scenarios.Family{scenarios.IPv4}
 			}
-			for _, attach := range []demux.AttachMode{demux.AttachTCX, demux.AttachClsact} {
+			for _, attach := range s.attach {
 				for _, family := range families {
 					axes := []string{string(attach)}
 					if len(c.Families) > 0 {

@@ -17,6 +17,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness"
 	"github.com/vlandemux/vlandemux/harness/images"
 	"github.com/vlandemux/vlandemux/harness/probe"
@@ -29,7 +30,7 @@ func TestE2E(t *testing.T) {
 	check(err)
 	reports, err := fromRoot(cmp.Or(os.Getenv("VLANDEMUX_REPORTS"), "reports"))
 	check(err)
-	s := &suite{captures: captures, reports: reports}
+	s := &suite{captures: captures, reports: reports, attach: attachModes(engineKernel(t.Context()))}
 	ginkgo.SynchronizedBeforeSuite(s.prepare, s.connect)
 	ginkgo.AfterSuite(s.disconnect)
 	for _, scenario := range scenarios.All() {
@@ -44,6 +45,7 @@ type suite struct {
 	captures string           // folder of those to replay, "" for the project's own
 	frames   []probe.Frame    // of captures; set by connect
 	reports  string           // folder the evidence of failed specs goes to
+	attach   []demux.AttachMode
 }
 
 // prepare runs once, in Ginkgo's first process: it sees that the captures can be

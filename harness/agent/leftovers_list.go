@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // addLinks lists the interfaces of the calling thread's namespace and the BPF programs attached to them.
@@ -35,7 +36,7 @@ func (l *Leftovers) addLinks(node string) error {
 func (l *Leftovers) addTCX(name string, index int) error {
 	for direction, attach := range map[string]ebpf.AttachType{"ingress": ebpf.AttachTCXIngress, "egress": ebpf.AttachTCXEgress} {
 		result, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: attach})
-		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, os.ErrInvalid) {
+		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) {
 			return nil // a kernel before 6.6 has no TCX to leave anything in
 		}
 		if err != nil {

@@ -12,12 +12,12 @@ import (
 
 const (
 	// removalGrace is how long a container may take to end by itself once its stdin has ended.
-	removalGrace = 5 * time.Second
+	removalGrace = 30 * time.Second
 	// forceTimeout bounds a removal by force, which takes place even if the caller's context has ended.
 	forceTimeout = 30 * time.Second
 )
 
-// Close ends the container's stdin and returns once the engine has removed the container. One that doesn't end by itself within five seconds
+// Close ends the container's stdin and returns once the engine has removed the container. One that doesn't end by itself within half a minute
 // is removed by force, which is an error: its program is stuck. When ctx ends earlier, it is removed by force at once. Closing twice is fine.
 func (c *Container) Close(ctx context.Context) error {
 	errs := []error{c.stream.Close()}
