@@ -3,6 +3,7 @@
 FOCUS   ?=
 SEED    ?=
 PROCS   ?= 2
+KERNEL  ?=
 REPORTS ?= reports
 
 # The race detector needs cgo and a C compiler; without them the tests run without it.
@@ -12,8 +13,17 @@ RACE := $(if $(and $(filter 1,$(shell go env CGO_ENABLED)),$(shell command -v $(
 IN_CONTAINER := ./bpf/demux ./bpf/vlanport ./harness/wire ./harness/probe ./harness/traffic ./images/host/vlandemux
 ON_HOST = $(filter-out $(shell go list ./e2e/... $(IN_CONTAINER)),$(shell go list ./...))
 
-GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(CURDIR)/$(REPORTS) --junit-report=junit.xml --json-report=report.json \
+# With KERNEL, everything is compiled into build/ and run on that kernel: in a
+# virtual machine, where a relative path means what it means here. Its reports
+# get a folder of their own.
+OUT := $(REPORTS)$(if $(KERNEL),/$(notdir $(KERNEL:/=)))
+VM_SWITCHES := 8021q,tc
+VM   = go tool vm --kernel=$(KERNEL) --console=$(OUT)/console.log
+
+GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=junit.xml --json-report=report.json \
 	$(if $(SEED),--seed=$(SEED)) $(if $(FOCUS),--focus="$(FOCUS)")
+
+PLAIN = [ -t 1 ] || plain=--no-color
 
 .DEFAULT_GOAL := help
 .PHONY: help e2e test demo bench lint generate clean
@@ -24,19 +34,36 @@ help: ## list these targets
 	@printf '\nVariables:\n'
 	@printf '  FOCUS="MAC move"          only the scenarios that match   (e2e)\n'
 	@printf '  SEED=42                   repeat the run of that seed     (e2e)\n'
+	@printf '  KERNEL=6.1                in a VM with that kernel of Debian, a .deb or a folder (e2e, test)\n'
 	@printf '  PROCS=2                   that many labs side by side     (e2e)\n'
 	@printf '  CAPTURES=DIR              replay the captures in DIR      (e2e)\n'
 	@printf '  VLANDEMUX_SWITCH=8021q|tc force the kind of switch        (e2e, demo)\n'
 	@printf '  DOCKER_HOST=...           another Docker engine           (e2e, test, demo)\n'
 
 e2e: ## run the demux in Docker and check every scenario frame by frame
-	@mkdir -p $(REPORTS)
+	@mkdir -p $(OUT)
+ifndef KERNEL
 	@go run ./harness/images/imagetool ensure
-	@[ -t 1 ] || plain=--no-color; go tool ginkgo run $$plain $(GINKGO_FLAGS) ./e2e
+	@$(PLAIN); go tool ginkgo run $$plain $(GINKGO_FLAGS) ./e2e
+else
+	go run ./harness/images/imagetool build build/images
+	go build -o build/ginkgo github.com/onsi/ginkgo/v2/ginkgo
+	go tool ginkgo build -o build/e2e.test ./e2e
+	@$(PLAIN); $(VM) --share=$(OUT) --env=CAPTURES --env=VLANDEMUX_IMAGES=$(CURDIR)/build/images --env=VLANDEMUX_REPORTS=$(OUT) \
+		--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),$(VM_SWITCHES)) -- build/ginkgo run $$plain $(GINKGO_FLAGS) build/e2e.test
+endif
 
-test: ## run the tests; those that need a kernel run in a container
+test: ## run the tests; those that touch a kernel run in a container, or in the VM alone
+ifndef KERNEL
 	go test $(RACE) $(ON_HOST)
 	go test -exec 'go tool dockerexec' $(IN_CONTAINER)
+else
+	@mkdir -p $(OUT)
+	go test -c -o build/tests/ $(IN_CONTAINER)
+	$(VM) --no-docker -- sh -c 'failed=0; for package in $(IN_CONTAINER); do \
+		echo "=== $$package"; (cd $$package && $(CURDIR)/build/tests/$${package##*/}.test -test.timeout=10m) || failed=1; \
+	done; exit $$failed'
+endif
 
 demo: ## watch three clients with one IP address reach three workers
 	@go run ./e2e/demo
@@ -50,6 +77,6 @@ lint: ## gofmt, go vet, golangci-lint, actionlint, generated files up to date
 generate: ## compile the BPF programs and the embedded captures again (needs clang-16, llvm-16, libbpf-dev)
 	go generate ./...
 
-clean: ## remove reports and this project's unused images
-	rm -rf $(REPORTS)
+clean: ## remove reports, what was built and this project's unused images
+	rm -rf $(REPORTS) build
 	go run ./harness/images/imagetool prune

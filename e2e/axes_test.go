@@ -2,9 +2,9 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness"
 	"github.com/vlandemux/vlandemux/harness/engine"
 )
 
@@ -19,14 +19,10 @@ func engineKernel(ctx context.Context) string {
 	return e.Version().Kernel
 }
 
-// attachModes are those a kernel has by its version, so that none is left out
-// for any other reason: TCX came with Linux 6.6. A kernel that does not tell its
-// version has to have both.
+// attachModes are those a kernel has to have: TCX came with Linux 6.6.
 func attachModes(kernel string) []demux.AttachMode {
-	var major, minor int
-	_, err := fmt.Sscanf(kernel, "%d.%d", &major, &minor)
-	if err == nil && (major < 6 || major == 6 && minor < 6) {
-		return []demux.AttachMode{demux.AttachClsact}
+	if harness.KernelAtLeast(kernel, 6, 6) {
+		return []demux.AttachMode{demux.AttachTCX, demux.AttachClsact}
 	}
-	return []demux.AttachMode{demux.AttachTCX, demux.AttachClsact}
+	return []demux.AttachMode{demux.AttachClsact}
 }
