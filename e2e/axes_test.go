@@ -8,15 +8,15 @@ import (
 	"github.com/vlandemux/vlandemux/harness/engine"
 )
 
-// engineKernel asks the Docker engine which kernel it runs on: "" if it does
-// not say. What is wrong with it is for the suite's preparation to find out.
-func engineKernel(ctx context.Context) string {
+// engineVersion asks the Docker engine what it is. What is wrong with one that
+// does not answer is for the suite's preparation to find out.
+func engineVersion(ctx context.Context) engine.Version {
 	e, err := engine.Connect(ctx)
 	if err != nil {
-		return ""
+		return engine.Version{}
 	}
 	defer e.Close() //nolint:errcheck // only a connection
-	return e.Version().Kernel
+	return e.Version()
 }
 
 // attachModes are those a kernel has to have: TCX came with Linux 6.6.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
@@ -15,9 +14,6 @@ import (
 	"github.com/vlandemux/vlandemux/harness"
 	"github.com/vlandemux/vlandemux/scenarios"
 )
-
-// specTimeout bounds one spec, lab included; most take two seconds.
-const specTimeout = 2 * time.Minute
 
 // describe makes a spec of each case of a scenario at each point of its axes.
 func (s *suite) describe(scenario scenarios.Scenario) {
@@ -27,7 +23,7 @@ func (s *suite) describe(scenario scenarios.Scenario) {
 			if len(families) == 0 {
 				families = []scenarios.Family{scenarios.IPv4}
 			}
-			for _, attach := range s.attach {
+			for _, attach := range attachModes(s.engine.Kernel) {
 				for _, family := range families {
 					axes := []string{string(attach)}
 					if len(c.Families) > 0 {
@@ -35,7 +31,7 @@ func (s *suite) describe(scenario scenarios.Scenario) {
 					}
 					text := fmt.Sprintf("%s [%s]", c.Text, strings.Join(axes, ", "))
 					variant := scenarios.Variant{Attach: attach, Family: family}
-					ginkgo.It(text, ginkgo.Label(axes...), ginkgo.SpecTimeout(specTimeout), func(ctx ginkgo.SpecContext) {
+					ginkgo.It(text, ginkgo.Label(axes...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
 						s.run(ctx, c, variant)
 					})
 				}
@@ -53,7 +49,7 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 	lab, err := s.harness.Start(ctx, topology, variant.Seed)
 	check(err)
 	ginkgo.DeferCleanup(func(ctx context.Context) { s.end(ctx, lab, text) })
-	ginkgo.AddReportEntry("lab", lab.String(), ginkgo.ReportEntryVisibilityFailureOrVerbose)
+	reportLab(lab)
 	ginkgo.GinkgoWriter.Println(lab)
 	c.Run(ctx, &scenarios.Run{
 		Gomega:   gomega.NewGomega(ginkgo.Fail),

@@ -17,8 +17,8 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 
-	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness"
+	"github.com/vlandemux/vlandemux/harness/engine"
 	"github.com/vlandemux/vlandemux/harness/images"
 	"github.com/vlandemux/vlandemux/harness/probe"
 	"github.com/vlandemux/vlandemux/scenarios"
@@ -30,9 +30,10 @@ func TestE2E(t *testing.T) {
 	check(err)
 	reports, err := fromRoot(cmp.Or(os.Getenv("VLANDEMUX_REPORTS"), "reports"))
 	check(err)
-	s := &suite{captures: captures, reports: reports, attach: attachModes(engineKernel(t.Context()))}
+	s := &suite{captures: captures, reports: reports, engine: engineVersion(t.Context())}
 	ginkgo.SynchronizedBeforeSuite(s.prepare, s.connect)
 	ginkgo.AfterSuite(s.disconnect)
+	ginkgo.ReportAfterSuite("what it ran on", s.reportRun)
 	for _, scenario := range scenarios.All() {
 		s.describe(scenario)
 	}
@@ -45,7 +46,7 @@ type suite struct {
 	captures string           // folder of those to replay, "" for the project's own
 	frames   []probe.Frame    // of captures; set by connect
 	reports  string           // folder the evidence of failed specs goes to
-	attach   []demux.AttachMode
+	engine   engine.Version   // empty if it did not answer
 }
 
 // prepare runs once, in Ginkgo's first process: it sees that the captures can be
