@@ -10,6 +10,10 @@ import (
 // runOptions are the mount options of /run.
 const runOptions = "rw,nosuid,nodev,noexec,mode=755,size=256m"
 
+// hostShares is the weight of the host container where containers compete for processors, 1024 being that of every other: its taps have to
+// keep up with all senders together.
+const hostShares = 32 << 10
+
 // config translates a spec into the API's words.
 func (s *Spec) config(sysctls map[string]string) (*container.Config, *container.HostConfig) {
 	labels := map[string]string{}
@@ -45,6 +49,7 @@ func (s *Spec) config(sysctls map[string]string) (*container.Config, *container.
 	switch s.Kind {
 	case KindHost:
 		host.PidMode = "host"
+		host.CPUShares = hostShares
 		host.SecurityOpt = append(host.SecurityOpt, "apparmor=unconfined") // docker-default denies mount, which bpffs needs
 	case KindTest:
 		host.SecurityOpt = append(host.SecurityOpt, "apparmor=unconfined")

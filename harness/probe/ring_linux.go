@@ -16,10 +16,12 @@ import (
 
 const (
 	// A block holds at least one packet of 64 KiB and is handed over once it is
-	// full or retireMilliseconds old.
-	ringBlock          = 256 << 10
+	// full or retireMilliseconds old, so that even a trickle uses one up in that
+	// time: a reader may be late by the whole number of blocks, here 1.28 s. On
+	// emulated processors 0.32 s were too few.
+	ringBlock          = 128 << 10
 	retireMilliseconds = 10
-	defaultRing        = 8 << 20
+	defaultRing        = 16 << 20
 
 	// noEtherType is one that no frame has.
 	noEtherType = 0xffff

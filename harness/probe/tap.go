@@ -34,7 +34,7 @@ type TapOptions struct {
 	// closed once the tap is open. Optional: what the tap point says.
 	NamespaceFD int
 	// RingSize in octets, memory that the kernel allocates at once. It is not
-	// locked and so counts against no limit of the process. Optional: 8 MiB.
+	// locked and so counts against no limit of the process. Optional: 16 MiB.
 	RingSize int
 	// RetainBytes is how many octets of frames, from the first one, are kept whole
 	// for [Tap.WriteCapture]. Optional: 8 MiB; below 0: none.
