@@ -26,7 +26,7 @@ help: ## list these targets
 	@printf '  SEED=42                   repeat the run of that seed     (e2e)\n'
 	@printf '  PROCS=2                   that many labs side by side     (e2e)\n'
 	@printf '  CAPTURES=DIR              replay the captures in DIR      (e2e)\n'
-	@printf '  VLANDEMUX_SWITCH=8021q|tc force the kind of switch        (e2e, demo)\n'
+	@printf '  VLANDEMUX_SWITCH=KINDS    on each of these switches: 8021q,tc,bridge    (e2e; one: demo)\n'
 	@printf '  DOCKER_HOST=...           another Docker engine           (e2e, test, demo)\n'
 
 e2e: ## run the demux in Docker and check every scenario frame by frame

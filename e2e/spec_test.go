@@ -29,16 +29,21 @@ func (s *suite) describe(scenario scenarios.Scenario) {
 				families = []scenarios.Family{scenarios.IPv4}
 			}
 			for _, attach := range []demux.AttachMode{demux.AttachTCX, demux.AttachClsact} {
-				for _, family := range families {
-					axes := []string{string(attach)}
-					if len(c.Families) > 0 {
-						axes = append(axes, string(family))
+				for _, kind := range s.switches {
+					for _, family := range families {
+						axes := []string{string(attach)}
+						if kind != harness.SwitchAuto {
+							axes = append(axes, string(kind))
+						}
+						if len(c.Families) > 0 {
+							axes = append(axes, string(family))
+						}
+						text := fmt.Sprintf("%s [%s]", c.Text, strings.Join(axes, ", "))
+						variant := scenarios.Variant{Attach: attach, Switch: kind, Family: family}
+						ginkgo.It(text, ginkgo.Label(axes...), ginkgo.SpecTimeout(specTimeout), func(ctx ginkgo.SpecContext) {
+							s.run(ctx, c, variant)
+						})
 					}
-					text := fmt.Sprintf("%s [%s]", c.Text, strings.Join(axes, ", "))
-					variant := scenarios.Variant{Attach: attach, Family: family}
-					ginkgo.It(text, ginkgo.Label(axes...), ginkgo.SpecTimeout(specTimeout), func(ctx ginkgo.SpecContext) {
-						s.run(ctx, c, variant)
-					})
 				}
 			}
 		}

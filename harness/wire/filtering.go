@@ -17,16 +17,16 @@ import (
 // are the kernel's. Two things that such a bridge cannot do are rules of tc,
 // which the kernel executes too:
 //
-//	           vl.N.port ══ vl.N.bridge ─┐
-//	c0 (tag, untag what the client tags) │
-//	                                     ├─ br.filter ─ trunk0 (VLAN translation)
+//	c0 ── vl.N.port ══ vl.N.bridge ─┐
+//	c1 ── vl.M.port ══ vl.M.bridge ─┴─ br.filter ── trunk0
 //
 // A port of the bridge takes a tag that a client sends for the bridge's own
 // instead of carrying it. So a patch cable joins access port and bridge, and on
 // its way into it a frame with an 802.1Q tag gets a priority tag in front, from
-// which the bridge makes that of its PVID. (In place, at the ingress of a
-// bridge's port, Linux before 6.12 leaves a frame with two tags misaligned; one
-// with an 802.1ad tag is untagged to an 802.1Q bridge anyway.)
+// which the bridge makes that of its PVID. (Without the cable, at the ingress of
+// the bridge's own port, Linux 6.1 leaves such a frame misaligned and the bridge
+// sends it without its first 4 octets; 6.12 does not. To an 802.1Q bridge a
+// frame with an 802.1ad tag is untagged, so it needs no help.)
 //
 // And the bridge has one number space of one protocol, but the lab's trunks
 // carry two, each of its own. A place keeps its VID if it can; else its trunk
