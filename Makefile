@@ -17,7 +17,7 @@ ON_HOST = $(filter-out $(shell go list ./e2e/... $(IN_CONTAINER)),$(shell go lis
 # virtual machine, where a relative path means what it means here. Its reports
 # get a folder of their own.
 OUT := $(REPORTS)$(if $(KERNEL),/$(notdir $(KERNEL:/=)))
-VM_SWITCHES := 8021q,tc
+VM_SWITCHES := 8021q,tc,bridge
 VM   = go tool vm --kernel=$(KERNEL) --console=$(OUT)/console.log
 
 GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=junit.xml --json-report=report.json \
@@ -37,7 +37,7 @@ help: ## list these targets
 	@printf '  KERNEL=6.1                in a VM with that kernel of Debian, a .deb or a folder (e2e, test)\n'
 	@printf '  PROCS=2                   that many labs side by side     (e2e)\n'
 	@printf '  CAPTURES=DIR              replay the captures in DIR      (e2e)\n'
-	@printf '  VLANDEMUX_SWITCH=8021q|tc force the kind of switch        (e2e, demo)\n'
+	@printf '  VLANDEMUX_SWITCH=KINDS    on each of these switches: 8021q,tc,bridge    (e2e; one: demo)\n'
 	@printf '  DOCKER_HOST=...           another Docker engine           (e2e, test, demo)\n'
 
 e2e: ## run the demux in Docker and check every scenario frame by frame

@@ -6,7 +6,48 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness"
 	"github.com/vlandemux/vlandemux/harness/engine"
+	"github.com/vlandemux/vlandemux/scenarios"
 )
+
+// point is where on the axes one spec of a case is run, and the labels that say so.
+type point struct {
+	scenarios.Variant
+	labels []string
+}
+
+// points are those that apply to a case: attach modes × switches × address families.
+func (s *suite) points(c scenarios.Case) []point {
+	families := c.Families
+	if len(families) == 0 {
+		families = []scenarios.Family{scenarios.IPv4}
+	}
+	var points []point
+	for _, attach := range attachModes(s.engine.Kernel) {
+		for _, kind := range s.switches {
+			for _, family := range families {
+				labels := []string{string(attach)}
+				if kind != harness.SwitchAuto {
+					labels = append(labels, string(kind))
+				}
+				if len(c.Families) > 0 {
+					labels = append(labels, string(family))
+				}
+				points = append(points, point{scenarios.Variant{Attach: attach, Switch: kind, Family: family}, labels})
+			}
+		}
+	}
+	return points
+}
+
+// switchKinds are the switches that every case is run on: those that
+// VLANDEMUX_SWITCH names, else one that each lab chooses.
+func switchKinds() ([]harness.SwitchKind, error) {
+	named, err := harness.SwitchesFromEnvironment()
+	if err != nil || len(named) > 0 {
+		return named, err
+	}
+	return []harness.SwitchKind{harness.SwitchAuto}, nil
+}
 
 // engineVersion asks the Docker engine what it is. What is wrong with one that
 // does not answer is for the suite's preparation to find out.

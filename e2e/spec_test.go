@@ -19,22 +19,11 @@ import (
 func (s *suite) describe(scenario scenarios.Scenario) {
 	ginkgo.Describe(scenario.Name, ginkgo.Label(scenario.Labels...), func() {
 		for _, c := range scenario.Cases {
-			families := c.Families
-			if len(families) == 0 {
-				families = []scenarios.Family{scenarios.IPv4}
-			}
-			for _, attach := range attachModes(s.engine.Kernel) {
-				for _, family := range families {
-					axes := []string{string(attach)}
-					if len(c.Families) > 0 {
-						axes = append(axes, string(family))
-					}
-					text := fmt.Sprintf("%s [%s]", c.Text, strings.Join(axes, ", "))
-					variant := scenarios.Variant{Attach: attach, Family: family}
-					ginkgo.It(text, ginkgo.Label(axes...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
-						s.run(ctx, c, variant)
-					})
-				}
+			for _, p := range s.points(c) {
+				text := fmt.Sprintf("%s [%s]", c.Text, strings.Join(p.labels, ", "))
+				ginkgo.It(text, ginkgo.Label(p.labels...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
+					s.run(ctx, c, p.Variant)
+				})
 			}
 		}
 	})

@@ -2,7 +2,8 @@
 //
 //	go tool ginkgo ./e2e                         all of them
 //	go tool ginkgo --focus "MAC move" ./e2e      one scenario
-//	VLANDEMUX_SWITCH=tc go tool ginkgo ./e2e     one kind of switch
+//	VLANDEMUX_SWITCH=8021q,tc,bridge go tool ginkgo ./e2e
+//	                                             each case on each of these switches
 package e2e
 
 import (
@@ -30,7 +31,11 @@ func TestE2E(t *testing.T) {
 	check(err)
 	reports, err := fromRoot(cmp.Or(os.Getenv("VLANDEMUX_REPORTS"), "reports"))
 	check(err)
-	s := &suite{captures: captures, reports: reports, engine: engineVersion(t.Context())}
+	switches, err := switchKinds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &suite{captures: captures, reports: reports, switches: switches, engine: engineVersion(t.Context())}
 	ginkgo.SynchronizedBeforeSuite(s.prepare, s.connect)
 	ginkgo.AfterSuite(s.disconnect)
 	ginkgo.ReportAfterSuite("what it ran on", s.reportRun)
@@ -46,7 +51,8 @@ type suite struct {
 	captures string           // folder of those to replay, "" for the project's own
 	frames   []probe.Frame    // of captures; set by connect
 	reports  string           // folder the evidence of failed specs goes to
-	engine   engine.Version   // empty if it did not answer
+	switches []harness.SwitchKind
+	engine   engine.Version // empty if it did not answer
 }
 
 // prepare runs once, in Ginkgo's first process: it sees that the captures can be

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -138,26 +137,6 @@ func (l *Lab) wire(ctx context.Context) error {
 		return fmt.Errorf("wiring the lab: %w", err)
 	}
 	return nil
-}
-
-// chooseSwitch settles [SwitchAuto] and refuses a kind the kernel lacks.
-func (l *Lab) chooseSwitch() (SwitchKind, error) {
-	kind, wanted := l.Topology.Switch, "the topology"
-	if kind == SwitchAuto {
-		kind, wanted = SwitchKind(os.Getenv("VLANDEMUX_SWITCH")), "VLANDEMUX_SWITCH"
-	}
-	kinds := l.Features.Switches()
-	switch {
-	case kind == SwitchAuto && len(kinds) > 0:
-		return SwitchKind(kinds[0]), nil
-	case kind == SwitchAuto:
-		return "", fmt.Errorf("the kernel %s of the Docker engine can run no kind of switch: %s: %s; %s: %s", l.Features.Kernel,
-			Switch8021Q, l.Features.SwitchMissing(string(Switch8021Q)), SwitchTC, l.Features.SwitchMissing(string(SwitchTC)))
-	}
-	if missing := l.Features.SwitchMissing(string(kind)); missing != "" {
-		return "", fmt.Errorf("%s asks for the switch %q, which the kernel %s of the Docker engine cannot run: %s", wanted, kind, l.Features.Kernel, missing)
-	}
-	return kind, nil
 }
 
 // plan is the topology in the words of the host's agent.

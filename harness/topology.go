@@ -29,19 +29,6 @@ const (
 	Dot1AD uint16 = 0x88a8 // IEEE 802.1ad, service tag
 )
 
-// SwitchKind names how the lab's switch is built; both behave the same.
-type SwitchKind string
-
-const (
-	// SwitchAuto takes VLANDEMUX_SWITCH where it is set, else 8021q where the
-	// host's kernel has it, else tc.
-	SwitchAuto SwitchKind = ""
-	// Switch8021Q is made of the kernel's VLAN subinterfaces and one bridge a VLAN.
-	Switch8021Q SwitchKind = wire.Switch8021Q
-	// SwitchTC is a learning VLAN switch in BPF, for kernels without 8021q.
-	SwitchTC SwitchKind = wire.SwitchTC
-)
-
 // Topology describes a lab. The zero value of an optional field means its default.
 type Topology struct {
 	// Clients are the boxes behind the switch, at least one.

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness/wire"
 )
 
 const (
@@ -64,8 +65,8 @@ func (v *validator) lab() {
 	if t.MTU < lowest || t.MTU > maxMTU {
 		v.wrong("MTU: %d is not within %d to %d octets", t.MTU, lowest, maxMTU)
 	}
-	if !slices.Contains([]SwitchKind{SwitchAuto, Switch8021Q, SwitchTC}, t.Switch) {
-		v.wrong("switch: %q is none of %q, %q", t.Switch, Switch8021Q, SwitchTC)
+	if t.Switch != SwitchAuto && !slices.Contains(wire.SwitchKinds(), string(t.Switch)) {
+		v.wrong("switch: %q is none of %q", t.Switch, wire.SwitchKinds())
 	}
 	if !slices.Contains([]demux.AttachMode{demux.AttachAuto, demux.AttachTCX, demux.AttachClsact}, t.Demux.Attach) {
 		v.wrong("demux: attach mode %q is none of auto, tcx, clsact", t.Demux.Attach)

@@ -18,7 +18,7 @@ const (
 // rack has clients c0… and workers w0…, client i assigned to worker i. The
 // VLANs are drawn from 2–17 without putting one back.
 func rack(v Variant, n int) harness.Topology {
-	t := harness.Topology{Demux: harness.Demux{Attach: v.Attach}}
+	t := harness.Topology{Switch: v.Switch, Demux: harness.Demux{Attach: v.Attach}}
 	vids := v.Seed.Rand("vlans").Perm(lastVID - firstVID + 1)
 	for i := range n {
 		worker := fmt.Sprintf("w%d", i)

@@ -51,6 +51,8 @@ const (
 // Variant is the point on the axes a spec runs at.
 type Variant struct {
 	Attach demux.AttachMode
+	// Switch is of what kind. Optional: the lab chooses.
+	Switch harness.SwitchKind
 	Family Family
 	Seed   harness.Seed
 }

@@ -196,6 +196,8 @@ func (b *builder) makeSwitch(ctx context.Context) error {
 	switch n.plan.Switch {
 	case Switch8021Q:
 		n.inside = newBridgeSwitch(n.sw, n.group, b.macs)
+	case SwitchBridge:
+		n.inside = newFilteringSwitch(n.sw, n.group, b.macs, n.plan.MTU)
 	case SwitchTC:
 		tc, err := newTCSwitch(n.sw)
 		if err != nil {
@@ -273,9 +275,7 @@ func (b *builder) configure(context.Context) error {
 
 // configure gives an interface its addresses and permanent neighbours.
 func (ns *namespace) configure(index int, addresses []netip.Prefix, neighbours []Neighbour) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Index = index
-	link := &netlink.GenericLink{LinkAttrs: attrs}
+	link := byIndex(index)
 	for _, a := range addresses {
 		addr := &netlink.Addr{IPNet: ipNet(a)}
 		if a.Addr().Is6() {

@@ -135,7 +135,7 @@ func TestApplyAgreesWithProbeFeatures(t *testing.T) {
 	t.Logf("%+v", f)
 	g.Expect(f.Kernel).NotTo(BeEmpty())
 	g.Expect(f.Switches()).NotTo(BeEmpty())
-	for _, kind := range []string{Switch8021Q, SwitchTC} {
+	for _, kind := range SwitchKinds() {
 		p := newPlan(t, kind, vlan2)
 		before := takeInventory(t, p)
 		n, err := Apply(context.Background(), p)

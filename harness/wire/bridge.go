@@ -10,6 +10,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
 )
 
 // switcher is the inside of a switch. Its methods are called one at a time.
@@ -78,7 +80,7 @@ func (s *bridgeSwitch) addPort(ctx context.Context, index, trunk int, vlan VLAN)
 	if err != nil {
 		return err
 	}
-	return s.enslave(index, bridge)
+	return s.ns.enslave(index, bridge)
 }
 
 func (s *bridgeSwitch) move(ctx context.Context, index int, to place) (MoveWindow, error) {
@@ -92,7 +94,7 @@ func (s *bridgeSwitch) move(ctx context.Context, index int, to place) (MoveWindo
 	w := MoveWindow{Start: time.Now().UnixNano()}
 	// One request takes the port out of the old bridge and puts it into the
 	// new; the link stays up, and the client sees nothing of it.
-	err = s.enslave(index, bridge)
+	err = s.ns.enslave(index, bridge)
 	w.End = time.Now().UnixNano()
 	return w, err
 }
@@ -116,15 +118,15 @@ func (s *bridgeSwitch) bridge(ctx context.Context, p place) (index int, err erro
 	defer func() {
 		for _, i := range made {
 			if err != nil {
-				err = errors.Join(err, s.delete(i))
+				err = errors.Join(err, s.ns.delete(i))
 			}
 		}
 	}()
-	if index, err = s.makeBridge(p); err != nil {
+	if index, err = s.ns.makeBridge(bridgePrefix+p.key(), s.group, s.macs.next(), netlink.Bridge{}); err != nil {
 		return 0, err
 	}
 	made = append(made, index)
-	if err = s.enslave(sub, index); err != nil {
+	if err = s.ns.enslave(sub, index); err != nil {
 		return 0, err
 	}
 	if err = errors.Join(s.ns.up(index), s.ns.up(sub)); err != nil {
@@ -157,42 +159,49 @@ func (s *bridgeSwitch) makeVLAN(trunk int, p place) (int, error) {
 	return s.ns.index(attrs.Name)
 }
 
-func (s *bridgeSwitch) makeBridge(p place) (int, error) {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = bridgePrefix + p.key()
-	attrs.Group = s.group
-	mac := s.macs.next()
-	attrs.HardwareAddr = mac[:]
+// makeBridge makes a bridge that says nothing, forgets nothing and hands on
+// everything; more says what else it is to be.
+func (ns *namespace) makeBridge(name string, group uint32, mac demux.MAC, more netlink.Bridge) (int, error) {
+	more.LinkAttrs = netlink.NewLinkAttrs()
+	more.Name = name
+	more.Group = group
+	more.HardwareAddr = mac[:]
 	// A new bridge has the spanning tree protocol off and no querier.
 	snooping, ageing := false, uint32(bridgeAgeing)
-	err := s.ns.handle.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping, AgeingTime: &ageing})
+	more.MulticastSnooping, more.AgeingTime = &snooping, &ageing
+	err := ns.handle.LinkAdd(&more)
 	if errors.Is(err, syscall.EOPNOTSUPP) {
-		return 0, fmt.Errorf("making the bridge of %v: this kernel has no bridge (try: modprobe bridge): %w", p, err)
+		return 0, fmt.Errorf("making the bridge %s: this kernel has no bridge (try: modprobe bridge): %w", name, err)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("making the bridge of %v: %w", p, err)
+		return 0, fmt.Errorf("making the bridge %s: %w", name, err)
 	}
-	return s.ns.index(attrs.Name)
+	return ns.index(name)
 }
 
 // enslave puts an interface into a bridge, out of whichever it was in.
-func (s *bridgeSwitch) enslave(index, bridge int) error {
-	if err := s.ns.setLink(unix.AF_UNSPEC, index, 0, nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge)))); err != nil {
-		return fmt.Errorf("putting interface %d of %s into bridge %d: %w", index, s.ns.node, bridge, err)
+func (ns *namespace) enslave(index, bridge int) error {
+	if err := ns.setLink(unix.AF_UNSPEC, index, 0, nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge)))); err != nil {
+		return fmt.Errorf("putting interface %d of %s into bridge %d: %w", index, ns.node, bridge, err)
 	}
 	port := nl.NewRtAttr(unix.IFLA_PROTINFO|unix.NLA_F_NESTED, nil)
 	port.AddRtAttr(nl.IFLA_BRPORT_GROUP_FWD_MASK, nl.Uint16Attr(groupForward))
-	if err := s.ns.setLink(unix.AF_BRIDGE, index, 0, port); err != nil {
-		return fmt.Errorf("setting up interface %d of %s as a bridge's port: %w", index, s.ns.node, err)
+	if err := ns.setLink(unix.AF_BRIDGE, index, 0, port); err != nil {
+		return fmt.Errorf("setting up interface %d of %s as a bridge's port: %w", index, ns.node, err)
 	}
 	return nil
 }
 
-func (s *bridgeSwitch) delete(index int) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Index = index
-	if err := s.ns.handle.LinkDel(&netlink.GenericLink{LinkAttrs: attrs}); err != nil {
-		return fmt.Errorf("deleting interface %d of %s: %w", index, s.ns.node, err)
+func (ns *namespace) delete(index int) error {
+	if err := ns.handle.LinkDel(byIndex(index)); err != nil {
+		return fmt.Errorf("deleting interface %d of %s: %w", index, ns.node, err)
 	}
 	return nil
+}
+
+// byIndex names an interface to package netlink.
+func byIndex(index int) netlink.Link {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Index = index
+	return &netlink.GenericLink{LinkAttrs: attrs}
 }

@@ -17,6 +17,10 @@ import (
 
 const no8021Q = "this kernel has no 8021q: load it on the machine that runs Docker (sudo modprobe 8021q), or use the tc switch (VLANDEMUX_SWITCH=tc)"
 
+const noFiltering = "this kernel has no VLAN-filtering bridge: it needs CONFIG_BRIDGE_VLAN_FILTERING, which no module adds, and flower and its actions, " +
+	"which may have to be loaded on the machine that runs Docker (sudo modprobe -a sch_ingress cls_flower act_vlan act_mirred act_gact); " +
+	"or use another switch (VLANDEMUX_SWITCH=tc)"
+
 // ProbeFeatures tries in a scratch network namespace, by making one of each,
 // what the kernel offers the lab. Making a link also loads its module where the
 // machine allows that. Features that are missing are not an error; not being
@@ -39,6 +43,7 @@ func ProbeFeatures(ctx context.Context) (f Features, err error) {
 		{&f.Veth, p.veth, "this kernel has no veth: load it on the machine that runs Docker (sudo modprobe veth)"},
 		{&f.VLAN8021Q, p.vlan, no8021Q},
 		{&f.Bridge, p.bridge, "this kernel has no bridge: load it on the machine that runs Docker (sudo modprobe bridge), or use the tc switch (VLANDEMUX_SWITCH=tc)"},
+		{&f.VLANFiltering, func() error { return p.filtering(ctx) }, noFiltering},
 		{&f.BPF, p.bpf, "this kernel has no BPF programs of type sched_cls: it needs CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_ACT, and the host container CAP_SYS_ADMIN and CAP_NET_ADMIN"},
 		{&f.TCX, p.tcx, "this kernel has no TCX, which came with Linux 6.6: clsact is used instead"},
 		{&f.Clsact, p.clsact, "this kernel has no clsact: load it on the machine that runs Docker (sudo modprobe -a sch_ingress cls_bpf)"},
@@ -141,6 +146,28 @@ func (p *prober) bridge() error {
 		return fmt.Errorf("making a bridge: %w", err)
 	}
 	return nil
+}
+
+// filtering makes a small switch of the kind: a kernel without the feature takes
+// vlan_filtering for a bridge's option and does nothing about it. Its place is one
+// that needs every rule there is.
+func (p *prober) filtering(ctx context.Context) error {
+	if err := p.needVeth("making a VLAN-filtering bridge"); err != nil {
+		return err
+	}
+	macs := newMACs(&Plan{})
+	ends := pair{ns: p.ns, name: "probe2", mac: macs.next(), farNS: p.ns, farName: "probe3", farMAC: macs.next(), mtu: DefaultMTU}
+	if err := makePair(&ends); err != nil {
+		return err
+	}
+	s := newFilteringSwitch(p.ns, 0, macs, DefaultMTU)
+	if err := s.addTrunk(ctx, 0, ends.index); err != nil {
+		return err
+	}
+	if err := s.addPort(ctx, ends.farIndex, 0, VLAN{Protocol8021AD, 2}); err != nil {
+		return err
+	}
+	return awaitReaders()
 }
 
 func (p *prober) bpf() error {

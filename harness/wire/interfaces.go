@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // Interfaces reports every interface of the lab: both ends of every link, in
-// the order a client's frame meets them, then the bridges and VLAN
-// subinterfaces inside the switch. Those it cannot read (their container may
+// the order a client's frame meets them, then what is inside the
+// switch. Those it cannot read (their container may
 // have ended) are missing from the answer and named in the error.
 func (n *Network) Interfaces(ctx context.Context) ([]InterfaceState, error) {
 	n.mu.Lock()
@@ -49,7 +50,7 @@ func (n *Network) Interfaces(ctx context.Context) ([]InterfaceState, error) {
 		return nil, fmt.Errorf("listing the switch's interfaces: %w", err)
 	}
 	for _, l := range inner {
-		if i := l.Attrs().Index; !known[i] && (l.Type() == "bridge" || l.Type() == "vlan") {
+		if i := l.Attrs().Index; !known[i] && slices.Contains([]string{"bridge", "vlan", "veth"}, l.Type()) {
 			read(n.sw, i)
 		}
 	}

@@ -9,9 +9,13 @@ import (
 
 // The kinds of switch a Plan can ask for.
 const (
-	Switch8021Q = "8021q" // Linux bridges and VLAN subinterfaces; needs the kernel's 8021q module
-	SwitchTC    = "tc"    // bpf/vlanport; needs BPF and tc
+	Switch8021Q  = "8021q"  // Linux bridges and VLAN subinterfaces; needs the kernel's 8021q module
+	SwitchTC     = "tc"     // bpf/vlanport; needs BPF and tc
+	SwitchBridge = "bridge" // one VLAN-filtering Linux bridge; needs CONFIG_BRIDGE_VLAN_FILTERING and tc
 )
+
+// SwitchKinds are all kinds of switch, the preferred one first.
+func SwitchKinds() []string { return []string{Switch8021Q, SwitchTC, SwitchBridge} }
 
 // VLAN protocols, as in the EtherType of the tag.
 const (
@@ -34,7 +38,7 @@ const (
 
 // Plan is everything Apply makes. It travels as JSON.
 type Plan struct {
-	Switch  string   `json:"switch"`         // Switch8021Q or SwitchTC
+	Switch  string   `json:"switch"`         // one of SwitchKinds
 	MTU     int      `json:"mtu,omitempty"`  // of clients' and workers' interfaces, octets behind the Ethernet header; DefaultMTU if 0
 	IPv6    bool     `json:"ipv6,omitempty"` // clients and workers speak IPv6; the host and the switch never do
 	Trunks  []Trunk  `json:"trunks"`

@@ -92,24 +92,24 @@ type InterfaceState struct {
 // Features is what the kernel offers the lab. A field is empty if the feature
 // works here, else it says why it does not and what to do about it.
 type Features struct {
-	Kernel    string `json:"kernel"` // release, as in uname -r
-	Veth      string `json:"veth"`
-	VLAN8021Q string `json:"vlan_8021q"`
-	Bridge    string `json:"bridge"`
-	BPF       string `json:"bpf"` // programs of type sched_cls
-	TCX       string `json:"tcx"`
-	Clsact    string `json:"clsact"`
-	BPFFS     string `json:"bpffs"`
+	Kernel        string `json:"kernel"` // release, as in uname -r
+	Veth          string `json:"veth"`
+	VLAN8021Q     string `json:"vlan_8021q"`
+	Bridge        string `json:"bridge"`
+	VLANFiltering string `json:"vlan_filtering"` // a bridge's, with the rules of tc beside it
+	BPF           string `json:"bpf"`            // programs of type sched_cls
+	TCX           string `json:"tcx"`
+	Clsact        string `json:"clsact"`
+	BPFFS         string `json:"bpffs"`
 }
 
 // Switches lists the kinds of switch that work here, the preferred one first.
 func (f Features) Switches() []string {
 	var kinds []string
-	if f.SwitchMissing(Switch8021Q) == "" {
-		kinds = append(kinds, Switch8021Q)
-	}
-	if f.SwitchMissing(SwitchTC) == "" {
-		kinds = append(kinds, SwitchTC)
+	for _, kind := range SwitchKinds() {
+		if f.SwitchMissing(kind) == "" {
+			kinds = append(kinds, kind)
+		}
 	}
 	return kinds
 }
@@ -125,6 +125,8 @@ func (f Features) SwitchMissing(kind string) string {
 			missing = f.Clsact
 		}
 		return missing
+	case SwitchBridge:
+		return first(f.Veth, f.Bridge, f.VLANFiltering)
 	default:
 		return "there is no switch called " + kind
 	}

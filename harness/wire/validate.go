@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -54,8 +55,8 @@ func (v *validator) add(format string, args ...any) {
 
 func (v *validator) general() {
 	p := v.plan
-	if p.Switch != Switch8021Q && p.Switch != SwitchTC {
-		v.add("switch is %q, must be %q or %q", p.Switch, Switch8021Q, SwitchTC)
+	if !slices.Contains(SwitchKinds(), p.Switch) {
+		v.add("switch is %q, must be one of %q", p.Switch, SwitchKinds())
 	}
 	least := minMTU
 	if p.IPv6 {

@@ -1,0 +1,84 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/vlandemux/vlandemux/harness/wire"
+)
+
+// SwitchKind names how the lab's switch is built; all behave the same.
+type SwitchKind string
+
+const (
+	// SwitchAuto takes the kind that VLANDEMUX_SWITCH names where it is set, else
+	// the first of the kinds below that the engine's kernel can run.
+	SwitchAuto SwitchKind = ""
+	// Switch8021Q is made of the kernel's VLAN subinterfaces and one bridge a VLAN.
+	Switch8021Q SwitchKind = wire.Switch8021Q
+	// SwitchTC is a learning VLAN switch in BPF, for kernels without 8021q.
+	SwitchTC SwitchKind = wire.SwitchTC
+	// SwitchBridge is one VLAN-filtering bridge of the kernel.
+	SwitchBridge SwitchKind = wire.SwitchBridge
+)
+
+// switchVariable is the environment variable that forces kinds of switch.
+const switchVariable = "VLANDEMUX_SWITCH"
+
+// SwitchesFromEnvironment are the kinds of switch that VLANDEMUX_SWITCH names,
+// with commas between them: none if it is not set, [SwitchAuto] being the choice then.
+func SwitchesFromEnvironment() ([]SwitchKind, error) {
+	text := os.Getenv(switchVariable)
+	if text == "" {
+		return nil, nil
+	}
+	var kinds []SwitchKind
+	for _, name := range strings.Split(text, ",") {
+		name = strings.TrimSpace(name)
+		switch {
+		case !slices.Contains(wire.SwitchKinds(), name):
+			return nil, fmt.Errorf("%s=%s: there is no switch %q; name one or more of %s, with commas between them",
+				switchVariable, text, name, strings.Join(wire.SwitchKinds(), ", "))
+		case slices.Contains(kinds, SwitchKind(name)):
+			return nil, fmt.Errorf("%s=%s: %s is there twice", switchVariable, text, name)
+		}
+		kinds = append(kinds, SwitchKind(name))
+	}
+	return kinds, nil
+}
+
+// chooseSwitch settles [SwitchAuto] and refuses a kind the kernel lacks.
+func (l *Lab) chooseSwitch() (SwitchKind, error) {
+	kind, wanted := l.Topology.Switch, "the topology"
+	if kind == SwitchAuto {
+		named, err := SwitchesFromEnvironment()
+		switch {
+		case err != nil:
+			return "", err
+		case len(named) > 1:
+			return "", fmt.Errorf("%s=%s names %d switches, but a lab has one: name one, or run the suite, which makes a spec of each",
+				switchVariable, os.Getenv(switchVariable), len(named))
+		case len(named) == 0:
+			return l.preferredSwitch()
+		}
+		kind, wanted = named[0], switchVariable
+	}
+	if missing := l.Features.SwitchMissing(string(kind)); missing != "" {
+		return "", fmt.Errorf("%s asks for the switch %q, which the kernel %s of the Docker engine cannot run: %s", wanted, kind, l.Features.Kernel, missing)
+	}
+	return kind, nil
+}
+
+func (l *Lab) preferredSwitch() (SwitchKind, error) {
+	if kinds := l.Features.Switches(); len(kinds) > 0 {
+		return SwitchKind(kinds[0]), nil
+	}
+	var reasons []error
+	for _, kind := range wire.SwitchKinds() {
+		reasons = append(reasons, fmt.Errorf("%s: %s", kind, l.Features.SwitchMissing(kind)))
+	}
+	return "", fmt.Errorf("the kernel %s of the Docker engine can run no kind of switch:\n%w", l.Features.Kernel, errors.Join(reasons...))
+}

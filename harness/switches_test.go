@@ -1,0 +1,72 @@
+package harness
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/vlandemux/vlandemux/harness/wire"
+)
+
+func TestTheEnvironmentNamesSwitches(t *testing.T) {
+	for text, want := range map[string][]SwitchKind{
+		"":                 nil,
+		"tc":               {SwitchTC},
+		"8021q,tc, bridge": {Switch8021Q, SwitchTC, SwitchBridge},
+		"bridge,8021q":     {SwitchBridge, Switch8021Q},
+	} {
+		t.Run(text, func(t *testing.T) {
+			g := NewWithT(t)
+			t.Setenv(switchVariable, text)
+			g.Expect(SwitchesFromEnvironment()).To(Equal(want))
+		})
+	}
+	for text, says := range map[string]string{
+		"hub":      `VLANDEMUX_SWITCH=hub: there is no switch "hub"; name one or more of 8021q, tc, bridge`,
+		"tc,":      `there is no switch ""`,
+		"tc;8021q": `there is no switch "tc;8021q"`,
+		"tc,tc":    "tc is there twice",
+	} {
+		t.Run(text, func(t *testing.T) {
+			g := NewWithT(t)
+			t.Setenv(switchVariable, text)
+			_, err := SwitchesFromEnvironment()
+			g.Expect(err).To(MatchError(ContainSubstring(says)))
+		})
+	}
+}
+
+func TestALabHasTheSwitchThatWasAskedFor(t *testing.T) {
+	lacking := wire.Features{Kernel: "6.1", VLAN8021Q: "no 8021q", VLANFiltering: "no filtering"}
+	nothing := lacking
+	nothing.BPF = "no BPF"
+	for name, c := range map[string]struct {
+		asked       SwitchKind
+		environment string
+		features    wire.Features
+		want        SwitchKind
+		says        string
+	}{
+		"the best there is":                    {features: wire.Features{}, want: Switch8021Q},
+		"what is left":                         {features: lacking, want: SwitchTC},
+		"nothing is left":                      {features: nothing, says: "8021q: no 8021q\ntc: no BPF\nbridge: no filtering"},
+		"the environment's":                    {environment: "bridge", want: SwitchBridge},
+		"the environment's, which is lacking":  {environment: "bridge", features: lacking, says: `VLANDEMUX_SWITCH asks for the switch "bridge", which the kernel 6.1`},
+		"the environment's, which is a list":   {environment: "tc,bridge", says: "names 2 switches, but a lab has one"},
+		"the environment's, which is nonsense": {environment: "hub", says: `no switch "hub"`},
+		"the topology's":                       {asked: SwitchTC, environment: "8021q,bridge", want: SwitchTC},
+		"the topology's, which is lacking":     {asked: Switch8021Q, features: lacking, says: `the topology asks for the switch "8021q"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			t.Setenv(switchVariable, c.environment)
+			kind, err := (&Lab{Topology: Topology{Switch: c.asked}, Features: c.features}).chooseSwitch()
+			if c.says != "" {
+				g.Expect(err).To(MatchError(ContainSubstring(c.says)))
+				return
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(kind).To(Equal(c.want))
+		})
+	}
+}

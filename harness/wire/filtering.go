@@ -1,0 +1,239 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// filteringSwitch is the switch that is one VLAN-filtering bridge: each place is
+// a VLAN of the bridge, of which the trunk is a tagged member and an access port
+// an untagged one, with the VLAN as its PVID. Learning, flooding and filtering
+// are the kernel's. Two things that such a bridge cannot do are rules of tc,
+// which the kernel executes too:
+//
+//	c0 ── vl.N.port ══ vl.N.bridge ─┐
+//	c1 ── vl.M.port ══ vl.M.bridge ─┴─ br.filter ── trunk0
+//
+// A port of the bridge takes a tag that a client sends for the bridge's own
+// instead of carrying it. So a patch cable joins access port and bridge, and on
+// its way into it a frame with an 802.1Q tag gets a priority tag in front, from
+// which the bridge makes that of its PVID. (Without the cable, at the ingress of
+// the bridge's own port, Linux 6.1 leaves such a frame misaligned and the bridge
+// sends it without its first 4 octets; 6.12 does not. To an 802.1Q bridge a
+// frame with an 802.1ad tag is untagged, so it needs no help.)
+//
+// And the bridge has one number space of one protocol, but the lab's trunks
+// carry two, each of its own. A place keeps its VID if it can; else its trunk
+// translates between the place's tag and that of a VLAN nobody uses.
+type filteringSwitch struct {
+	ns     *namespace
+	group  uint32
+	macs   *macs
+	mtu    int
+	bridge int                  // ifindex, 0 until it is made
+	trunks map[int]int          // number → ifindex
+	vlans  map[place]uint16     // of the bridge
+	used   map[uint16]bool      // the bridge's VLANs that are some place's
+	ports  map[int]*patchedPort // by ifindex
+}
+
+// patchedPort is an access port's end of things in the bridge.
+type patchedPort struct {
+	index int      // the bridge's end of the patch cable
+	vlans []uint16 // those the port is in; more than one after a move that failed
+}
+
+var _ switcher = (*filteringSwitch)(nil)
+
+// Priorities of the rules. Those of one protocol share one.
+const (
+	firstRule = iota + 1
+	secondRule
+	lastRule
+)
+
+const lastVID = 4094
+
+func newFilteringSwitch(ns *namespace, group uint32, macs *macs, mtu int) *filteringSwitch {
+	return &filteringSwitch{
+		ns: ns, group: group, macs: macs, mtu: mtu,
+		trunks: map[int]int{}, vlans: map[place]uint16{}, used: map[uint16]bool{}, ports: map[int]*patchedPort{},
+	}
+}
+
+func (s *filteringSwitch) addTrunk(_ context.Context, number, index int) error {
+	if s.bridge == 0 {
+		filtering, noPVID := true, uint16(0)
+		bridge, err := s.ns.makeBridge(bridgePrefix+"filter", s.group, s.macs.next(), netlink.Bridge{VlanFiltering: &filtering, VlanDefaultPVID: &noPVID})
+		if err != nil {
+			return err
+		}
+		if err := s.ns.up(bridge); err != nil {
+			return err
+		}
+		s.bridge = bridge
+	}
+	s.trunks[number] = index
+	return s.ns.enslave(index, s.bridge)
+}
+
+func (s *filteringSwitch) addPort(ctx context.Context, index, trunk int, vlan VLAN) error {
+	vid, err := s.vlan(place{trunk, vlan})
+	if err != nil {
+		return err
+	}
+	cable := pair{
+		ns: s.ns, name: fmt.Sprintf("%s%d.port", vlanPrefix, index), mac: s.macs.next(),
+		farNS: s.ns, farName: fmt.Sprintf("%s%d.bridge", vlanPrefix, index), farMAC: s.macs.next(),
+		mtu: s.mtu, group: s.group,
+	}
+	// Its offloads stay as a new veth has them: super-packets pass whole, and
+	// none are made.
+	if err := makePair(&cable); err != nil {
+		return err
+	}
+	for _, r := range []rule{
+		{index: index, where: atIngress, priority: firstRule, protocol: Protocol8021Q, actions: []action{pushPriorityTag(), sendFrom(cable.index)}},
+		{index: index, where: atIngress, priority: lastRule, protocol: unix.ETH_P_ALL, actions: []action{sendFrom(cable.index)}},
+		{index: cable.index, where: atIngress, priority: firstRule, protocol: unix.ETH_P_ALL, actions: []action{sendFrom(index)}},
+	} {
+		if err := s.ns.addRule(r); err != nil {
+			return fmt.Errorf("patching an access port into the bridge: %s: %w", noFiltering, err)
+		}
+	}
+	if err := s.ns.enslave(cable.farIndex, s.bridge); err != nil {
+		return err
+	}
+	s.ports[index] = &patchedPort{index: cable.farIndex}
+	if err := s.join(s.ports[index], vid); err != nil {
+		return err
+	}
+	if err := cable.up(); err != nil {
+		return err
+	}
+	return cable.awaitUp(ctx)
+}
+
+func (s *filteringSwitch) move(ctx context.Context, index int, to place) (w MoveWindow, err error) {
+	port := s.ports[index]
+	vid, err := s.vlan(to)
+	if err != nil {
+		return w, err
+	}
+	if err := ctx.Err(); err != nil {
+		return w, err
+	}
+	w.Start = time.Now().UnixNano()
+	defer func() { w.End = time.Now().UnixNano() }()
+	if err := s.join(port, vid); err != nil {
+		return w, err
+	}
+	// What came in before may still be on its way and teach the bridge where
+	// its sender was. Leaving a VLAN forgets what was learned of the port there,
+	// so it has to come after that.
+	if err := awaitReaders(); err != nil {
+		return w, err
+	}
+	return w, s.leaveOthers(port, vid)
+}
+
+func (s *filteringSwitch) close() error { return nil }
+
+// join makes a port an untagged member of a VLAN, which is its PVID from then on.
+func (s *filteringSwitch) join(port *patchedPort, vid uint16) error {
+	err := s.ns.handle.BridgeVlanAdd(byIndex(port.index), vid, true, true, false, false)
+	if err != nil {
+		return fmt.Errorf("adding port %d to VLAN %d of the bridge: %s: %w", port.index, vid, noFiltering, err)
+	}
+	if !slices.Contains(port.vlans, vid) {
+		port.vlans = append(port.vlans, vid)
+	}
+	return nil
+}
+
+func (s *filteringSwitch) leaveOthers(port *patchedPort, vid uint16) error {
+	for _, other := range slices.Clone(port.vlans) {
+		if other == vid {
+			continue
+		}
+		if err := s.ns.handle.BridgeVlanDel(byIndex(port.index), other, false, false, false, false); err != nil {
+			return fmt.Errorf("taking port %d out of VLAN %d of the bridge: %w", port.index, other, err)
+		}
+		port.vlans = slices.DeleteFunc(port.vlans, func(v uint16) bool { return v == other })
+	}
+	return nil
+}
+
+// awaitReaders waits until every CPU is done with the frames it was handling.
+func awaitReaders() error {
+	const global = 1 // MEMBARRIER_CMD_GLOBAL: an RCU grace period
+	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0); errno != 0 {
+		return fmt.Errorf("waiting for frames on their way (membarrier, CONFIG_MEMBARRIER): %w", errno)
+	}
+	return nil
+}
+
+// vlan is the bridge's VLAN of a place, of which its trunk is a member.
+func (s *filteringSwitch) vlan(p place) (uint16, error) {
+	if vid, ok := s.vlans[p]; ok {
+		return vid, nil
+	}
+	doing := fmt.Sprintf("making %v a VLAN of the bridge", p)
+	trunk, ok := s.trunks[p.trunk]
+	if !ok {
+		return 0, fmt.Errorf("%s: there is no such trunk", doing)
+	}
+	vid, err := s.choose(p)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", doing, err)
+	}
+	s.used[vid] = true // for good: a failure can leave rules behind
+	own := VLAN{Protocol8021Q, vid}
+	var rules []rule
+	if own != p.vlan {
+		rules = []rule{
+			// Nothing but the translation leads into the VLAN.
+			{index: trunk, where: atIngress, priority: lastRule, protocol: Protocol8021Q, vid: vid, actions: []action{drop()}},
+			{index: trunk, where: atEgress, priority: firstRule, protocol: Protocol8021Q, vid: vid, actions: []action{retag(p.vlan)}},
+			{index: trunk, where: atIngress, priority: priority(p.vlan.Protocol), protocol: p.vlan.Protocol, vid: p.vlan.VID, actions: []action{retag(own)}},
+		}
+	}
+	for _, r := range rules {
+		if err := s.ns.addRule(r); err != nil {
+			return 0, fmt.Errorf("%s: %s: %w", doing, noFiltering, err)
+		}
+	}
+	if err := s.ns.handle.BridgeVlanAdd(byIndex(trunk), vid, false, false, false, false); err != nil {
+		return 0, fmt.Errorf("%s: adding the trunk to VLAN %d: %s: %w", doing, vid, noFiltering, err)
+	}
+	s.vlans[p] = vid
+	return vid, nil
+}
+
+// priority of the rules that translate a protocol.
+func priority(protocol uint16) uint16 {
+	if protocol == Protocol8021Q {
+		return firstRule
+	}
+	return secondRule
+}
+
+// choose finds a VLAN of the bridge for a place: of its own number if nobody has
+// that, else the last that is free.
+func (s *filteringSwitch) choose(p place) (uint16, error) {
+	if p.vlan.Protocol == Protocol8021Q && !s.used[p.vlan.VID] {
+		return p.vlan.VID, nil
+	}
+	for vid := uint16(lastVID); vid > 0; vid-- {
+		if !s.used[vid] {
+			return vid, nil
+		}
+	}
+	return 0, errors.New("each of its 4094 VLANs is in use")
+}
