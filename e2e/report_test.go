@@ -42,7 +42,7 @@ func (s *suite) reportRun(report ginkgo.Report) {
 			}
 			facts, ours := entry.GetRawValue().(labFacts)
 			if !ours { // of another Ginkgo process
-				check(json.Unmarshal([]byte(entry.Value.AsJSON), &facts))
+				s.check(json.Unmarshal([]byte(entry.Value.AsJSON), &facts))
 			}
 			kernels, switches, attachModes = append(kernels, facts.Kernel), append(switches, facts.Switch), append(attachModes, facts.Attach)
 		}

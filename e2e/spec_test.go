@@ -35,16 +35,18 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 	variant.Seed = harness.NewSeed(ginkgo.GinkgoRandomSeed(), text)
 	ginkgo.GinkgoWriter.Printf("seed %s\n", variant.Seed)
 	topology := c.Topology(variant)
-	lab, err := s.harness.Start(ctx, topology, variant.Seed)
-	check(err)
+	bound, release := s.bound(ctx)
+	defer release()
+	lab, err := s.harness.Start(bound, topology, variant.Seed)
+	s.check(err)
 	ginkgo.DeferCleanup(func(ctx context.Context) { s.end(ctx, lab, text) })
 	reportLab(lab)
 	ginkgo.GinkgoWriter.Println(lab)
-	c.Run(ctx, &scenarios.Run{
-		Gomega:   gomega.NewGomega(ginkgo.Fail),
+	c.Run(bound, &scenarios.Run{
+		Gomega:   gomega.NewGomega(s.fail),
 		Variant:  variant,
 		Lab:      lab,
-		Fail:     ginkgo.Fail,
+		Fail:     s.fail,
 		Out:      ginkgo.GinkgoWriter,
 		Step:     func(text string) { ginkgo.By(text) },
 		Captures: s.frames,
@@ -54,7 +56,7 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 // end closes the lab. A failed spec leaves its evidence first, and a lab that
 // leaves anything behind, or that made the kernel complain, fails the spec.
 func (s *suite) end(ctx context.Context, lab *harness.Lab, text string) {
-	if ginkgo.CurrentSpecReport().Failed() {
+	if ginkgo.CurrentSpecReport().Failed() && s.ctx.Err() == nil {
 		folder := filepath.Join(s.reports, "evidence", slug(text))
 		if err := lab.SaveEvidence(ctx, folder); err != nil {
 			ginkgo.GinkgoWriter.Println("some evidence could not be saved:", err)
@@ -62,14 +64,7 @@ func (s *suite) end(ctx context.Context, lab *harness.Lab, text string) {
 		ginkgo.AddReportEntry("evidence", folder)
 	}
 	complaints := lab.KernelComplaints(ctx)
-	check(errors.Join(complaints, lab.Close()))
-}
-
-// check fails the spec with the error's own words: they say what to do.
-func check(err error) {
-	if err != nil {
-		ginkgo.Fail(err.Error(), 1)
-	}
+	s.check(errors.Join(complaints, lab.Close()))
 }
 
 var notInFileNames = regexp.MustCompile(`[^a-zA-Z0-9]+`)

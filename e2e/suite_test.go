@@ -28,14 +28,20 @@ import (
 func TestE2E(t *testing.T) {
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	captures, err := fromRoot(os.Getenv("CAPTURES"))
-	check(err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	reports, err := fromRoot(cmp.Or(os.Getenv("VLANDEMUX_REPORTS"), "reports"))
-	check(err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	switches, err := switchKinds()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &suite{captures: captures, reports: reports, switches: switches, engine: engineVersion(t.Context())}
+	s := &suite{
+		interruption: newInterruption(), captures: captures, reports: reports, switches: switches, engine: engineVersion(t.Context()),
+	}
 	ginkgo.SynchronizedBeforeSuite(s.prepare, s.connect)
 	ginkgo.AfterSuite(s.disconnect)
 	ginkgo.ReportAfterSuite("what it ran on", s.reportRun)
@@ -47,7 +53,8 @@ func TestE2E(t *testing.T) {
 
 // suite is what the specs of one Ginkgo process share.
 type suite struct {
-	harness  *harness.Harness // set by connect
+	*interruption
+	harness  *harness.Harness // set by prepare or connect
 	captures string           // folder of those to replay, "" for the project's own
 	frames   []probe.Frame    // of captures; set by connect
 	reports  string           // folder the evidence of failed specs goes to
@@ -56,32 +63,52 @@ type suite struct {
 }
 
 // prepare runs once, in Ginkgo's first process: it sees that the captures can be
-// read, and builds and loads the images.
+// read, builds and loads the images, and that a lab can run here.
 func (s *suite) prepare(ctx context.Context) []byte {
+	s.takeOver()
+	ctx, release := s.bound(ctx)
+	defer release()
 	_, err := s.readCaptures()
-	check(err)
-	h, err := harness.Connect(ctx, harness.Options{Log: ginkgo.GinkgoWriter})
-	check(err)
-	defer h.Close() //nolint:errcheck // only a connection
-	set, err := json.Marshal(h.Images())
-	check(err)
+	s.check(err)
+	s.harness, err = harness.Connect(ctx, harness.Options{Log: ginkgo.GinkgoWriter})
+	s.check(err)
+	s.tryOut(ctx)
+	set, err := json.Marshal(s.harness.Images())
+	s.check(err)
 	return set
+}
+
+// tryOut runs the smallest lab there is, so that an engine or a kernel that can
+// run none is told once, not by every spec. Its containers wait for the first spec.
+func (s *suite) tryOut(ctx context.Context) {
+	lab, err := s.harness.Start(ctx, harness.Topology{
+		Clients: []harness.Client{{Name: "c0", MAC: harness.MAC{0x02, 5: 0}, VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: 2}, Worker: "w0"}},
+		Workers: []harness.Worker{{Name: "w0", MAC: harness.MAC{0x02, 5: 1}}},
+	}, 0)
+	s.check(err)
+	s.check(lab.Close())
 }
 
 // connect runs in every process, with what prepare returned.
 func (s *suite) connect(ctx context.Context, prepared []byte) {
-	var set images.Set
-	check(json.Unmarshal(prepared, &set))
+	s.takeOver()
+	ctx, release := s.bound(ctx)
+	defer release()
 	var err error
 	s.frames, err = s.readCaptures()
-	check(err)
+	s.check(err)
+	if s.harness != nil {
+		return // the first process, which has prepared
+	}
+	var set images.Set
+	s.check(json.Unmarshal(prepared, &set))
 	s.harness, err = harness.Connect(ctx, harness.Options{Images: set, Log: ginkgo.GinkgoWriter})
-	check(err)
+	s.check(err)
 }
 
 func (s *suite) disconnect() {
 	if s.harness != nil {
-		check(s.harness.Close())
+		s.check(s.harness.Close())
 	}
 }
 
