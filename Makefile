@@ -10,7 +10,7 @@ REPORTS ?= reports
 RACE := $(if $(and $(filter 1,$(shell go env CGO_ENABLED)),$(shell command -v $(firstword $(shell go env CC)))),-race)
 
 # Packages whose tests touch a kernel run inside a container, so that nobody needs root.
-IN_CONTAINER := ./bpf/demux ./bpf/vlanport ./harness/wire ./harness/probe ./harness/traffic ./images/host/vlandemux
+IN_CONTAINER := ./bpf/demux ./bpf/vlanport ./harness/internal/threads ./harness/wire ./harness/probe ./harness/traffic ./images/host/vlandemux
 ON_HOST = $(filter-out $(shell go list ./e2e/... $(IN_CONTAINER)),$(shell go list ./...))
 
 # With KERNEL, everything is compiled into build/ and run on that kernel: in a
