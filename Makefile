@@ -11,7 +11,7 @@ RACE := $(if $(and $(filter 1,$(shell go env CGO_ENABLED)),$(shell command -v $(
 
 # Packages whose tests touch a kernel run inside a container, so that nobody needs root. The agent's have no exact counts to keep up with
 # and much that runs side by side: there the race detector comes along.
-IN_CONTAINER := ./bpf/demux ./bpf/vlanport ./harness/wire ./harness/probe ./harness/traffic ./images/host/vlandemux
+IN_CONTAINER := ./bpf/demux ./bpf/vlanport ./harness/internal/threads ./harness/wire ./harness/probe ./harness/traffic ./images/host/vlandemux
 RACED_IN_CONTAINER := ./harness/agent
 ON_HOST = $(filter-out $(shell go list ./e2e/... $(IN_CONTAINER) $(RACED_IN_CONTAINER)),$(shell go list ./...))
 

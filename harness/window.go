@@ -97,12 +97,19 @@ func (w *Window) AllowSockets() {
 	}
 }
 
+// ErrStill is why [Window.Await] gave up: nothing moves in the lab any more.
+var ErrStill = errors.New("no tap has seen anything new for " + stillFor.String())
+
 // Await returns once each of the taps has recorded that many frames since the
 // window opened, in both directions together. So whatever is sent next comes
 // after them, and what has been recorded no longer takes up room in a tap's ring.
+// When the lab stands still instead, the error is [ErrStill]: Settle can tell then
+// which frames are missing.
 func (w *Window) Await(ctx context.Context, frames map[string]uint64) error {
 	tick := time.NewTicker(awaitPoll)
 	defer tick.Stop()
+	var last map[string]uint64
+	still := time.Now()
 	for {
 		totals, err := w.lab.host.TapTotals(ctx)
 		if err != nil {
@@ -112,6 +119,11 @@ func (w *Window) Await(ctx context.Context, frames map[string]uint64) error {
 		maps.DeleteFunc(missing, func(tap string, want uint64) bool { return totals[tap] >= want })
 		if len(missing) == 0 {
 			return nil
+		}
+		if !maps.Equal(totals, last) {
+			last, still = totals, time.Now()
+		} else if time.Since(still) >= stillFor {
+			return fmt.Errorf("waiting for so many frames at the taps: %v; so many have come: %v: %w", missing, totals, ErrStill)
 		}
 		select {
 		case <-tick.C:
@@ -159,6 +171,7 @@ const (
 	quietFor  = 250 * time.Millisecond
 	quietPoll = 25 * time.Millisecond
 	awaitPoll = 2 * time.Millisecond
+	stillFor  = 10 * time.Second // far beyond what a frame takes, on emulated processors too
 )
 
 // quiet returns once the taps' totals have stood still for quietFor.

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -82,9 +83,14 @@ func (r *Run) Introduce(ctx context.Context) *harness.Window {
 	return w
 }
 
-// Await waits until each of the taps has seen that many frames since the window opened.
+// Await waits until each of the taps has seen that many frames since the window
+// opened. If they do not come, the ledger tells which are missing.
 func (r *Run) Await(ctx context.Context, w *harness.Window, frames map[string]uint64) {
-	r.Check(w.Await(ctx, frames))
+	err := w.Await(ctx, frames)
+	if errors.Is(err, harness.ErrStill) {
+		r.Settle(ctx, w)
+	}
+	r.Check(err)
 }
 
 // WorkerOf is the worker a client is assigned to when the lab starts.

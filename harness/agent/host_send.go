@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/vlandemux/vlandemux/harness/internal/threads"
 	"github.com/vlandemux/vlandemux/harness/probe"
 	"github.com/vlandemux/vlandemux/harness/traffic"
 )
@@ -44,7 +45,7 @@ func (h *host) sendAt(ctx context.Context, r sendAtRequest) (traffic.SendReport,
 	if ns == nil {
 		err = openSender()
 	} else {
-		err = inNamespace(ns, openSender)
+		err = threads.Do(int(ns.Fd()), openSender)
 	}
 	if err != nil {
 		return traffic.SendReport{}, fmt.Errorf("sending at %s: %w", r.Point.Name, err)

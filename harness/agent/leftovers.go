@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/vlandemux/vlandemux/harness/internal/threads"
 	"github.com/vlandemux/vlandemux/harness/wire"
 )
 
@@ -53,7 +54,7 @@ func (h *host) leftovers() (Leftovers, error) {
 		if ns, err := network.Namespace(wire.SwitchNode); err != nil {
 			note("the switch's links", err)
 		} else {
-			note("the switch's links", inNamespace(ns, func() error { return left.addLinks(wire.SwitchNode) }))
+			note("the switch's links", threads.Do(int(ns.Fd()), func() error { return left.addLinks(wire.SwitchNode) }))
 		}
 	}
 	note("network namespaces", left.addNamespaces())

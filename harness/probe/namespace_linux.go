@@ -3,14 +3,11 @@ package probe
 import (
 	"fmt"
 	"os"
-	"runtime"
 
-	"golang.org/x/sys/unix"
+	"github.com/vlandemux/vlandemux/harness/internal/threads"
 )
 
-// inNamespace runs do in the network namespace that point and opts name. It does
-// so on a goroutine that stays locked to its thread, so that the thread, whose
-// namespace has changed, ends with it and never runs anything else.
+// inNamespace runs do in the network namespace that point and opts name.
 func inNamespace(point TapPoint, opts TapOptions, do func() error) error {
 	fd := opts.NamespaceFD
 	switch {
@@ -27,14 +24,5 @@ func inNamespace(point TapPoint, opts TapOptions, do func() error) error {
 	default:
 		return do()
 	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("entering the network namespace (this needs CAP_SYS_ADMIN): %w", err)
-			return
-		}
-		done <- do()
-	}()
-	return <-done
+	return threads.Do(fd, do)
 }

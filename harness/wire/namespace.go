@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/harness/internal/threads"
 )
 
 // namespace is a network namespace held open, with netlink sockets in it. The
@@ -50,7 +51,7 @@ func processNamespace(node string, pid int) (*namespace, error) {
 // scratchNamespace makes a namespace that exists as long as it is held open.
 func scratchNamespace(node string) (*namespace, error) {
 	var f *os.File
-	err := onThread(func() error {
+	err := threads.OnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("making a network namespace for %s (needs CAP_SYS_ADMIN): %w", node, err)
 		}
@@ -109,42 +110,12 @@ func (ns *namespace) same(other *namespace) (bool, error) {
 	return os.SameFile(a, b), nil
 }
 
-// do runs f on a thread that is in the namespace. f must not start goroutines
-// that rely on it: those run on other threads.
+// do runs f on a thread that is in the namespace; see [threads.Do].
 func (ns *namespace) do(f func() error) error {
-	return onThread(func() error {
-		if err := unix.Setns(ns.fd(), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("entering the network namespace of %s: %w", ns.node, err)
-		}
-		return f()
-	})
-}
-
-// onThread runs f on a thread of its own and puts that thread back into the
-// network namespace it came from. A thread that cannot be put back stays locked
-// and ends with its goroutine, so that no other code ever runs on it. (Ending
-// every such thread instead would be simpler, but the runtime cannot end the
-// process's first thread, which /proc/self/ns/net stands for.)
-func onThread(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := func() error {
-			home, err := os.Open("/proc/thread-self/ns/net")
-			if err != nil {
-				return fmt.Errorf("opening the thread's network namespace: %w", err)
-			}
-			defer home.Close()
-			ferr := f()
-			if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
-				return errors.Join(ferr, fmt.Errorf("returning to the thread's network namespace: %w", err))
-			}
-			runtime.UnlockOSThread()
-			return ferr
-		}()
-		done <- err
-	}()
-	return <-done
+	if err := threads.Do(ns.fd(), f); err != nil {
+		return fmt.Errorf("in the network namespace of %s: %w", ns.node, err)
+	}
+	return nil
 }
 
 // close releases the sockets, then the descriptor.
