@@ -81,7 +81,7 @@ func follow(ctx context.Context, r *Run) *events {
 
 // next is the next event. It comes with the frame that caused it, or not at all.
 func (e *events) next(ctx context.Context) control.Event {
-	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, eventTimeout, errNoEvent)
 	defer cancel()
 	event, err := e.Next(ctx)
 	e.r.Check(err)
@@ -90,6 +90,8 @@ func (e *events) next(ctx context.Context) control.Event {
 
 // eventTimeout is far beyond what an event takes.
 const eventTimeout = 10 * time.Second
+
+var errNoEvent = fmt.Errorf("none has come %s after the frame that had to cause it: the demux has not learned where the client is", eventTimeout)
 
 // expectMoved demands that the next event is the client's move to a place, and
 // that the demux lists it there.
