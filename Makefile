@@ -15,12 +15,14 @@ IN_CONTAINER := ./bpf/demux ./bpf/vlanport ./harness/internal/threads ./harness/
 RACED_IN_CONTAINER := ./harness/agent
 ON_HOST = $(filter-out $(shell go list ./e2e/... $(IN_CONTAINER) $(RACED_IN_CONTAINER)),$(shell go list ./...))
 
-# With KERNEL, everything is compiled into build/ and run on that kernel: in a
-# virtual machine, where a relative path means what it means here. Its reports
+# With KERNEL, everything is compiled into a folder below build/ and run on that
+# kernel: in a virtual machine, where a path means what it means here. Its reports
 # get a folder of their own.
-OUT := $(REPORTS)$(if $(KERNEL),/$(notdir $(KERNEL:/=)))
+NAME  := $(notdir $(KERNEL:/=))
+OUT   := $(REPORTS)$(if $(KERNEL),/$(NAME))
+BUILT := $(CURDIR)/build/$(NAME)
+VM     = go tool vm --kernel=$(KERNEL) --console=$(OUT)/console.log --timeout=1h $(if $(CPUS),--cpus=$(CPUS))
 VM_SWITCHES := 8021q,tc,bridge
-VM   = go tool vm --kernel=$(KERNEL) --console=$(OUT)/console.log
 
 GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=junit.xml --json-report=report.json \
 	$(if $(SEED),--seed=$(SEED)) $(if $(FOCUS),--focus="$(FOCUS)")
@@ -48,11 +50,11 @@ ifndef KERNEL
 	@go run ./harness/images/imagetool ensure
 	@$(PLAIN); go tool ginkgo run $$plain $(GINKGO_FLAGS) ./e2e
 else
-	go run ./harness/images/imagetool build build/images
-	go build -o build/ginkgo github.com/onsi/ginkgo/v2/ginkgo
-	go tool ginkgo build -o build/e2e.test ./e2e
-	@$(PLAIN); $(VM) --share=$(OUT) --env=CAPTURES --env=VLANDEMUX_IMAGES=$(CURDIR)/build/images --env=VLANDEMUX_REPORTS=$(OUT) \
-		--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),$(VM_SWITCHES)) -- build/ginkgo run $$plain $(GINKGO_FLAGS) build/e2e.test
+	go run ./harness/images/imagetool build $(BUILT)/images
+	go build -o $(BUILT)/ginkgo github.com/onsi/ginkgo/v2/ginkgo
+	go tool ginkgo build -o $(BUILT)/e2e.test ./e2e
+	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) --env=VLANDEMUX_IMAGES=$(BUILT)/images --env=VLANDEMUX_REPORTS=$(abspath $(OUT)) \
+		--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),$(VM_SWITCHES)) -- $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) $(BUILT)/e2e.test
 endif
 
 test: ## run the tests; those that touch a kernel run in a container, or in the VM alone
@@ -64,9 +66,9 @@ ifndef KERNEL
 	@go test $(RACE) -exec 'go tool dockerexec' $(RACED_IN_CONTAINER)
 else
 	@mkdir -p $(OUT)
-	go test -c -o build/tests/ $(IN_CONTAINER) $(RACED_IN_CONTAINER)
-	$(VM) --no-docker -- sh -c 'failed=0; for package in $(IN_CONTAINER) $(RACED_IN_CONTAINER); do \
-		echo "=== $$package"; (cd $$package && $(CURDIR)/build/tests/$${package##*/}.test -test.timeout=10m) || failed=1; \
+	go test -c -o $(BUILT)/tests/ $(IN_CONTAINER) $(RACED_IN_CONTAINER)
+	exec $(VM) --no-docker -- sh -c 'failed=0; for package in $(IN_CONTAINER) $(RACED_IN_CONTAINER); do \
+		echo "=== $$package"; (cd $$package && $(BUILT)/tests/$${package##*/}.test -test.timeout=20m) || failed=1; \
 	done; exit $$failed'
 endif
 

@@ -26,6 +26,7 @@ type follower struct {
 	last    *protocol.Message // Exited or Failed
 	stopped error             // why we end the machine before its time
 	byUser  bool              // the reason is a signal
+	first   time.Time         // when the first signal came
 }
 
 // follow accompanies a machine from power-on to its end.
@@ -106,8 +107,11 @@ func (f *follower) loop(ctx context.Context, messages <-chan protocol.Message, e
 				f.machine.Kill()
 				continue
 			}
+			if f.byUser && time.Since(f.first) < sameKeystroke {
+				continue
+			}
 			again := f.stopped != nil
-			f.byUser = true
+			f.byUser, f.first = true, time.Now()
 			f.stopped = fmt.Errorf("stopped by a signal: %s", signal)
 			if again || !f.interrupt(signal) {
 				f.machine.Kill()
@@ -115,6 +119,10 @@ func (f *follower) loop(ctx context.Context, messages <-chan protocol.Message, e
 		}
 	}
 }
+
+// sameKeystroke is within what a second signal is taken for the first: on Ctrl-C a terminal tells every process, and `go tool`
+// passes on what it was told.
+const sameKeystroke = time.Second
 
 // interrupt passes a signal on to the command. It returns false when there is none that could take it.
 func (f *follower) interrupt(signal os.Signal) bool {
