@@ -191,8 +191,13 @@ func (b *builder) pinOffloads(context.Context) error {
 	return nil
 }
 
-func (b *builder) makeSwitch(ctx context.Context) error {
+func (b *builder) makeSwitch(ctx context.Context) (err error) {
 	n := b.n
+	defer func() {
+		if n.plan.Switch == SwitchBridge && lacking(err) {
+			err = fmt.Errorf("%s: %w", noFiltering, err)
+		}
+	}()
 	switch n.plan.Switch {
 	case Switch8021Q:
 		n.inside = newBridgeSwitch(n.sw, n.group, b.macs)

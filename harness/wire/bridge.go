@@ -170,10 +170,10 @@ func (ns *namespace) makeBridge(name string, group uint32, mac demux.MAC, more n
 	snooping, ageing := false, uint32(bridgeAgeing)
 	more.MulticastSnooping, more.AgeingTime = &snooping, &ageing
 	err := ns.handle.LinkAdd(&more)
-	if errors.Is(err, syscall.EOPNOTSUPP) {
+	switch {
+	case errors.Is(err, syscall.EOPNOTSUPP) && more.VlanFiltering == nil:
 		return 0, fmt.Errorf("making the bridge %s: this kernel has no bridge (try: modprobe bridge): %w", name, err)
-	}
-	if err != nil {
+	case err != nil:
 		return 0, fmt.Errorf("making the bridge %s: %w", name, err)
 	}
 	return ns.index(name)

@@ -39,7 +39,8 @@
 // octets only if the first tag is 802.1Q), and on the trunk such a frame has
 // 1522 octets; the 8 further octets let a frame with two tags of any protocol
 // be injected at a trunk as well, where AF_PACKET sees both tags in the data.
-// VLAN subinterfaces of the trunk and bridges inherit the trunk's MTU.
+// VLAN subinterfaces of the trunk and bridges inherit the trunk's MTU; what is
+// between an access port and the VLAN-filtering bridge has the port's.
 //
 // # What the kernel sends by itself
 //

@@ -17,7 +17,7 @@ import (
 
 const no8021Q = "this kernel has no 8021q: load it on the machine that runs Docker (sudo modprobe 8021q), or use the tc switch (VLANDEMUX_SWITCH=tc)"
 
-const noFiltering = "this kernel has no VLAN-filtering bridge: it needs CONFIG_BRIDGE_VLAN_FILTERING, which no module adds, and flower and its actions, " +
+const noFiltering = "this kernel has no VLAN-filtering bridge, or not what goes with it: it needs CONFIG_BRIDGE_VLAN_FILTERING, which no module adds, and flower and its actions, " +
 	"which may have to be loaded on the machine that runs Docker (sudo modprobe -a sch_ingress cls_flower act_vlan act_mirred act_gact); " +
 	"or use another switch (VLANDEMUX_SWITCH=tc)"
 
@@ -148,9 +148,8 @@ func (p *prober) bridge() error {
 	return nil
 }
 
-// filtering makes a small switch of the kind: a kernel without the feature takes
-// vlan_filtering for a bridge's option and does nothing about it. Its place is one
-// that needs every rule there is.
+// filtering makes a small switch of the kind. Its one place needs every rule of
+// tc that there is.
 func (p *prober) filtering(ctx context.Context) error {
 	if err := p.needVeth("making a VLAN-filtering bridge"); err != nil {
 		return err

@@ -104,7 +104,7 @@ func (s *filteringSwitch) addPort(ctx context.Context, index, trunk int, vlan VL
 		{index: cable.index, where: atIngress, priority: firstRule, protocol: unix.ETH_P_ALL, actions: []action{sendFrom(index)}},
 	} {
 		if err := s.ns.addRule(r); err != nil {
-			return fmt.Errorf("patching an access port into the bridge: %s: %w", noFiltering, err)
+			return fmt.Errorf("patching an access port into the bridge: %w", err)
 		}
 	}
 	if err := s.ns.enslave(cable.farIndex, s.bridge); err != nil {
@@ -149,7 +149,7 @@ func (s *filteringSwitch) close() error { return nil }
 func (s *filteringSwitch) join(port *patchedPort, vid uint16) error {
 	err := s.ns.handle.BridgeVlanAdd(byIndex(port.index), vid, true, true, false, false)
 	if err != nil {
-		return fmt.Errorf("adding port %d to VLAN %d of the bridge: %s: %w", port.index, vid, noFiltering, err)
+		return fmt.Errorf("adding port %d to VLAN %d of the bridge: %w", port.index, vid, err)
 	}
 	if !slices.Contains(port.vlans, vid) {
 		port.vlans = append(port.vlans, vid)
@@ -206,11 +206,11 @@ func (s *filteringSwitch) vlan(p place) (uint16, error) {
 	}
 	for _, r := range rules {
 		if err := s.ns.addRule(r); err != nil {
-			return 0, fmt.Errorf("%s: %s: %w", doing, noFiltering, err)
+			return 0, fmt.Errorf("%s: %w", doing, err)
 		}
 	}
 	if err := s.ns.handle.BridgeVlanAdd(byIndex(trunk), vid, false, false, false, false); err != nil {
-		return 0, fmt.Errorf("%s: adding the trunk to VLAN %d: %s: %w", doing, vid, noFiltering, err)
+		return 0, fmt.Errorf("%s: adding the trunk to VLAN %d: %w", doing, vid, err)
 	}
 	s.vlans[p] = vid
 	return vid, nil

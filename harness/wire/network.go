@@ -105,9 +105,8 @@ func (n *Network) Move(ctx context.Context, m Move) (MoveWindow, error) {
 	return w, nil
 }
 
-// TapPoints lists both ends of every link. The bridges and VLAN subinterfaces
-// inside the switch are not among them: whatever passes those passes a port or
-// a trunk as well.
+// TapPoints lists both ends of every link. What is inside the switch is not
+// among them: whatever passes there passes a port or a trunk as well.
 func (n *Network) TapPoints() []probe.TapPoint {
 	n.mu.Lock()
 	defer n.mu.Unlock()

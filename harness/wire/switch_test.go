@@ -1,8 +1,12 @@
 package wire
 
 import (
+	"context"
+	"fmt"
 	"strconv"
 	"testing"
+
+	. "github.com/onsi/gomega"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
@@ -48,6 +52,71 @@ func TestSwitchDropsWhatNoVLANIsFor(t *testing.T) {
 		tt.expect(t, "host/trunk0", tagged(untagged, VLAN{Protocol8021Q, 4}), nowhere)
 		tt.expect(t, "host/trunk0", tagged(untagged, vlan2ad), nowhere)
 		tt.expect(t, "host/trunk1", tagged(untagged, vlan2), nowhere)
+	})
+}
+
+// A tag that a client sends is payload, whatever a switch could take it for: a
+// priority tag, one of the port's own VLAN, one of another's.
+func TestSwitchTakesAClientsTagForPayload(t *testing.T) {
+	onEachSwitch(t, func(t *testing.T, kind string) {
+		tt := openTaps(t, lay(t, newPlan(t, kind, vlan2, vlan2, vlan3, vlan2ad)))
+		const pcp5, dei = 5 << 13, 1 << 12
+		for _, tci := range []uint16{0, pcp5, pcp5 | dei, 2, 2 | pcp5, 3 | dei} {
+			for _, protocol := range []uint16{Protocol8021Q, Protocol8021AD} {
+				up := newFrame(clientMAC(0), broadcast, VLAN{protocol, tci})
+				tt.expect(t, "c0/eth0", up, map[string][]byte{"c1/eth0": up, "host/trunk0": tagged(up, vlan2)})
+				up = newFrame(clientMAC(3), broadcast, VLAN{protocol, tci})
+				tt.expect(t, "c3/eth0", up, map[string][]byte{"host/trunk0": tagged(up, vlan2ad)})
+			}
+		}
+	})
+}
+
+func TestSwitchLooksAtNoPriorityOnTheTrunk(t *testing.T) {
+	onEachSwitch(t, func(t *testing.T, kind string) {
+		tt := openTaps(t, lay(t, newPlan(t, kind, vlan2, vlan2ad)))
+		down := newFrame(workerMAC(0), broadcast, VLAN{Protocol8021Q, 7 | 3<<13})
+		for _, bits := range []uint16{5 << 13, 1 << 12, 0xf000} {
+			tt.expect(t, "host/trunk0", tagged(down, VLAN{Protocol8021Q, 2 | bits}), map[string][]byte{"c0/eth0": down})
+			tt.expect(t, "host/trunk0", tagged(down, VLAN{Protocol8021AD, 2 | bits}), map[string][]byte{"c1/eth0": down})
+			tt.expect(t, "host/trunk0", tagged(down, VLAN{Protocol8021Q, bits}), map[string][]byte{})
+		}
+	})
+}
+
+// One VID is as many places as there are trunks and protocols, and no number
+// that a switch uses inside is one of them.
+func TestSwitchTellsPlacesOfOneVIDApart(t *testing.T) {
+	onEachSwitch(t, func(t *testing.T, kind string) {
+		g := NewWithT(t)
+		p := newPlan(t, kind, vlan2, vlan2ad, vlan2, vlan2ad)
+		p.Ports[2].Trunk, p.Ports[3].Trunk = 1, 1
+		n := lay(t, p)
+		tt := openTaps(t, n)
+		check := func(places ...place) {
+			t.Helper()
+			for i, at := range places {
+				client, trunk := fmt.Sprintf("c%d/eth0", i), fmt.Sprintf("host/trunk%d", at.trunk)
+				up := newFrame(clientMAC(i), broadcast)
+				tt.expect(t, client, up, map[string][]byte{trunk: tagged(up, at.vlan)})
+				down := newFrame(workerMAC(0), broadcast)
+				tt.expect(t, trunk, tagged(down, at.vlan), map[string][]byte{client: down})
+			}
+		}
+		check(place{0, vlan2}, place{0, vlan2ad}, place{1, vlan2}, place{1, vlan2ad})
+		for vid := uint16(lastVID); vid > lastVID-4; vid-- {
+			for _, protocol := range []uint16{Protocol8021Q, Protocol8021AD} {
+				stray := tagged(newFrame(workerMAC(0), broadcast), VLAN{protocol, vid})
+				tt.expect(t, "host/trunk0", stray, map[string][]byte{})
+				tt.expect(t, "host/trunk1", stray, map[string][]byte{})
+			}
+		}
+		to := []place{{1, VLAN{Protocol8021Q, lastVID}}, {0, VLAN{Protocol8021Q, lastVID}}, {1, VLAN{Protocol8021AD, lastVID - 1}}, {0, vlan2}}
+		for i, at := range to {
+			_, err := n.Move(context.Background(), Move{fmt.Sprintf("c%d", i), at.vlan, at.trunk})
+			g.Expect(err).NotTo(HaveOccurred())
+		}
+		check(to...)
 	})
 }
 
