@@ -7,7 +7,7 @@ KERNEL  ?=
 REPORTS ?= reports
 
 # The race detector needs cgo and a C compiler; without them the tests run without it.
-RACE := $(if $(and $(filter 1,$(shell go env CGO_ENABLED)),$(shell command -v $(firstword $(shell go env CC)))),-race)
+RACE = $(if $(and $(filter 1,$(shell go env CGO_ENABLED)),$(shell command -v $(firstword $(shell go env CC)))),-race)
 
 # Packages whose tests touch a kernel run inside a container, so that nobody needs root. The agent's have no exact counts to keep up with
 # and much that runs side by side: there the race detector comes along.
