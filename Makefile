@@ -13,7 +13,7 @@ RACE = $(if $(and $(filter 1,$(shell go env CGO_ENABLED)),$(shell command -v $(f
 # and much that runs side by side: there the race detector comes along.
 IN_CONTAINER := ./bpf/demux ./bpf/vlanport ./harness/wire ./harness/probe ./harness/traffic ./images/host/vlandemux
 RACED_IN_CONTAINER := ./harness/agent
-ON_HOST = $(filter-out $(shell go list ./e2e/... $(IN_CONTAINER) $(RACED_IN_CONTAINER)),$(shell go list ./...))
+ON_HOST = $(filter-out $(shell go list ./e2e $(IN_CONTAINER) $(RACED_IN_CONTAINER)),$(shell go list ./...))
 
 # With KERNEL, everything is compiled into build/ and run on that kernel: in a
 # virtual machine, where a relative path means what it means here. Its reports

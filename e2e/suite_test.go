@@ -78,15 +78,19 @@ func (s *suite) prepare(ctx context.Context) []byte {
 	return set
 }
 
-// tryOut runs the smallest lab there is, so that an engine or a kernel that can
-// run none is told once, not by every spec. Its containers wait for the first spec.
+// tryOut runs the smallest lab there is on each switch, so that an engine or a
+// kernel that can run none is told once, not by every spec. Its containers wait
+// for the first spec.
 func (s *suite) tryOut(ctx context.Context) {
-	lab, err := s.harness.Start(ctx, harness.Topology{
-		Clients: []harness.Client{{Name: "c0", MAC: harness.MAC{0x02, 5: 0}, VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: 2}, Worker: "w0"}},
-		Workers: []harness.Worker{{Name: "w0", MAC: harness.MAC{0x02, 5: 1}}},
-	}, 0)
-	s.check(err)
-	s.check(lab.Close())
+	for _, kind := range s.switches {
+		lab, err := s.harness.Start(ctx, harness.Topology{
+			Switch:  kind,
+			Clients: []harness.Client{{Name: "c0", MAC: harness.MAC{0x02, 5: 0}, VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: 2}, Worker: "w0"}},
+			Workers: []harness.Worker{{Name: "w0", MAC: harness.MAC{0x02, 5: 1}}},
+		}, 0)
+		s.check(err)
+		s.check(lab.Close())
+	}
 }
 
 // connect runs in every process, with what prepare returned.

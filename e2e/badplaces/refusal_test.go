@@ -66,7 +66,7 @@ func TestRefusals(t *testing.T) {
 				r.HostConfig.SecurityOpt = append(r.HostConfig.SecurityOpt, "seccomp="+noBPF)
 			}
 		}, []string{"CONFIG_BPF_SYSCALL"}},
-		{"a switch that there is not", "VLANDEMUX_SWITCH=token-ring", func(*proxy) {}, []string{"there is no switch called token-ring"}},
+		{"a switch that there is not", "VLANDEMUX_SWITCH=token-ring", func(*proxy) {}, []string{"there is no switch \"token-ring\""}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -169,7 +169,7 @@ func TestMissingSourceSaysWhatToDo(t *testing.T) {
 		g := NewWithT(t)
 		folder := t.TempDir()
 		t.Chdir(folder)
-		_, err := sourceFolder(t.Context(), "go", ".", folder+"/gone")
+		_, err := sourceFolder(t.Context(), "go", folder, ".", folder+"/gone")
 		g.Expect(err).To(MatchError(ErrNoSource))
 		g.Expect(err).To(MatchError(And(ContainSubstring("inside a clone of "+module), ContainSubstring(Folder))))
 	})
