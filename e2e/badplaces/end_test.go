@@ -50,7 +50,7 @@ func TestInterruptedAtAnyMoment(t *testing.T) {
 		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 			t.Run(name+", "+signal.String(), func(t *testing.T) {
 				g := NewWithT(t)
-				p := newProxy(t)
+				p := newProxy(t, rules{})
 				r := m.await(t, p)
 				g.Expect(r.Process.Signal(signal)).To(Succeed())
 				signalled := time.Now()
@@ -66,7 +66,7 @@ func TestInterruptedAtAnyMoment(t *testing.T) {
 // A process that is killed can clean nothing up: its containers end by themselves.
 func TestKilled(t *testing.T) {
 	g := NewWithT(t)
-	p := newProxy(t)
+	p := newProxy(t, rules{})
 	r := moments()["a spec's lab is running"].await(t, p)
 	g.Expect(p.left(t.Context())).NotTo(BeEmpty())
 	g.Expect(r.Process.Kill()).To(Succeed())

@@ -22,22 +22,25 @@ import (
 	"github.com/vlandemux/vlandemux/harness/engine"
 )
 
+// rules are what a proxy does to calls. The zero value passes them all on.
+type rules struct {
+	refuse func(call string) (status int, message string) // status 0 passes the call on
+	change func(*container.CreateRequest)
+}
+
 // proxy stands between a suite and the Docker engine: it sees what is asked, and can refuse or change it.
 type proxy struct {
 	*engine.Engine
+	rules
 	socket string
 	calls  chan string // "METHOD path" of each call, without the version; dropped while nobody reads
-
-	// Both are optional and set before the suite starts.
-	refuse func(call string) (status int, message string) // status 0 lets the call through
-	change func(*container.CreateRequest)
 
 	mu    sync.Mutex
 	names []string // guarded by mu; of the containers created
 }
 
 // newProxy serves to the end of the test.
-func newProxy(t *testing.T) *proxy {
+func newProxy(t *testing.T, how rules) *proxy {
 	t.Helper()
 	g := NewWithT(t)
 	e, err := engine.Connect(t.Context())
@@ -50,7 +53,7 @@ func newProxy(t *testing.T) *proxy {
 		var d net.Dialer
 		return d.DialContext(ctx, network, url.Host)
 	}
-	p := &proxy{Engine: e, socket: filepath.Join(shortFolder(t), "d.sock"), calls: make(chan string, 1000)}
+	p := &proxy{Engine: e, rules: how, socket: filepath.Join(shortFolder(t), "d.sock"), calls: make(chan string, 1000)}
 	var config net.ListenConfig
 	listener, err := config.Listen(t.Context(), "unix", p.socket)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -19,7 +19,7 @@ func TestNoSocket(t *testing.T) {
 
 func TestSocketWithoutPermission(t *testing.T) {
 	g := NewWithT(t)
-	p := newProxy(t)
+	p := newProxy(t, rules{})
 	g.Expect(os.Chmod(p.socket, 0)).To(Succeed())
 	r := newRun(t, "unix://"+p.socket)
 	if os.Getuid() == 0 { // root may open everything, so somebody else tries
@@ -37,42 +37,35 @@ func TestRefusals(t *testing.T) {
 	const caps = "OCI runtime create failed: unable to apply caps: operation not permitted: unknown"
 	const full = "write /var/lib/docker/tmp/x: no space left on device"
 	tests := []struct {
-		name    string
-		env     string
-		prepare func(*proxy)
-		says    []string
+		name string
+		env  string
+		how  rules
+		says []string
 	}{
-		{"a daemon that refuses the capabilities", "", func(p *proxy) {
-			p.refuse = func(call string) (int, string) {
-				if strings.HasSuffix(call, "/start") {
-					return 400, caps
-				}
-				return 0, ""
+		{"a daemon that refuses the capabilities", "", rules{refuse: func(call string) (int, string) {
+			if strings.HasSuffix(call, "/start") {
+				return 400, caps
 			}
-		}, []string{caps, "use an engine that has them"}},
-		{"a full disk while an image is loaded", "", func(p *proxy) {
-			p.refuse = func(call string) (int, string) {
-				switch {
-				case strings.HasPrefix(call, "GET /images/"):
-					return 404, "no such image"
-				case call == "POST /images/load":
-					return 500, full
-				}
-				return 0, ""
+			return 0, ""
+		}}, []string{caps, "use an engine that has them"}},
+		{"a full disk while an image is loaded", "", rules{refuse: func(call string) (int, string) {
+			switch {
+			case strings.HasPrefix(call, "GET /images/"):
+				return 404, "no such image"
+			case call == "POST /images/load":
+				return 500, full
 			}
-		}, []string{full, "make room in"}},
-		{"a kernel without BPF", "VLANDEMUX_SWITCH=tc", func(p *proxy) {
-			p.change = func(r *container.CreateRequest) {
-				r.HostConfig.SecurityOpt = append(r.HostConfig.SecurityOpt, "seccomp="+noBPF)
-			}
-		}, []string{"CONFIG_BPF_SYSCALL"}},
-		{"a switch that there is not", "VLANDEMUX_SWITCH=token-ring", func(*proxy) {}, []string{"there is no switch \"token-ring\""}},
+			return 0, ""
+		}}, []string{full, "make room in"}},
+		{"a kernel without BPF", "VLANDEMUX_SWITCH=tc", rules{change: func(r *container.CreateRequest) {
+			r.HostConfig.SecurityOpt = append(r.HostConfig.SecurityOpt, "seccomp="+noBPF)
+		}}, []string{"CONFIG_BPF_SYSCALL"}},
+		{"a switch that there is not", "VLANDEMUX_SWITCH=token-ring", rules{}, []string{`there is no switch "token-ring"`}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			g := NewWithT(t)
-			p := newProxy(t)
-			test.prepare(p)
+			p := newProxy(t, test.how)
 			r := newRun(t, "unix://"+p.socket)
 			r.Env = append(r.Env, test.env)
 			g.Expect(r.Start()).To(Succeed())
