@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -54,10 +55,16 @@ func compile(ctx context.Context, dir, arch string, programs []Program) error {
 	for _, program := range programs {
 		args = append(args, program.Package)
 	}
-	if out, err := runGo(ctx, goCommand, temporary, source, arch, args...); err != nil {
+	out, err := runGo(ctx, goCommand, temporary, source, arch, args...)
+	switch {
+	case err == nil:
+		return nil
+	case bytes.Contains(out, []byte(syscall.ENOSPC.Error())):
+		return fmt.Errorf("compiling the images' programs: %w in %s or in the go command's cache: make room there, "+
+			"or set TMPDIR and GOCACHE to folders on another disk", syscall.ENOSPC, filepath.Dir(temporary))
+	default:
 		return fmt.Errorf("compiling the images' programs in %s: %w\n%s", source, err, bytes.TrimSpace(out))
 	}
-	return nil
 }
 
 // sourceCandidates are the working folder, which may lie in the module or in one that requires it, and the folder this package was compiled
