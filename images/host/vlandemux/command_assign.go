@@ -142,7 +142,7 @@ func unassign(ctx context.Context, client *control.Client, macs []demux.MAC) err
 		delete(assigned, mac.String()) // a MAC given twice is a mistake as well
 	}
 	if len(mistakes) > 0 {
-		return &mistakesError{doing: "unassigning nothing", mistakes: mistakes}
+		return &mistakesError{doing: "nothing was unassigned", mistakes: mistakes}
 	}
 	for _, mac := range macs {
 		if err := client.Unassign(ctx, mac.String()); err != nil {
