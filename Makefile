@@ -7,13 +7,13 @@ KERNEL  ?=
 REPORTS ?= reports
 
 # The race detector needs cgo and a C compiler; without them the tests run without it.
-RACE := $(if $(and $(filter 1,$(shell go env CGO_ENABLED)),$(shell command -v $(firstword $(shell go env CC)))),-race)
+RACE = $(if $(and $(filter 1,$(shell go env CGO_ENABLED)),$(shell command -v $(firstword $(shell go env CC)))),-race)
 
 # Packages whose tests touch a kernel run inside a container, so that nobody needs root. The agent's have no exact counts to keep up with
 # and much that runs side by side: there the race detector comes along.
 IN_CONTAINER := ./bpf/demux ./bpf/vlanport ./harness/internal/threads ./harness/wire ./harness/probe ./harness/traffic ./images/host/vlandemux
 RACED_IN_CONTAINER := ./harness/agent
-ON_HOST = $(filter-out $(shell go list ./e2e/... $(IN_CONTAINER) $(RACED_IN_CONTAINER)),$(shell go list ./...))
+ON_HOST = $(filter-out $(shell go list ./e2e $(IN_CONTAINER) $(RACED_IN_CONTAINER)),$(shell go list ./...))
 
 # With KERNEL, everything is compiled into a folder below build/ and run on that
 # kernel: in a virtual machine, where a path means what it means here. Its reports

@@ -146,6 +146,8 @@ func (d *Demux) explainLoad(err error) error {
 		return d.incompatible(err)
 	case errors.As(err, &verifier):
 		return fmt.Errorf("loading BPF programs into %s: %w; the verifier's log:\n%s", kernelName(), err, strings.Join(verifier.Log, "\n"))
+	case errors.Is(err, unix.ENOSYS):
+		return fmt.Errorf("loading BPF programs into %s: %w: this kernel is built without BPF, it needs CONFIG_BPF_SYSCALL", kernelName(), err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("loading BPF programs into %s: %w: root, or CAP_BPF and CAP_NET_ADMIN, is needed", kernelName(), err)
 	}

@@ -41,7 +41,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	}
 	h, err := harness.Connect(ctx, harness.Options{Log: os.Stderr})
 	if err != nil {
-		return err
+		return unlessInterrupted(ctx, err)
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
 
@@ -51,15 +51,20 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	c := scenario.Cases[0]
 	lab, err := h.Start(ctx, c.Topology(variant), variant.Seed)
 	if err != nil {
-		return err
+		return unlessInterrupted(ctx, err)
 	}
 	defer func() { err = errors.Join(err, lab.Close()) }()
 	describe(out, lab)
 
 	defer func() {
-		if failed, is := recover().(failure); is {
-			err = errors.Join(err, failed)
+		switch stopped := recover().(type) {
+		case nil:
+		case failure:
+			err = stopped
+		default:
+			panic(stopped)
 		}
+		err = unlessInterrupted(ctx, err)
 	}()
 	fail := func(message string, _ ...int) { panic(failure{message}) }
 	c.Run(ctx, &scenarios.Run{
@@ -72,6 +77,14 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		Linger:  linger(out),
 	})
 	return nil
+}
+
+// unlessInterrupted returns err, or after Ctrl-C that: whatever failed then has failed of it.
+func unlessInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w; every container it had started is taken down", context.Cause(ctx))
+	}
+	return err
 }
 
 // failure is a failed expectation on its way out of the scenario.

@@ -56,7 +56,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, role Role, log *slo
 	}
 	commonRoutes(mux, role)
 
-	log.Info("agent serving", "role", role, "pid", os.Getpid())
+	log.Debug("agent serving", "role", role, "pid", os.Getpid())
 	err := serveStream(ctx, newStreamConn(in, out, nil), mux)
 	if closeRole != nil {
 		err = errors.Join(err, closeRole())

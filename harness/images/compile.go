@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // ErrNoSource means that the programs can't be compiled here: there is no go command, or no module to compile them from.
@@ -39,7 +41,13 @@ func compile(ctx context.Context, dir, arch string, programs []Program) error {
 		return fmt.Errorf("compiling the images' programs: %w: %w; install Go and put it into PATH, "+
 			"or let %s name a folder of ready-made programs", ErrNoSource, err, Folder)
 	}
-	source, err := sourceFolder(ctx, goCommand, sourceCandidates()...)
+	// Interrupted early, the go command leaves its temporary files; in this folder they go all the same.
+	temporary, err := os.MkdirTemp("", "vlandemux-compile-")
+	if err != nil {
+		return fmt.Errorf("making a folder for the compiler's temporary files: %w", err)
+	}
+	defer os.RemoveAll(temporary) //nolint:errcheck // what stays is a temporary file
+	source, err := sourceFolder(ctx, goCommand, temporary, sourceCandidates()...)
 	if err != nil {
 		return err
 	}
@@ -47,10 +55,16 @@ func compile(ctx context.Context, dir, arch string, programs []Program) error {
 	for _, program := range programs {
 		args = append(args, program.Package)
 	}
-	if out, err := runGo(ctx, goCommand, source, arch, args...); err != nil {
+	out, err := runGo(ctx, goCommand, temporary, source, arch, args...)
+	switch {
+	case err == nil:
+		return nil
+	case bytes.Contains(out, []byte(syscall.ENOSPC.Error())):
+		return fmt.Errorf("compiling the images' programs: %w in %s or in the go command's cache: make room there, "+
+			"or set TMPDIR and GOCACHE to folders on another disk", syscall.ENOSPC, filepath.Dir(temporary))
+	default:
 		return fmt.Errorf("compiling the images' programs in %s: %w\n%s", source, err, bytes.TrimSpace(out))
 	}
-	return nil
 }
 
 // sourceCandidates are the working folder, which may lie in the module or in one that requires it, and the folder this package was compiled
@@ -64,14 +78,14 @@ func sourceCandidates() []string {
 }
 
 // sourceFolder returns the first folder from which the go command can build the module's packages.
-func sourceFolder(ctx context.Context, goCommand string, candidates ...string) (string, error) {
+func sourceFolder(ctx context.Context, goCommand, temporary string, candidates ...string) (string, error) {
 	var reasons []string
 	for _, folder := range candidates {
 		if _, err := os.Stat(folder); err != nil {
 			reasons = append(reasons, err.Error())
 			continue
 		}
-		out, err := runGo(ctx, goCommand, folder, runtime.GOARCH, "list", "-m", module)
+		out, err := runGo(ctx, goCommand, temporary, folder, runtime.GOARCH, "list", "-m", module)
 		if err == nil {
 			return filepath.Abs(folder)
 		}
@@ -85,14 +99,17 @@ func sourceFolder(ctx context.Context, goCommand string, candidates ...string) (
 }
 
 // runGo runs the go command for the engine's machine, in an environment in which nothing changes what it makes.
-func runGo(ctx context.Context, goCommand, folder, arch string, args ...string) (output []byte, err error) {
+func runGo(ctx context.Context, goCommand, temporary, folder, arch string, args ...string) (output []byte, err error) {
 	cmd := exec.CommandContext(ctx, goCommand, args...)
 	cmd.Dir = folder
+	// Killed, it would leave the compilers it has started.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 5 * time.Second
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		return slices.Contains([]string{"GOFLAGS", "GOOS", "GOARCH", "GOAMD64", "GOARM64", "GOARM", "GOEXPERIMENT", "CGO_ENABLED", "PWD"}, name)
 	})
-	cmd.Env = append(cmd.Env, "GOFLAGS=", "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
+	cmd.Env = append(cmd.Env, "GOFLAGS=", "GOTMPDIR="+temporary, "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
 	output, err = cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

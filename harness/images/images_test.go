@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -169,7 +170,7 @@ func TestMissingSourceSaysWhatToDo(t *testing.T) {
 		g := NewWithT(t)
 		folder := t.TempDir()
 		t.Chdir(folder)
-		_, err := sourceFolder(t.Context(), "go", ".", folder+"/gone")
+		_, err := sourceFolder(t.Context(), "go", folder, ".", folder+"/gone")
 		g.Expect(err).To(MatchError(ErrNoSource))
 		g.Expect(err).To(MatchError(And(ContainSubstring("inside a clone of "+module), ContainSubstring(Folder))))
 	})
@@ -179,6 +180,16 @@ func TestMissingSourceSaysWhatToDo(t *testing.T) {
 		out := t.TempDir()
 		g.Expect(compile(t.Context(), out, runtime.GOARCH, []Program{standin()})).To(Succeed())
 		g.Expect(filepath.Join(out, "standin")).To(BeAnExistingFile())
+	})
+	t.Run("a full disk", func(t *testing.T) {
+		g := NewWithT(t)
+		fake := filepath.Join(t.TempDir(), "go")
+		g.Expect(os.WriteFile(fake, []byte("#!/bin/sh\n[ $1 = list ] && exit\necho '# x'; echo 'link: mapping output file failed: no space left on device'; exit 1\n"), 0o755)).
+			To(Succeed())
+		t.Setenv("PATH", filepath.Dir(fake)+":"+os.Getenv("PATH"))
+		err := compile(t.Context(), t.TempDir(), runtime.GOARCH, []Program{standin()})
+		g.Expect(err).To(MatchError(syscall.ENOSPC))
+		g.Expect(err).To(MatchError(And(ContainSubstring("set TMPDIR and GOCACHE"), Not(ContainSubstring("\n")))))
 	})
 	t.Run("source that does not compile", func(t *testing.T) {
 		g := NewWithT(t)

@@ -74,8 +74,8 @@ func (b *bed) sender() int {
 	return fd
 }
 
-// send hands every packet of the batch to the kernel.
-func (b *bed) send(batch *Batch) {
+// send hands every packet of the batch to the kernel, and calls each of the functions after each one.
+func (b *bed) send(batch *Batch, after ...func(sent int)) {
 	b.t.Helper()
 	b.Expect(batch.Validate()).To(Succeed())
 	fd := b.sender()
@@ -96,6 +96,9 @@ func (b *bed) send(batch *Batch) {
 				b.t.Fatalf("sending packet %d of %d octets: %v", i, len(packet), err)
 			}
 			break
+		}
+		for _, do := range after {
+			do(i + 1)
 		}
 	}
 }

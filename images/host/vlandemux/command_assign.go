@@ -25,7 +25,7 @@ func newAssign() *cobra.Command {
 of several fails, those before it are taken back.`,
 		Example: `  vlandemux assign 02:00:00:00:00:03=w2
   vlandemux assign --move 02:00:00:00:00:03=w0     # it has a worker already; location and counters stay`,
-		Args: usage(cobra.MinimumNArgs(1)),
+		Args: arguments("MAC=WORKER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pairs, err := parsePairs(args)
 			if err == nil {
@@ -101,7 +101,7 @@ func newUnassign() *cobra.Command {
 		Use:     "unassign MAC ...",
 		Short:   "Forget clients, with their locations and counters",
 		Example: `  vlandemux unassign 02:00:00:00:00:03`,
-		Args:    usage(cobra.MinimumNArgs(1)),
+		Args:    arguments("MAC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var mistakes []error
 			macs := make([]demux.MAC, 0, len(args))
@@ -142,7 +142,7 @@ func unassign(ctx context.Context, client *control.Client, macs []demux.MAC) err
 		delete(assigned, mac.String()) // a MAC given twice is a mistake as well
 	}
 	if len(mistakes) > 0 {
-		return &mistakesError{doing: "unassigning nothing", mistakes: mistakes}
+		return &mistakesError{doing: "nothing was unassigned", mistakes: mistakes}
 	}
 	for _, mac := range macs {
 		if err := client.Unassign(ctx, mac.String()); err != nil {

@@ -22,7 +22,7 @@ func newDetach() *cobra.Command {
 and the control socket of a vlandemux that was killed. End ` + "`vlandemux run`" + ` first. When nothing is there,
 that is no error.`,
 		Example: `  systemctl stop vlandemux; vlandemux detach`,
-		Args:    usage(cobra.NoArgs),
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if bpffs == "" {
 				return usageError{errors.New("--bpffs is empty: without pins, the demux has ended with its process")}

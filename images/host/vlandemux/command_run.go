@@ -73,7 +73,7 @@ func newRunWith(flags *runFlags, run func(context.Context, config, *slog.Logger)
 		Short:   "Attach to trunks and workers and serve the control socket",
 		Long:    runHelp,
 		Example: runExample,
-		Args:    usage(cobra.NoArgs),
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, err := flags.settings(cmd.Flags().Changed)
 			if err != nil {

@@ -16,7 +16,7 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show interfaces, assignments and where each client is",
-		Args:  usage(cobra.NoArgs),
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client := ask.client()
 			defer client.Close()
@@ -51,7 +51,7 @@ attached. Counters are never set to zero: compare two of them.`,
 		Example: `  vlandemux counters
   vlandemux counters --watch 1s
   vlandemux counters --json | jq '.clients[] | select(.mac == "02:00:00:00:00:01").rx.packets'`,
-		Args: usage(cobra.NoArgs),
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if every < 0 || every == 0 && cmd.Flags().Changed("watch") {
 				return usageError{fmt.Errorf("--watch: %v is no interval, try 1s", every)}
@@ -117,7 +117,7 @@ func newWatch() *cobra.Command {
 		Short: "Print each client that is learned or moves, as it happens",
 		Long: `Print one line for each client seen for the first time (learned) and for each change of trunk or VLAN
 (moved), until Ctrl-C. With --json, one JSON object a line.`,
-		Args: usage(cobra.NoArgs),
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client := ask.client()
 			defer client.Close()

@@ -190,8 +190,21 @@ func TestACommandLineThatMakesNoSenseExitsWith2(t *testing.T) {
 	}
 }
 
+func TestHelpListsWhatOperatorsNeedOnce(t *testing.T) {
+	g := NewWithT(t)
+	listed := make(map[string]int)
+	for _, c := range newRoot().Commands() {
+		if !c.Hidden {
+			listed[c.Name()]++
+		}
+	}
+	g.Expect(listed).To(Equal(map[string]int{
+		"run": 1, "status": 1, "assign": 1, "unassign": 1, "counters": 1, "watch": 1, "detach": 1, "version": 1,
+	}))
+}
+
 func TestHelpTeaches(t *testing.T) {
-	for _, args := range [][]string{{}, {"--help"}, {"run", "--help"}, {"counters", "--help"}, {"detach", "--help"}} {
+	for _, args := range [][]string{{}, {"--help"}, {"--version"}, {"run", "--help"}, {"counters", "--help"}, {"detach", "--help"}} {
 		g := NewWithT(t)
 		var out strings.Builder
 		g.Expect(execute(t.Context(), args, streams{out: &out, err: io.Discard})).To(Equal(0))

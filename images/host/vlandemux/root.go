@@ -36,11 +36,13 @@ func newRoot() *cobra.Command {
 		Use:           "vlandemux",
 		Short:         "Give every client behind a VLAN trunk a worker interface of its own",
 		Long:          rootHelp,
+		Version:       version(),
 		Args:          usage(cobra.NoArgs),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("vlandemux {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newRun(),
@@ -50,7 +52,6 @@ func newRoot() *cobra.Command {
 		newCounters(),
 		newWatch(),
 		newDetach(),
-		newAgent(),
 		newVersion(),
 		newAgent(),
 	)
@@ -79,7 +80,7 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program",
-		Args:  usage(cobra.NoArgs),
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "vlandemux", version())
 			return err
