@@ -21,8 +21,8 @@ func CounterAccuracy() Scenario {
 		Summary: "Counters, taps and senders agree to the frame and the octet, in both directions, whatever the frames look like.",
 		Cases: []Case{
 			{
-				Text:     "holds for 200,000 frames of 60 to 1514 octets from four clients and four workers at once",
-				Topology: fourSenders,
+				Text:     "holds for 200,000 frames of 60 to 1514 octets from six clients and their workers at once",
+				Topology: sharing,
 				Run:      manyFrames,
 			},
 			{
@@ -36,7 +36,7 @@ func CounterAccuracy() Scenario {
 			},
 			{
 				Text:     "holds for one and two tags of both protocols with every PCP and DEI",
-				Topology: fourSenders,
+				Topology: sharing,
 				Run:      everyTag,
 			},
 			{
@@ -46,7 +46,7 @@ func CounterAccuracy() Scenario {
 			},
 			{
 				Text:     "counts every dropped frame under its reason",
-				Topology: fourSenders,
+				Topology: sharing,
 				Run:      everyDrop,
 			},
 		},
@@ -56,13 +56,16 @@ func CounterAccuracy() Scenario {
 func broadcast() harness.MAC { return harness.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} }
 func multicast() harness.MAC { return harness.MAC{0x01, 0x00, 0x5e, 0x01, 0x02, 0x03} }
 
-// fourSenders has two clients on 802.1Q and two on 802.1ad, and a fifth one
-// that shares worker w0 and the VLAN of c1, so that floods have work to do.
-func fourSenders(v Variant) harness.Topology {
+// sharing has two clients on 802.1Q and two on 802.1ad, each with a worker, and
+// two more that share worker w0 with c0: one on the VLAN of c1, one on that of c0.
+// So a flood of w0 has three clients to reach, at two places.
+func sharing(v Variant) harness.Topology {
 	t := rack(v, 4)
 	t.Clients[2].VLAN.Protocol = harness.Dot1AD
 	t.Clients[3].VLAN.Protocol = harness.Dot1AD
-	t.Clients = append(t.Clients, harness.Client{Name: "c4", MAC: clientMAC(4), VLAN: t.Clients[1].VLAN, Worker: "w0"})
+	t.Clients = append(t.Clients,
+		harness.Client{Name: "c4", MAC: clientMAC(4), VLAN: t.Clients[1].VLAN, Worker: "w0"},
+		harness.Client{Name: "c5", MAC: clientMAC(5), VLAN: t.Clients[0].VLAN, Worker: "w0"})
 	return t
 }
 
@@ -73,34 +76,47 @@ func sized(b probe.Batch, count int) probe.Batch {
 }
 
 func manyFrames(ctx context.Context, r *Run) {
-	const rounds, unicasts, groups = 100, 200, 25 // a sender each round; groups once as broadcast, once as multicast
+	const rounds, unicasts, groups = 80, 200, 25 // a sender each round; groups once as broadcast, once as multicast
+	const groupFrames = 2 * groups
 	window := r.Introduce(ctx)
-	r.Step("four clients and four workers send unicast, broadcast and multicast frames at once")
-	clients := r.Lab.Topology.Clients[:4]
-	crossed := uint64(len(r.Lab.Topology.Clients)) // the introductions
+	r.Step("six clients and their workers send unicast, broadcast and multicast frames at once")
+	t := r.Lab.Topology
+	passed := map[string]uint64{"host/trunk0": uint64(len(t.Clients))} // at least so many frames; at first the introductions
+	pass := func(node, end string, frames uint64) {
+		passed[node+"/eth0"] += frames
+		passed[end+"/"+node] += frames
+	}
 	for round := range rounds {
 		var group errgroup.Group
-		send := func(node string, source, destination harness.MAC) {
-			name := func(kind string) string { return fmt.Sprintf("%s from %s, round %d", kind, node, round+1) }
-			group.Go(func() error {
-				return window.Send(ctx, node,
-					sized(r.Batch(name("unicast"), 0, source, destination), unicasts),
-					sized(r.Batch(name("broadcast"), 0, source, broadcast()), groups),
-					sized(r.Batch(name("multicast"), 0, source, multicast()), groups))
-			})
+		send := func(node string, batches ...probe.Batch) {
+			group.Go(func() error { return window.Send(ctx, node, batches...) })
 		}
-		for _, c := range clients {
+		toGroups := func(node string, source harness.MAC) []probe.Batch {
+			name := fmt.Sprintf("cast from %s, round %d", node, round+1)
+			return []probe.Batch{
+				sized(r.Batch("broad"+name, 0, source, broadcast()), groups), sized(r.Batch("multi"+name, 0, source, multicast()), groups),
+			}
+		}
+		for _, c := range t.Clients {
 			w := r.WorkerOf(c)
-			send(c.Name, c.MAC, w.MAC)
-			send(w.Name, w.MAC, c.MAC)
-			// A client's frames cross the trunk once, a worker's group frames
-			// once for each place it has a client at.
-			crossed += unicasts + 2*groups + unicasts + 2*groups*uint64(r.places(w))
+			name := func(from string) string {
+				return fmt.Sprintf("unicast from %s for %s, round %d", from, c.Name, round+1)
+			}
+			send(c.Name, append(toGroups(c.Name, c.MAC), sized(r.Batch(name(c.Name), 0, c.MAC, w.MAC), unicasts))...)
+			send(w.Name, sized(r.Batch(name(w.Name), 0, w.MAC, c.MAC), unicasts))
+			pass(c.Name, "switch", unicasts+groupFrames+unicasts)
+			pass(w.Name, "host", unicasts+groupFrames+unicasts)
+			passed["host/trunk0"] += unicasts + groupFrames + unicasts
+		}
+		for _, w := range t.Workers {
+			send(w.Name, toGroups(w.Name, w.MAC)...)
+			pass(w.Name, "host", groupFrames)
+			passed["host/trunk0"] += groupFrames * uint64(r.places(w))
 		}
 		r.Check(group.Wait())
 		// As in each scenario at full speed, a round fits into the taps' rings,
 		// however slow their readers are.
-		r.Await(ctx, window, map[string]uint64{"host/trunk0": crossed})
+		r.Await(ctx, window, passed)
 	}
 	verdict := r.Settle(ctx, window)
 	r.Expect(verdict.Sent.Packets).To(gomega.BeNumerically(">=", 200_000), "frames sent")
@@ -134,7 +150,7 @@ func jumboFrames(ctx context.Context, r *Run) {
 // workers' answers must carry the tag the client was last seen with.
 func everyTag(ctx context.Context, r *Run) {
 	const each = 5
-	clients := r.Lab.Topology.Clients[:4]
+	clients := r.Lab.Topology.Clients[:4] // one a worker
 	window := r.Observe(ctx)
 	atWorkers, atClients := map[string]uint64{}, map[string]uint64{}
 	for pcp := range uint16(8) {

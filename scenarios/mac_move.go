@@ -120,7 +120,7 @@ func idleMove(ctx context.Context, r *Run) {
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	events := follow(watch, r)
-	c0 := r.Lab.Topology.Clients[0]
+	c0, c1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1]
 	w0 := r.WorkerOf(c0)
 	for i, to := range otherPlaces() {
 		r.Step(fmt.Sprintf("the idle client is plugged into trunk %d, %s", to.trunk, to.vlan))
@@ -132,6 +132,7 @@ func idleMove(ctx context.Context, r *Run) {
 		events.expectMoved(ctx, c0, to)
 		r.Send(ctx, window, w0.Name,
 			r.Batch(name("reply"), 5, w0.MAC, c0.MAC),
+			r.Batch(name("reply to who shares the worker"), 5, w0.MAC, c1.MAC),
 			r.Batch(name("broadcast"), 5, w0.MAC, broadcast()))
 		verdict := r.Settle(ctx, window)
 		r.Expect(verdict.Costs).To(gomega.HaveLen(3), "frames lost: those sent before the client had said a word, and no other")
