@@ -30,7 +30,7 @@ GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=ju
 PLAIN = [ -t 1 ] || plain=--no-color
 
 .DEFAULT_GOAL := help
-.PHONY: help e2e test demo bench lint generate clean
+.PHONY: help e2e test demo lint generate clean
 
 help: ## list these targets
 	@printf 'vlandemux: give every client behind a VLAN trunk a worker of its own.\n\n'
