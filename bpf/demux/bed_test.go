@@ -101,12 +101,14 @@ func toClient(n int, tags ...nettest.Tag) nettest.Frame {
 	return nettest.Frame{Destination: mac(n), Source: gateway, Tags: tags, Payload: make([]byte, 80)}
 }
 
-// learn lets the demux see client n with the tag on the trunk.
+// learn lets the demux see client n with the tag on the trunk, and returns once it has counted the frame too.
 func (b *bed) learn(trunk, n int, vlan nettest.Tag) {
 	b.t.Helper()
+	counted := b.client(n).Rx.Packets
 	b.sw[trunk].Send(fromClient(n, vlan))
 	want := demux.Location{Trunk: b.trunks[trunk], Protocol: vlan.Protocol, TCI: vlan.TCI}
 	b.Eventually(func() demux.Location { return b.location(n) }).Should(Equal(want))
+	b.Eventually(func() uint64 { return b.client(n).Rx.Packets }).Should(Equal(counted + 1))
 }
 
 func (b *bed) location(n int) demux.Location {
