@@ -20,12 +20,12 @@ func moments() map[string]moment {
 		"containers start":        {call: "/start", before: 2},
 		"the lab is tried out":    {call: "/wait", before: 2},
 		"a spec's lab starts":     {call: "POST /containers/create", before: 3},
-		"a spec's lab is running": {call: "/wait", before: 6},
+		"a spec's lab is running": {call: `^GET /containers/[0-9a-f]{64}/json`, before: 6}, // the seventh, last container is inspected: it has been started
 	}
 }
 
 type moment struct {
-	call     string // what it contains
+	call     string // a regular expression
 	before   int
 	compiles bool // the images' programs are not ready-made
 }
@@ -40,7 +40,7 @@ func (m moment) await(t *testing.T, p *proxy) *run {
 	}
 	g.Expect(r.Start()).To(Succeed())
 	for range m.before + 1 {
-		g.Eventually(p.calls).WithTimeout(time.Minute).Should(Receive(ContainSubstring(m.call)), r.output.String)
+		g.Eventually(p.calls).WithTimeout(time.Minute).Should(Receive(MatchRegexp(m.call)), r.output.String)
 	}
 	return r
 }
