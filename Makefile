@@ -2,7 +2,7 @@
 
 FOCUS   ?=
 SEED    ?=
-PROCS   ?= 2
+PROCS   ?= $(if $(KERNEL),1,2)
 KERNEL  ?=
 REPORTS ?= reports
 
