@@ -2,7 +2,7 @@
 
 FOCUS   ?=
 SEED    ?=
-PROCS   ?= 2
+PROCS   ?= $(if $(KERNEL),1,2)
 KERNEL  ?=
 REPORTS ?= reports
 
@@ -17,11 +17,13 @@ ON_HOST = $(filter-out $(shell go list ./e2e $(IN_CONTAINER) $(RACED_IN_CONTAINE
 
 # With KERNEL, everything is compiled into a folder below build/ and run on that
 # kernel: in a virtual machine, where a path means what it means here. Its reports
-# get a folder of their own.
+# get a folder of their own. (Not by `go tool`: it makes a success of a program that
+# is killed.)
 NAME  := $(notdir $(KERNEL:/=))
 OUT   := $(REPORTS)$(if $(KERNEL),/$(NAME))
 BUILT := $(CURDIR)/build/$(NAME)
-VM     = go tool vm --kernel=$(KERNEL) --console=$(OUT)/console.log --timeout=1h $(if $(CPUS),--cpus=$(CPUS))
+VM     = $(BUILT)/vm --kernel=$(KERNEL) --console=$(OUT)/console.log --timeout=1h $(if $(CPUS),--cpus=$(CPUS)) \
+	--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),$(VM_SWITCHES))
 VM_SWITCHES := 8021q,tc,bridge
 
 GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=junit.xml --json-report=report.json \
@@ -50,11 +52,12 @@ ifndef KERNEL
 	@go run ./harness/images/imagetool ensure
 	@$(PLAIN); go tool ginkgo run $$plain $(GINKGO_FLAGS) ./e2e
 else
+	go build -o $(BUILT)/vm ./images/vm/vm
 	go run ./harness/images/imagetool build $(BUILT)/images
 	go build -o $(BUILT)/ginkgo github.com/onsi/ginkgo/v2/ginkgo
 	go tool ginkgo build -o $(BUILT)/e2e.test ./e2e
-	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) --env=VLANDEMUX_IMAGES=$(BUILT)/images --env=VLANDEMUX_REPORTS=$(abspath $(OUT)) \
-		--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),$(VM_SWITCHES)) -- $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) $(BUILT)/e2e.test
+	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
+		--env=VLANDEMUX_REPORTS=$(abspath $(OUT)) -- $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) $(BUILT)/e2e.test
 endif
 
 test: ## run the tests; those that touch a kernel run in a container, or in the VM alone
@@ -66,8 +69,9 @@ ifndef KERNEL
 	@go test $(RACE) -exec 'go tool dockerexec' $(RACED_IN_CONTAINER)
 else
 	@mkdir -p $(OUT)
+	go build -o $(BUILT)/vm ./images/vm/vm
 	go test -c -o $(BUILT)/tests/ $(IN_CONTAINER) $(RACED_IN_CONTAINER)
-	exec $(VM) --no-docker -- sh -c 'failed=0; for package in $(IN_CONTAINER) $(RACED_IN_CONTAINER); do \
+	@exec $(VM) --no-docker -- sh -c 'failed=0; for package in $(IN_CONTAINER) $(RACED_IN_CONTAINER); do \
 		echo "=== $$package"; (cd $$package && $(BUILT)/tests/$${package##*/}.test -test.timeout=20m) || failed=1; \
 	done; exit $$failed'
 endif

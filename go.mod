@@ -6,7 +6,6 @@ tool (
 	github.com/cilium/ebpf/cmd/bpf2go
 	github.com/onsi/ginkgo/v2/ginkgo
 	github.com/vlandemux/vlandemux/harness/dockerexec
-	github.com/vlandemux/vlandemux/images/vm/vm
 )
 
 require (

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/linux"
 	"github.com/vlandemux/vlandemux/harness"
 	"github.com/vlandemux/vlandemux/harness/engine"
 	"github.com/vlandemux/vlandemux/scenarios"
@@ -60,9 +61,9 @@ func engineVersion(ctx context.Context) engine.Version {
 	return e.Version()
 }
 
-// attachModes are those a kernel has to have: TCX came with Linux 6.6.
+// attachModes are those a kernel has to have.
 func attachModes(kernel string) []demux.AttachMode {
-	if harness.KernelAtLeast(kernel, 6, 6) {
+	if linux.TCX.In(kernel) {
 		return []demux.AttachMode{demux.AttachTCX, demux.AttachClsact}
 	}
 	return []demux.AttachMode{demux.AttachClsact}

@@ -8,6 +8,7 @@ import (
 	"github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vlandemux/vlandemux/bpf/linux"
 	"github.com/vlandemux/vlandemux/harness"
 	"github.com/vlandemux/vlandemux/harness/probe"
 	"github.com/vlandemux/vlandemux/harness/traffic"
@@ -204,9 +205,9 @@ func offloading(v Variant) harness.Topology {
 
 func superPackets(ctx context.Context, r *Run) {
 	protocols := []string{probe.TCP, probe.UDP}
-	if !harness.KernelAtLeast(r.Lab.Features.Kernel, 6, 2) {
+	if !linux.PacketUDPSuper.In(r.Lab.Features.Kernel) {
 		protocols = protocols[:1]
-		r.Step("no UDP super-packets: packet sockets neither send nor show them before Linux 6.2, and this is " + r.Lab.Features.Kernel)
+		r.Step(fmt.Sprintf("left out: %s; this is %s", linux.PacketUDPSuper, r.Lab.Features.Kernel))
 	}
 	r.Step("crafted super-packets of 2 to 45 segments")
 	window := r.Introduce(ctx)

@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/internal/nettest"
+	"github.com/vlandemux/vlandemux/bpf/linux"
 )
 
 var broadcast = demux.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
@@ -168,7 +169,12 @@ func (b *bed) drops() map[string]demux.Tally {
 // eachMode runs the test with both ways to attach.
 func eachMode(t *testing.T, test func(t *testing.T, mode demux.AttachMode)) {
 	for _, mode := range []demux.AttachMode{demux.AttachTCX, demux.AttachClsact} {
-		t.Run(string(mode), func(t *testing.T) { test(t, mode) })
+		t.Run(string(mode), func(t *testing.T) {
+			if mode == demux.AttachTCX {
+				linux.TCX.Need(t)
+			}
+			test(t, mode)
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/vlandemux/vlandemux/bpf/internal/nettest"
 	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
+	"github.com/vlandemux/vlandemux/bpf/linux"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,6 +38,7 @@ func BenchmarkPrograms(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer empty.Close()
+	linux.TCX.Need(b)
 	hook, err := tchook.AttachTCX(idle, empty, "")
 	if err != nil {
 		b.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/internal/nettest"
+	"github.com/vlandemux/vlandemux/bpf/linux"
 	"golang.org/x/sys/unix"
 )
 
@@ -122,6 +123,9 @@ func TestCountsSuperPackets(t *testing.T) {
 		"UDP over IPv6, inner tag":      {v6: true, udp: true, size: 1200, payload: 7000, tags: inner},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if packet.udp {
+				linux.PacketUDPSuper.Need(t)
+			}
 			b := start(t, demux.Options{})
 			b.assign(mac(1), 0)
 			b.assign(mac(2), 0)

@@ -108,7 +108,8 @@ func (p *pins) remove() error {
 		}
 	}
 	if left == 0 && len(errs) == 0 {
-		if err := os.Remove(p.path); err != nil {
+		// A folder that is the BPF file system's own root, where it is mounted, stays.
+		if err := os.Remove(p.path); err != nil && !errors.Is(err, unix.EBUSY) {
 			errs = append(errs, fmt.Errorf("removing pin folder: %w", err))
 		}
 	}

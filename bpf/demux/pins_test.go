@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/internal/nettest"
+	"github.com/vlandemux/vlandemux/bpf/linux"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,6 +93,7 @@ func TestRestartLosesNothing(t *testing.T) {
 // The kernel stops an interface's transmit queue while a clsact qdisc comes or
 // goes. What is lost there was counted: the demux itself has no gap.
 func TestChangeOfModeHasNoGap(t *testing.T) {
+	linux.TCX.Need(t)
 	nettest.Enter(t)
 	path := nettest.BPFFS(t)
 	b := startHere(t, demux.Options{Attach: demux.AttachTCX, PinPath: path})

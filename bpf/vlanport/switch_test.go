@@ -7,6 +7,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	"github.com/vlandemux/vlandemux/bpf/internal/nettest"
+	"github.com/vlandemux/vlandemux/bpf/linux"
 	"github.com/vlandemux/vlandemux/bpf/vlanport"
 )
 
@@ -97,7 +98,12 @@ func (b *bed) expect(up []nettest.Frame, far ...[]nettest.Frame) {
 
 func TestFloodsWithinTheVLAN(t *testing.T) {
 	for name, clsact := range map[string]bool{"tcx": false, "clsact": true} {
-		t.Run(name, func(t *testing.T) { floodsWithinTheVLAN(startMode(t, clsact)) })
+		t.Run(name, func(t *testing.T) {
+			if !clsact {
+				linux.TCX.Need(t)
+			}
+			floodsWithinTheVLAN(startMode(t, clsact))
+		})
 	}
 }
 

@@ -185,7 +185,7 @@ func TestClientsTalkAcrossNamespaces(t *testing.T) {
 	echo, err := lab.second.ServeUDP(ctx, traffic.UDPServeRequest{Listen: netip.MustParseAddrPort("10.0.0.2:5353")}, nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer echo.Close()
-	udp, err := lab.client.UDP(ctx, traffic.UDPRequest{Remote: echo.Address, Local: netip.MustParseAddrPort("10.0.0.1:5002"), Count: 100, Size: 1200, Segments: 20})
+	udp, err := lab.client.UDP(ctx, traffic.UDPRequest{Remote: echo.Address, Local: netip.MustParseAddrPort("10.0.0.1:5002"), Count: 100, Size: 1200})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(udp).To(And(HaveField("Sent", 100), HaveField("Received", 100)))
 

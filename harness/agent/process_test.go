@@ -125,7 +125,7 @@ func TestDemuxChild(t *testing.T) {
 	err = a.StartDemux(ctx, []string{"--fail"})
 	g.Expect(err).To(MatchError(And(ContainSubstring("exit status 3"), ContainSubstring("no such interface"), ContainSubstring("what to do: see `ip link`"))))
 
-	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	short, cancel := context.WithTimeout(ctx, 2*time.Second) // time enough for it to start on a slow machine
 	g.Expect(a.StartDemux(short, []string{"--hang"})).To(MatchError(context.DeadlineExceeded))
 	cancel()
 	g.Expect(a.DemuxLog(ctx)).To(ContainSubstring("not ready"))

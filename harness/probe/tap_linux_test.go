@@ -12,10 +12,11 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	ebpflink "github.com/cilium/ebpf/link"
 	. "github.com/onsi/gomega"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/bpf/linux"
 )
 
 // Every frame, in order, at either end.
@@ -97,6 +98,9 @@ func TestSegmentsAsTheKernelDoes(t *testing.T) {
 			for _, v6 := range []bool{false, true} {
 				for tags := range 3 {
 					t.Run(fmt.Sprintf("%s/%s/v6=%v/%d tags", way, protocol, v6, tags), func(t *testing.T) {
+						if protocol == UDP {
+							linux.PacketUDPSuper.Need(t)
+						}
 						b := newBed(t)
 						batch := &Batch{
 							Name: "super", ID: 9, Count: 20, Source: macA(), Destination: macB(), Flow: flow(protocol, v6),
@@ -126,6 +130,9 @@ func TestSegmentsAsTheKernelDoes(t *testing.T) {
 func TestSegmentsOddSuperPacketsAsTheKernelDoes(t *testing.T) {
 	for name, odd := range oddSuperPackets() {
 		t.Run(name, func(t *testing.T) {
+			if odd.hdr.GSOType == VirtioGSOUDPL4 {
+				linux.PacketUDPSuper.Need(t)
+			}
 			b := newBed(t)
 			inject := func() {
 				message := make([]byte, VirtioNetHeaderLen)
@@ -215,17 +222,20 @@ func pushTag(b *bed, name string, tag Tag) {
 			asm.Mov.Imm(asm.R2, swapped), // __be16, on a little-endian machine
 			asm.Mov.Imm(asm.R3, int32(tag.TCI)),
 			asm.FnSkbVlanPush.Call(),
-			asm.Mov.Imm(asm.R0, -1), // TCX_NEXT
+			asm.Mov.Imm(asm.R0, 0), // TC_ACT_OK
 			asm.Return(),
 		},
 	})
 	b.Expect(err).NotTo(HaveOccurred())
 	b.t.Cleanup(func() { _ = program.Close() })
-	attached, err := ebpflink.AttachTCX(ebpflink.TCXOptions{
-		Interface: link(b.WithT, name).Attrs().Index, Program: program, Attach: ebpf.AttachTCXEgress,
-	})
-	b.Expect(err).NotTo(HaveOccurred())
-	b.t.Cleanup(func() { _ = attached.Close() })
+	index := link(b.WithT, name).Attrs().Index
+	b.Expect(netlink.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	}})).To(Succeed())
+	b.Expect(netlink.FilterAdd(&netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: netlink.HANDLE_MIN_EGRESS, Handle: 1, Priority: 1, Protocol: unix.ETH_P_ALL},
+		Fd:          program.FD(), Name: "push", DirectAction: true,
+	})).To(Succeed())
 }
 
 // Frames sent with a checksum for the card to finish are seen finished.

@@ -247,6 +247,8 @@ func (u *datagrams) explain(err error) error {
 		return fmt.Errorf("%w; nobody listens on %s", err, u.request.Remote)
 	case errors.Is(err, syscall.EMSGSIZE):
 		return fmt.Errorf("%w; a datagram of %d octets does not fit the route's MTU: make it smaller", err, u.request.Size)
+	case errors.Is(err, syscall.EIO) && u.request.Segments > 1:
+		return fmt.Errorf("%w; before Linux 6.11, UDP_SEGMENT needs an interface with checksum offload: leave its offloads on, or send one by one", err)
 	case errors.Is(err, syscall.EINVAL) && u.request.Segments > 1:
 		return fmt.Errorf("%w; with UDP_SEGMENT a datagram and its headers must fit the MTU: %d octets do not", err, u.request.Size)
 	}

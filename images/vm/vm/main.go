@@ -28,7 +28,7 @@ const (
 )
 
 func main() {
-	dieWithGoRun()
+	dieWithStarter()
 	status := exitFailed
 	cmd := command(&status)
 	if err := cmd.Execute(); err != nil {
@@ -68,7 +68,8 @@ directory is yours whatever owner it asks for. The command gets VLANDEMUX_VM_KER
 kvm, or tcg, under which programs take 10 to 20 times as long.
 
 Exit statuses of vm itself: 125 when the machine failed or its kernel complained, 124 when time was up, 128+N for a
-command that was ended by signal N. (go run turns every one but 0 into 1; go tool and a compiled vm do not.)`,
+command that was ended by signal N. (go run turns every one but 0 into 1, and go tool makes
+0 of a vm that was killed: compile it where that matters.)`,
 		Example: `  vm --kernel 6.1 -- docker info
   vm --kernel 6.12 --no-docker -- ./demux.test -test.v
   vm --kernel 6.12 --share reports -- ./e2e.test --ginkgo.junit-report reports/6.12.xml`,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -141,7 +142,7 @@ func (f *follower) handle(m protocol.Message) {
 		f.opts.Notice(fmt.Sprintf("Linux %s booted after %s", m.Text, since))
 	case protocol.Started:
 		f.running = true
-		f.opts.Notice(fmt.Sprintf("%s runs after %s", strings.Join(f.opts.Args, " "), since))
+		f.opts.Notice(fmt.Sprintf("%s runs after %s", filepath.Base(f.opts.Args[0]), since))
 	case protocol.Stdout:
 		_, _ = f.opts.Stdout.Write(m.Data)
 	case protocol.Stderr:
