@@ -96,12 +96,11 @@ func (l *Lab) hostLog() error {
 }
 
 func (l *Lab) startContainers(ctx context.Context, h *Harness) error {
-	ipv6 := l.Topology.hasIPv6()
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(kind engine.Kind, name, image string, keep func(*Node)) {
 		group.Go(func() error {
-			c, err := h.pool.take(ctx, mould{kind: kind, image: image, ipv6: ipv6})
+			c, err := h.pool.take(ctx, mould{kind: kind, image: image})
 			if err != nil {
 				return fmt.Errorf("starting the container of %s: %w", name, err)
 			}

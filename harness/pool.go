@@ -31,7 +31,6 @@ type pool struct {
 type mould struct {
 	kind  engine.Kind
 	image string
-	ipv6  bool
 }
 
 // container is a running container with an agent in it.
@@ -59,8 +58,7 @@ func (p *pool) take(ctx context.Context, m mould) (*container, error) {
 	p.mu.Unlock()
 
 	started, err := p.engine.Start(ctx, engine.Spec{
-		Name: name, Image: m.image, Kind: m.kind, IPv6: m.ipv6, Sysctls: sysctls(m.ipv6),
-		Labels: map[string]string{RunLabel: p.run},
+		Name: name, Image: m.image, Kind: m.kind, Labels: map[string]string{RunLabel: p.run},
 	})
 	if err != nil {
 		return nil, err
@@ -70,20 +68,6 @@ func (p *pool) take(ctx context.Context, m mould) (*container, error) {
 		return nil, errors.Join(err, c.log(), c.Close(ctx))
 	}
 	return c, nil
-}
-
-// sysctls silence what an IPv6 stack says by itself after it has come up.
-func sysctls(ipv6 bool) map[string]string {
-	if !ipv6 {
-		return nil
-	}
-	return map[string]string{
-		"net.ipv6.conf.default.accept_ra":                         "0",
-		"net.ipv6.conf.default.accept_dad":                        "0",
-		"net.ipv6.conf.default.dad_transmits":                     "0",
-		"net.ipv6.conf.default.router_solicitations":              "0",
-		"net.ipv6.conf.default.mldv2_unsolicited_report_interval": "3600000",
-	}
 }
 
 // inventory is everything a lab may leave in a container.
