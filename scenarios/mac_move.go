@@ -141,7 +141,7 @@ func idleMove(ctx context.Context, r *Run) {
 }
 
 func downloadMove(ctx context.Context, r *Run) {
-	const octets = 16 << 20
+	const octets, rate = 8 << 20, 4 << 20 // octets/s: two seconds
 	c0 := r.Lab.Topology.Clients[0]
 	w0 := r.WorkerOf(c0)
 	remote := netip.AddrPortFrom(workerPrefix(r.Family).Addr(), 8000)
@@ -159,7 +159,7 @@ func downloadMove(ctx context.Context, r *Run) {
 	group.Go(func() (err error) {
 		defer close(progress)
 		report, err = r.Lab.Client(c0.Name).TCP(ctx, traffic.TCPRequest{
-			Remote: remote, Mode: traffic.Download, Octets: octets, Rate: 8 << 20, Seed: uint64(r.Seed),
+			Remote: remote, Mode: traffic.Download, Octets: octets, Rate: rate, Seed: uint64(r.Seed),
 		}, func(p traffic.TCPProgress) { progress <- p.Octets })
 		return err
 	})

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,13 +16,14 @@ import (
 )
 
 const (
-	// A block holds at least one packet of 64 KiB and is handed over once it is
-	// full or retireMilliseconds old, so that even a trickle uses one up in that
-	// time: a reader may be late by the whole number of blocks, here 1.28 s. On
-	// emulated processors 0.32 s were too few.
-	ringBlock          = 128 << 10
+	// A block is handed over once it is full or retireMilliseconds old, so that
+	// even a trickle uses one up in that time: a reader may be late by the whole
+	// number of blocks, 1.28 s and more. On emulated processors 0.32 s were too few.
 	retireMilliseconds = 10
-	defaultRing        = 16 << 20
+
+	// Blocks hold several packets where all are small, else one of 64 KiB at least.
+	smallPacket, smallBlock, smallRing = 2 << 10, 16 << 10, 4 << 20
+	largeBlock, largeRing              = 128 << 10, 16 << 20
 
 	// noEtherType is one that no frame has.
 	noEtherType = 0xffff
@@ -40,6 +42,7 @@ type ring struct {
 	waking    sync.Mutex // keeps close from closing event under wake
 	index     int
 	mem       []byte
+	block     int // octets of each
 	blocks    int
 	next      int
 
@@ -67,7 +70,7 @@ func openRing(point TapPoint, opts TapOptions) (*ring, error) {
 		return nil
 	})
 	if err == nil {
-		err = r.start(opts)
+		err = r.start(point.MaxPacket, opts.RingSize)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("tapping %s: %w", point, err), r.close())
@@ -75,7 +78,7 @@ func openRing(point TapPoint, opts TapOptions) (*ring, error) {
 	return r, nil
 }
 
-func (r *ring) start(opts TapOptions) (err error) {
+func (r *ring) start(maxPacket, size int) (err error) {
 	if r.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return fmt.Errorf("making an eventfd: %w", err)
 	}
@@ -85,23 +88,25 @@ func (r *ring) start(opts TapOptions) (err error) {
 	if err = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
 		return fmt.Errorf("asking for virtio headers: %w", err)
 	}
-	size := opts.RingSize
-	if size <= 0 {
-		size = defaultRing
+	ringSize := largeRing
+	r.block = largeBlock
+	if maxPacket > 0 && maxPacket <= smallPacket {
+		r.block, ringSize = smallBlock, smallRing
 	}
-	r.blocks = max(2, (size+ringBlock-1)/ringBlock)
+	size = cmp.Or(max(size, 0), ringSize)
+	r.blocks = max(2, (size+r.block-1)/r.block)
 	const frame = 2048 // TPACKET_V3 packs frames more tightly, but checks the number
 	err = unix.SetsockoptTpacketReq3(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{
-		Block_size: ringBlock, Block_nr: uint32(r.blocks),
-		Frame_size: frame, Frame_nr: uint32(r.blocks * ringBlock / frame),
+		Block_size: uint32(r.block), Block_nr: uint32(r.blocks),
+		Frame_size: frame, Frame_nr: uint32(r.blocks * r.block / frame),
 		Retire_blk_tov: retireMilliseconds,
 	})
 	if err != nil {
-		return fmt.Errorf("allocating a ring of %d MiB (a smaller RingSize takes less memory): %w", r.blocks*ringBlock>>20, err)
+		return fmt.Errorf("allocating a ring of %d MiB (a smaller RingSize takes less memory): %w", r.blocks*r.block>>20, err)
 	}
-	r.mem, err = unix.Mmap(r.fd, 0, r.blocks*ringBlock, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	r.mem, err = unix.Mmap(r.fd, 0, r.blocks*r.block, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return fmt.Errorf("mapping a ring of %d MiB: %w", r.blocks*ringBlock>>20, err)
+		return fmt.Errorf("mapping a ring of %d MiB: %w", r.blocks*r.block>>20, err)
 	}
 	return r.bind(unix.ETH_P_ALL)
 }
@@ -160,7 +165,7 @@ func (r *ring) wake() {
 // drain hands over the packets of each block that the kernel has finished.
 func (r *ring) drain(handle func(*tapped)) {
 	for range r.blocks {
-		block := r.mem[r.next*ringBlock:][:ringBlock]
+		block := r.mem[r.next*r.block:][:r.block]
 		status := (*uint32)(unsafe.Pointer(&block[blockStatus]))
 		if atomic.LoadUint32(status)&unix.TP_STATUS_USER == 0 {
 			return

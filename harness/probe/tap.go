@@ -18,6 +18,9 @@ type TapPoint struct {
 	// Interface is the name within that namespace, or the caller's own one where
 	// neither PID nor Namespace is set.
 	Interface string `json:"interface"`
+	// MaxPacket is the octets of the largest packet that can cross it, a
+	// super-packet whole. Where all are small, so is the tap's ring. Optional: 64 KiB.
+	MaxPacket int `json:"max_packet,omitempty"`
 }
 
 // String is the point's name, or its interface where it has none.
@@ -34,7 +37,8 @@ type TapOptions struct {
 	// closed once the tap is open. Optional: what the tap point says.
 	NamespaceFD int
 	// RingSize in octets, memory that the kernel allocates at once. It is not
-	// locked and so counts against no limit of the process. Optional: 16 MiB.
+	// locked and so counts against no limit of the process. Optional: 4 MiB where
+	// every packet is small, else 16 MiB.
 	RingSize int
 	// RetainBytes is how many octets of frames, from the first one, are kept whole
 	// for [Tap.WriteCapture]. Optional: 8 MiB; below 0: none.

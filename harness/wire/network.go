@@ -111,8 +111,9 @@ func (n *Network) TapPoints() []probe.TapPoint {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var points []probe.TapPoint
+	largest := n.plan.largestPacket()
 	for _, e := range n.ends() {
-		p := probe.TapPoint{Name: e.Node + "/" + e.Interface, Interface: e.Interface}
+		p := probe.TapPoint{Name: e.Node + "/" + e.Interface, Interface: e.Interface, MaxPacket: largest}
 		switch e.Node {
 		case HostNode:
 		case SwitchNode:

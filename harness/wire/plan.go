@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
@@ -44,6 +45,18 @@ type Plan struct {
 	Trunks  []Trunk  `json:"trunks"`
 	Ports   []Port   `json:"ports"`
 	Workers []Worker `json:"workers"`
+}
+
+// largestPacket is the octets of the largest packet that can cross the lab: of a
+// super-packet where anybody sends those.
+func (p *Plan) largestPacket() int {
+	const ethernetHeader, superPacket = 14, 64 << 10
+	offloads := slices.ContainsFunc(p.Ports, func(p Port) bool { return p.Offloads }) ||
+		slices.ContainsFunc(p.Workers, func(w Worker) bool { return w.Offloads })
+	if offloads {
+		return superPacket
+	}
+	return p.MTU + TrunkHeadroom + ethernetHeader
 }
 
 // Trunk is a link between the switch and the host. Both ends have its name.
