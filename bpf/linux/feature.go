@@ -3,7 +3,10 @@
 // nothing is left out because it does not work.
 package linux
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Feature is something that not every kernel has.
 type Feature int
@@ -16,12 +19,12 @@ const (
 )
 
 // since is the version a feature came with, and the feature in words.
-func (f Feature) since() (major, minor int, name string) {
+func (f Feature) since() (version [2]int, name string) {
 	switch f {
 	case TCX:
-		return 6, 6, "TCX"
+		return [2]int{6, 6}, "TCX"
 	case PacketUDPSuper:
-		return 6, 2, "UDP super-packets on packet sockets"
+		return [2]int{6, 2}, "UDP super-packets on packet sockets"
 	default:
 		panic(fmt.Sprintf("there is no feature %d", int(f)))
 	}
@@ -29,17 +32,17 @@ func (f Feature) since() (major, minor int, name string) {
 
 // String says what it is and since when it is there.
 func (f Feature) String() string {
-	major, minor, name := f.since()
-	return fmt.Sprintf("%s (since Linux %d.%d)", name, major, minor)
+	version, name := f.since()
+	return fmt.Sprintf("%s (since Linux %d.%d)", name, version[0], version[1])
 }
 
 // In reports whether a kernel has to have the feature by its release, as uname -r
 // prints it. A release that does not begin with a version is asked for everything.
 func (f Feature) In(release string) bool {
-	var major, minor int
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+	var has [2]int
+	if _, err := fmt.Sscanf(release, "%d.%d", &has[0], &has[1]); err != nil {
 		return true
 	}
-	wantMajor, wantMinor, _ := f.since()
-	return major > wantMajor || major == wantMajor && minor >= wantMinor
+	version, _ := f.since()
+	return slices.Compare(has[:], version[:]) >= 0
 }

@@ -42,6 +42,10 @@ func (c *politeConn) Close() error {
 		if err := c.SetReadDeadline(time.Now().Add(lastWord)); err == nil {
 			io.Copy(io.Discard, c.Conn) //nolint:errcheck // as above
 		}
+		// Closing returns once the server's kernel has acknowledged it: until then the port is not free either (LAST_ACK).
+		if tcp, ok := c.Conn.(*net.TCPConn); ok {
+			tcp.SetLinger(int(lastWord.Seconds())) //nolint:errcheck // as above
+		}
 	}
 	return c.Conn.Close()
 }
