@@ -7,8 +7,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 
 	"github.com/vlandemux/vlandemux/harness"
 )
@@ -54,8 +57,45 @@ func (s *suite) reportRun(report ginkgo.Report) {
 	if kernel := os.Getenv("VLANDEMUX_VM_KERNEL"); kernel != "" {
 		machine = fmt.Sprintf("VM of %s with %s", kernel, strings.ToUpper(os.Getenv("VLANDEMUX_VM_ACCEL")))
 	}
+	ginkgo.AddReportEntry("scenarios", scenarioTable(report))
 	ginkgo.AddReportEntry("ran on", fmt.Sprintf("kernel %s · switch %s · attach %s · Docker %s · %s",
 		set(kernels), set(switches), set(attachModes), cmp.Or(s.engine.Engine, "unknown"), machine))
+}
+
+// scenarioTable is how many specs of each scenario ran and passed, and how long they took together.
+func scenarioTable(report ginkgo.Report) string {
+	type row struct {
+		ran, passed int
+		took        time.Duration
+	}
+	rows := map[string]*row{}
+	var names []string
+	for _, spec := range report.SpecReports {
+		if spec.LeafNodeType != types.NodeTypeIt || spec.State.Is(types.SpecStateSkipped|types.SpecStatePending) {
+			continue
+		}
+		name := spec.ContainerHierarchyTexts[0]
+		if rows[name] == nil {
+			rows[name] = &row{}
+			names = append(names, name)
+		}
+		r := rows[name]
+		r.ran++
+		r.took += spec.RunTime
+		if spec.State == types.SpecStatePassed {
+			r.passed++
+		}
+	}
+	slices.Sort(names)
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "specs\tpassed\tseconds\t  scenario")
+	for _, name := range names {
+		r := rows[name]
+		fmt.Fprintf(table, "%d\t%d\t%.1f\t  %s\n", r.ran, r.passed, r.took.Seconds(), name)
+	}
+	table.Flush() //nolint:errcheck // a Builder takes everything
+	return strings.TrimRight(text.String(), "\n")
 }
 
 // set lists texts, each once.
