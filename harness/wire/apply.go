@@ -262,7 +262,16 @@ func (p *pair) up() error {
 	return p.farNS.up(p.farIndex)
 }
 
-func (b *builder) configure(context.Context) error {
+func (b *builder) configure(ctx context.Context) error {
+	proc, err := openProcfs()
+	if err != nil {
+		return err
+	}
+	defer proc.close() //nolint:errcheck // only read
+	reporters, err := b.reporters(proc)
+	if err != nil {
+		return err
+	}
 	for i, p := range b.ports {
 		port := b.n.plan.Ports[i]
 		if err := p.farNS.configure(p.farIndex, port.Addresses, port.Neighbours); err != nil {
@@ -275,7 +284,11 @@ func (b *builder) configure(context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return awaitMLD(ctx, proc, reporters)
+}
+
+func hasIPv6(addresses []netip.Prefix) bool {
+	return slices.ContainsFunc(addresses, func(a netip.Prefix) bool { return a.Addr().Is6() })
 }
 
 // configure gives an interface its addresses and permanent neighbours.
