@@ -34,6 +34,8 @@ func (s *Spec) config(sysctls map[string]string) (*container.Config, *container.
 		AttachStdin:  true,
 		AttachStdout: true,
 		AttachStderr: true,
+		// The engine's own networking takes half the time of a start, and has nothing to do for a namespace that we wire ourselves.
+		NetworkDisabled: true,
 	}
 	host := &container.HostConfig{
 		AutoRemove:     true,
