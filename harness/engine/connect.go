@@ -44,7 +44,7 @@ func connect(ctx context.Context, timeout time.Duration, opts ...client.Opt) (*E
 		return nil, fmt.Errorf("connecting to Docker: %w; check DOCKER_HOST and DOCKER_CERT_PATH", err)
 	}
 	closing, closeAll := context.WithCancel(context.WithoutCancel(ctx))
-	e := &Engine{api: api, host: api.DaemonHost(), closing: closing, close: closeAll}
+	e := &Engine{api: api, host: api.DaemonHost(), guard: newGuard(), closing: closing, close: closeAll}
 	if err := e.greet(ctx, timeout); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}

@@ -6,6 +6,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 
 	"github.com/docker/docker/client"
 )
@@ -26,6 +27,7 @@ type Engine struct {
 	api     client.APIClient
 	host    string // the address in use, for messages
 	version Version
+	guard   *guard
 
 	closing context.Context // ended by Close; what waits in the background ends with it
 	close   context.CancelFunc
@@ -40,5 +42,5 @@ func (e *Engine) Host() string { return e.host }
 // Close releases the connections. Close the containers first: how they end can't be learned any more.
 func (e *Engine) Close() error {
 	e.close()
-	return e.api.Close()
+	return errors.Join(e.guard.dismiss(), e.api.Close())
 }

@@ -27,19 +27,24 @@ func (e *Engine) Leftovers(ctx context.Context, label string) ([]string, error) 
 // sweepAge is how old a container that was never started must be before it counts as abandoned.
 const sweepAge = 10 * time.Minute
 
-// Sweep removes containers of ours that were created more than ten minutes ago and never started. A process that is killed in the milliseconds
-// between the two leaves one, which no dead-man switch can end.
+// Sweep removes containers of ours that were created more than ten minutes ago and never started. Such a one is left where a process was killed
+// between the two and its guard with it.
 func (e *Engine) Sweep(ctx context.Context) error {
-	list, err := e.list(ctx, filters.Arg("label", Label), filters.Arg("status", "created"))
+	return e.removeCreated(ctx, sweepAge, filters.Arg("label", Label))
+}
+
+// removeCreated removes containers that were created at least so long ago and never started.
+func (e *Engine) removeCreated(ctx context.Context, age time.Duration, which filters.KeyValuePair) error {
+	list, err := e.list(ctx, which, filters.Arg("status", "created"))
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, c := range list {
-		if time.Since(time.Unix(c.Created, 0)) < sweepAge {
+		if time.Since(time.Unix(c.Created, 0)) < age {
 			continue
 		}
-		// Not by force: one that has been started meanwhile is somebody's.
+		// Not by force: one that has been started meanwhile has its own dead-man switch.
 		err := e.api.ContainerRemove(ctx, c.ID, container.RemoveOptions{})
 		if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
 			errs = append(errs, e.explain("removing abandoned container "+c.ID, err))

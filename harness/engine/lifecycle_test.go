@@ -5,9 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -172,48 +169,4 @@ func TestCancelledStartLeavesNothing(t *testing.T) {
 		cancel(nil)
 		g.Expect(l.Leftovers(t.Context(), l.label)).To(BeEmpty(), "cancelled after %v", delay)
 	}
-}
-
-// victim is the variable that makes this test binary a client to be killed; its value is the label of its containers.
-const victim = "VLANDEMUX_ENGINE_VICTIM"
-
-func TestKilledClientLeavesNoContainer(t *testing.T) {
-	if label := os.Getenv(victim); label != "" {
-		bePrey(t, label)
-		return
-	}
-	g := NewWithT(t)
-	l := newLab(t)
-	executable, err := os.Executable()
-	g.Expect(err).NotTo(HaveOccurred())
-	client := exec.CommandContext(t.Context(), executable, "-test.run=^"+t.Name()+"$", "-test.v")
-	client.Env = append(os.Environ(), victim+"="+l.label)
-	stdout, err := client.StdoutPipe()
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(client.Start()).To(Succeed())
-	var output strings.Builder
-	for !strings.Contains(output.String(), "three are up") {
-		buf := make([]byte, 512)
-		n, err := stdout.Read(buf)
-		g.Expect(err).NotTo(HaveOccurred(), output.String())
-		output.Write(buf[:n])
-	}
-	g.Expect(l.Leftovers(t.Context(), l.label)).To(HaveLen(3))
-
-	g.Expect(client.Process.Kill()).To(Succeed())
-	g.Expect(client.Wait()).NotTo(Succeed())
-	g.Eventually(func() ([]string, error) { return l.Leftovers(t.Context(), l.label) }).
-		WithTimeout(2 * time.Second).WithPolling(20 * time.Millisecond).Should(BeEmpty())
-}
-
-// bePrey starts one container of each kind and waits to be killed.
-func bePrey(t *testing.T, label string) {
-	t.Helper()
-	l := newLab(t)
-	l.label = label
-	for _, kind := range []engine.Kind{engine.KindHost, engine.KindClient, engine.KindWorker} {
-		l.start(t, l.spec(kind))
-	}
-	_, _ = os.Stdout.WriteString("three are up\n")
-	<-t.Context().Done()
 }

@@ -17,12 +17,16 @@ const createTimeout = time.Minute
 // Start creates a container, attaches to it and starts it. It returns once the container's program runs.
 //
 // The container lives no longer than its stream: the program must exit when its stdin ends, and the engine then removes it. So nothing stays
-// behind even when this process is killed. On an error, nothing of the container is left either.
+// behind even when this process is killed; in the moment before the container runs, a second process, the guard, sees to that. On an error,
+// nothing of the container is left either.
 //
 // Errors match [ErrNameTaken], [ErrNoImage], [ErrCapabilities], [ErrNoSpace] and those of [Connect].
 func (e *Engine) Start(ctx context.Context, spec Spec) (*Container, error) {
 	if err := spec.validate(); err != nil {
 		return nil, fmt.Errorf("starting container %q: %w", spec.Name, err)
+	}
+	if err := e.guard.start(); err != nil {
+		return nil, fmt.Errorf("starting container %s: %w", spec.Name, err)
 	}
 	sysctls := spec.sysctls()
 	c, err := e.start(ctx, spec, sysctls)
@@ -42,6 +46,7 @@ func (e *Engine) start(ctx context.Context, spec Spec, sysctls map[string]string
 	createCtx, cancelCreate := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
 	defer cancelCreate()
 	config, hostConfig := spec.config(sysctls)
+	config.Labels[ownerLabel] = e.guard.owner
 	created, err := e.api.ContainerCreate(createCtx, config, hostConfig, nil, nil, spec.Name)
 	if err != nil {
 		return nil, e.explain("creating container "+spec.Name, err)

@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/docker/docker/api/types/filters"
+)
+
+// The dead-man switch is the program in a container, so there is none before a container has started: a process that is killed between creating
+// and starting one would leave it. Hence the guard: a second process of the same program, which outlives the first and removes the container.
+
+// ownerLabel marks a container with the guard that watches over it.
+const ownerLabel = "io.github.vlandemux.owner"
+
+const (
+	// guardName is what a process is called that is a guard and nothing else; its only argument is the owner.
+	guardName = "vlandemux-guard"
+	// guardTime is how long a guard looks for containers once its process is gone: the engine may still be busy with its last wish.
+	guardTime = 10 * time.Second
+	guardPoll = 100 * time.Millisecond
+)
+
+func init() { //nolint:gochecknoinits // the main function is anyone's, so here is the only place where any program can turn out to be a guard
+	if len(os.Args) == 2 && os.Args[0] == guardName {
+		if err := standGuard(os.Stdin, os.Args[1]); err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+}
+
+// guard is a process that removes what this one has created and not started, should this one be killed.
+type guard struct {
+	owner string
+
+	mu    sync.Mutex
+	cmd   *exec.Cmd      // guarded by mu; nil while there is none
+	stdin io.WriteCloser // guarded by mu; its end is what the guard waits for
+}
+
+func newGuard() *guard { return &guard{owner: rand.Text()} }
+
+// start makes sure that the guard is there.
+func (g *guard) start() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cmd != nil {
+		return nil
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program, to start its guard: %w", err)
+	}
+	cmd := exec.CommandContext(context.Background(), program, g.owner) // it has to outlive whatever is cancelled
+	cmd.Args[0] = guardName
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is not for the guard
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return fmt.Errorf("making a pipe for the guard of containers: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting the guard of containers: %w", err)
+	}
+	g.cmd, g.stdin = cmd, stdin
+	return nil
+}
+
+// dismiss ends the guard. There is nothing for it to do any more.
+func (g *guard) dismiss() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cmd == nil {
+		return nil
+	}
+	_, err := io.WriteString(g.stdin, "dismissed\n")
+	err = errors.Join(err, g.stdin.Close(), g.cmd.Wait())
+	g.cmd = nil
+	if err != nil {
+		return fmt.Errorf("dismissing the guard of containers: %w", err)
+	}
+	return nil
+}
+
+// standGuard is the life of a guard: it waits for its process to dismiss it or to end, and cleans up in the second case.
+func standGuard(stdin io.Reader, owner string) error {
+	if word, err := io.ReadAll(stdin); err != nil || len(word) > 0 {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), guardTime)
+	defer cancel()
+	e, err := Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer e.Close() //nolint:errcheck // the process ends anyway
+	tick := time.NewTicker(guardPoll)
+	defer tick.Stop()
+	for {
+		_ = e.removeCreated(ctx, 0, filters.Arg("label", ownerLabel+"="+owner)) // what fails is tried again
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
