@@ -77,7 +77,7 @@ func sized(b probe.Batch, count int) probe.Batch {
 }
 
 func manyFrames(ctx context.Context, r *Run) {
-	const rounds, unicasts, groups = 80, 200, 25 // a sender each round; groups once as broadcast, once as multicast
+	const rounds, unicasts, groups = 70, 225, 10 // a sender each round; groups once as broadcast, once as multicast
 	const groupFrames = 2 * groups
 	window := r.Introduce(ctx)
 	r.Step("six clients and their workers send unicast, broadcast and multicast frames at once")

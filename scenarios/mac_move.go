@@ -141,7 +141,7 @@ func idleMove(ctx context.Context, r *Run) {
 }
 
 func downloadMove(ctx context.Context, r *Run) {
-	const octets, rate = 8 << 20, 4 << 20 // octets/s: two seconds
+	const octets, rate = 8 << 20, 8 << 20 // octets/s: one second
 	c0 := r.Lab.Topology.Clients[0]
 	w0 := r.WorkerOf(c0)
 	remote := netip.AddrPortFrom(workerPrefix(r.Family).Addr(), 8000)

@@ -91,10 +91,34 @@ func (b *Batch) Packet(i int, buf []byte) (frame []byte, hdr VirtioNetHeader) {
 // package and not by the kernel. A frame is valid until the next one is asked for.
 func (b *Batch) Frames(i int) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
+		for _, frame := range b.wireFrames(i, i+1) {
+			if !yield(frame) {
+				return
+			}
+		}
+	}
+}
+
+// AllFrames are those of all packets of the batch, counted from 0; see [Batch.Frames].
+func (b *Batch) AllFrames() iter.Seq2[int, []byte] { return b.wireFrames(0, b.Packets()) }
+
+// wireFrames are those of the packets from first to before end.
+func (b *Batch) wireFrames(first, end int) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
 		var segmenter Segmenter
-		packet, hdr := b.Packet(i, nil)
-		if err := segmenter.Frames(packet, hdr, yield); err != nil {
-			panic("segmenting a packet of batch " + b.Name + " which was not validated: " + err.Error())
+		var packet []byte
+		number, more := 0, true
+		emit := func(frame []byte) bool {
+			more = yield(number, frame)
+			number++
+			return more
+		}
+		for i := first; i < end && more; i++ {
+			var hdr VirtioNetHeader
+			packet, hdr = b.Packet(i, packet)
+			if err := segmenter.Frames(packet, hdr, emit); err != nil {
+				panic("segmenting a packet of batch " + b.Name + " which was not validated: " + err.Error())
+			}
 		}
 	}
 }

@@ -13,7 +13,7 @@ const (
 	sightingsPerChunk = 4096
 	frameChunk        = 256 << 10 // octets of retained frames allocated at a time
 
-	defaultRetainBytes = 8 << 20
+	defaultRetainBytes = 2 << 20
 )
 
 // tapped is one packet as a socket hands it over. Its data is the kernel's.

@@ -22,7 +22,7 @@ const (
 	retireMilliseconds = 10
 
 	// Blocks hold several packets where all are small, else one of 64 KiB at least.
-	smallPacket, smallBlock, smallRing = 2 << 10, 16 << 10, 4 << 20
+	smallPacket, smallBlock, smallRing = 2 << 10, 32 << 10, 4 << 20
 	largeBlock, largeRing              = 128 << 10, 16 << 20
 
 	// noEtherType is one that no frame has.

@@ -41,7 +41,7 @@ type TapOptions struct {
 	// every packet is small, else 16 MiB.
 	RingSize int
 	// RetainBytes is how many octets of frames, from the first one, are kept whole
-	// for [Tap.WriteCapture]. Optional: 8 MiB; below 0: none.
+	// for [Tap.WriteCapture]. Optional: 2 MiB; below 0: none.
 	RetainBytes int
 }
 

@@ -50,12 +50,14 @@ func OpenSender(request SendRequest) (*Sender, error) {
 	return s, nil
 }
 
-// Close closes the sockets.
+// Close closes the sockets, all at once: for each, the kernel waits until no processor can still be using it.
 func (s *Sender) Close() error {
-	errs := make([]error, 0, len(s.sockets))
-	for _, socket := range s.sockets {
-		errs = append(errs, socket.Close())
+	errs := make([]error, len(s.sockets))
+	var closing sync.WaitGroup
+	for i, socket := range s.sockets {
+		closing.Go(func() { errs[i] = socket.Close() })
 	}
+	closing.Wait()
 	s.sockets = nil
 	return errors.Join(errs...)
 }

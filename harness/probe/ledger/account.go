@@ -237,7 +237,7 @@ func (a *audit) octets(f *frame) ([]byte, bool) {
 func (a *audit) data(f *frame) ([]byte, bool) {
 	if f.origin >= 0 {
 		o := &a.book.origins[f.origin]
-		for n, data := range wireFrames(&a.in.Sent[o.batch].Batch) {
+		for n, data := range a.in.Sent[o.batch].Batch.AllFrames() {
 			if n == int(o.number) {
 				return slices.Clone(data), true
 			}

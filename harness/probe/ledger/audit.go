@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"iter"
 	"slices"
 	"strings"
 
@@ -23,7 +22,7 @@ func (l *Lab) Check(in *Input) *Verdict {
 		return v
 	}
 	a := &audit{lab: l, in: in, plan: plan, verdict: v}
-	v.void = append(v.void, a.book.load(plan, in.Taps)...)
+	v.void = append(v.void, a.book.load(plan, in)...)
 	a.expect()
 	v.total(a)
 	if len(v.void) > 0 {
@@ -89,7 +88,7 @@ func (a *audit) expect() {
 		}
 		var frames, octets uint64
 		at := sideOf(tap, probe.Out)
-		for n, data := range wireFrames(&s.Batch) {
+		for n, data := range s.Batch.AllFrames() {
 			frames++
 			octets += uint64(len(data))
 			a.originate(data, origin{batch: int32(i), number: int32(n), side: at, length: uint16(len(data))})
@@ -104,21 +103,6 @@ func (a *audit) expect() {
 		}
 		a.verdict.Sent.Packets += frames
 		a.verdict.Sent.Bytes += octets
-	}
-}
-
-// wireFrames are the frames of all packets of a batch, counted through.
-func wireFrames(b *probe.Batch) iter.Seq2[int, []byte] {
-	return func(yield func(int, []byte) bool) {
-		n := 0
-		for i := range b.Packets() {
-			for data := range b.Frames(i) {
-				if !yield(n, data) {
-					return
-				}
-				n++
-			}
-		}
 	}
 }
 

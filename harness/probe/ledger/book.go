@@ -46,15 +46,21 @@ type book struct {
 	counts  []uint64 // by side
 }
 
-// mostReserved bounds how many records a report alone makes room for.
+// mostReserved bounds how many records or frames reports alone make room for.
 const mostReserved = 1 << 24
 
 // load reads the taps. A tap's order is the order in which it saw frames, but the
 // stamp of an incoming frame can be older than that: the kernel may have stamped it
 // when it was queued. So each time is raised to just after the one before it, which
 // is still not later than the moment the tap saw the frame.
-func (b *book) load(plan *layout, taps []Tap) (troubles []string) {
-	b.index = make(map[probe.Fingerprint]int32)
+func (b *book) load(plan *layout, in *Input) (troubles []string) {
+	taps := in.Taps
+	var sent uint64
+	for i := range in.Sent {
+		sent += in.Sent[i].Report.Frames
+	}
+	b.frames = make([]frame, 0, min(sent, mostReserved))
+	b.index = make(map[probe.Fingerprint]int32, min(sent, mostReserved))
 	b.octets, b.counts = make([]uint64, 2*len(plan.taps)), make([]uint64, 2*len(plan.taps))
 	present := make([]bool, len(plan.taps))
 	var most uint64
