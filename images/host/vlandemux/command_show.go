@@ -63,6 +63,11 @@ attached. Counters are never set to zero: compare two of them.`,
 				if err != nil {
 					return err
 				}
+				if every > 0 && !ask.json {
+					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "\n%s\n", time.Now().Format(time.DateTime)); err != nil {
+						return err
+					}
+				}
 				switch {
 				case ask.json && every > 0:
 					return writeJSON(cmd.OutOrStdout(), counters, "")
@@ -75,14 +80,7 @@ attached. Counters are never set to zero: compare two of them.`,
 			if every == 0 {
 				return show()
 			}
-			return repeat(cmd.Context(), every, func() error {
-				if !ask.json {
-					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "\n%s\n", time.Now().Format(time.DateTime)); err != nil {
-						return err
-					}
-				}
-				return show()
-			})
+			return repeat(cmd.Context(), every, show)
 		},
 	}
 	ask.addSocket(cmd)

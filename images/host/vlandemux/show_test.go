@@ -50,6 +50,15 @@ func TestCountersTable(t *testing.T) {
 	golden(t, "counters.txt", out.String())
 }
 
+func TestWatchedCountersHaveNoHeadWithoutABody(t *testing.T) {
+	g := NewWithT(t)
+	var out, err strings.Builder
+	args := []string{"counters", "--watch=1s", "--socket=" + filepath.Join(t.TempDir(), "nobody-listens")}
+	g.Expect(execute(t.Context(), args, streams{in: strings.NewReader(""), out: &out, err: &err})).NotTo(BeZero())
+	g.Expect(err.String()).To(ContainSubstring("nobody-listens"))
+	g.Expect(out.String()).To(BeEmpty())
+}
+
 func TestStatusTable(t *testing.T) {
 	var out strings.Builder
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
