@@ -59,7 +59,7 @@ int phys2virt(struct __sk_buff *skb)
 		return drop(DROP_INVALID_SOURCE, &wire);
 	if ((skb->vlan_tci & VLAN_VID_MASK) == VLAN_VID_RESERVED)
 		return drop(DROP_INVALID_VLAN, &wire);
-	client = bpf_map_lookup_elem(&clients, eth->h_source);
+	client = find(&clients, eth->h_source);
 	if (!client)
 		return drop(DROP_UNKNOWN_CLIENT, &wire);
 	slot = client->slot;
@@ -87,7 +87,7 @@ int virt2phys(struct __sk_buff *skb)
 		flood_clients(skb, &wire);
 		return TC_ACT_SHOT;
 	}
-	client = eth ? bpf_map_lookup_elem(&clients, eth->h_dest) : NULL;
+	client = eth ? find(&clients, eth->h_dest) : NULL;
 	if (!client || client->worker != skb->ifindex)
 		return drop(DROP_NOT_ASSIGNED, &wire);
 	slot = client->slot;

@@ -94,7 +94,7 @@ static __always_inline void flood_clients(struct __sk_buff *skb, const struct ta
 	struct flood flood = {.skb = skb, .wire = *wire};
 	__u32 worker = skb->ifindex;
 
-	flood.list = bpf_map_lookup_elem(&worker_clients, &worker);
+	flood.list = find(&worker_clients, &worker);
 	if (!flood.list || !state) {
 		count_drop(DROP_NOT_ASSIGNED, wire);
 		return;
