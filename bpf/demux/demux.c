@@ -17,6 +17,7 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
+#include "../internal/find.h"
 #include "types.h"
 #include "maps.h"
 #include "vlan.h"

@@ -3,6 +3,7 @@
 #ifndef VLANDEMUX_FLOOD_H
 #define VLANDEMUX_FLOOD_H
 
+#include "../internal/find.h"
 #include "count.h"
 #include "maps.h"
 #include "vlan.h"

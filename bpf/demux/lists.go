@@ -16,7 +16,7 @@ const publishers = 64
 
 // publishLists replaces the list of clients of each of the workers. When it
 // returns, no program uses an old list, nor anything else that was removed
-// from the maps before it was called. The programs count on that: see find in maps.h.
+// from the maps before it was called. The programs count on that: see find in ../internal/find.h.
 func (d *Demux) publishLists(workers map[uint32]bool) error {
 	slots := make(map[uint32][]uint32, len(workers))
 	for _, client := range d.clients {

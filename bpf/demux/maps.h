@@ -118,17 +118,4 @@ struct {
 	__uint(map_flags, BPF_F_RDONLY_PROG);
 } owners SEC(".maps");
 
-/* A hash map gives a key another value by putting a new element at the head of
- * its chain and then taking the old one out. A lookup that was past the head
- * before the one, and comes to the old element's place after the other, finds
- * neither; a second lookup finds the new one. User space waits for all running
- * programs after each replacement, so that the next cannot meet the second.
- */
-static __always_inline void *find(void *map, const void *key)
-{
-	void *value = bpf_map_lookup_elem(map, key);
-
-	return value ? value : bpf_map_lookup_elem(map, key);
-}
-
 #endif

@@ -9,7 +9,8 @@ import (
 )
 
 // publish replaces the list of the ports in a VLAN. The kernel returns once no
-// program uses the old list, nor anything removed from the maps before.
+// program uses the old list, nor anything removed from the maps before. The
+// programs count on that: see find in ../internal/find.h.
 func (s *Switch) publish(vlan bpfVlan) error {
 	var list []uint32
 	for ifindex, p := range s.ports {

@@ -18,6 +18,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "../internal/find.h"
+
 #define VLAN_VID_MASK 0x0fff
 #define MAX_PORTS 4096
 #define MAX_STATIONS 65536
@@ -134,7 +136,7 @@ static __always_inline bool switch_frame(struct __sk_buff *skb, const struct vla
 		return false;
 	if (*port == vlan->trunk)
 		return true;
-	now = bpf_map_lookup_elem(&ports, port);
+	now = find(&ports, port);
 	if (!now || !same_vlan(now, vlan))
 		*port = 0; /* it has just left the VLAN */
 	return true;
@@ -156,7 +158,7 @@ static __always_inline bool flood_ports(struct __sk_buff *skb, struct vlan *vlan
 {
 	struct flood flood = {.skb = skb, .ingress = skb->ifindex};
 
-	flood.list = bpf_map_lookup_elem(&members, vlan);
+	flood.list = find(&members, vlan);
 	if (!flood.list)
 		return false;
 	bpf_loop(MAX_PORTS, copy_to_port, &flood, 0);
@@ -169,7 +171,7 @@ int from_port(struct __sk_buff *skb)
 	__u32 ingress = skb->ifindex, port;
 	struct vlan vlan, *assigned;
 
-	assigned = bpf_map_lookup_elem(&ports, &ingress);
+	assigned = find(&ports, &ingress);
 	if (!assigned)
 		return TC_ACT_SHOT;
 	vlan = *assigned;
@@ -194,7 +196,7 @@ int from_trunk(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	vlan.protocol = bpf_ntohs(skb->vlan_proto);
 	vlan.vid = skb->vlan_tci & VLAN_VID_MASK;
-	if (!bpf_map_lookup_elem(&members, &vlan))
+	if (!find(&members, &vlan))
 		return TC_ACT_SHOT; /* and learn nothing: no port has the VLAN */
 	if (!switch_frame(skb, &vlan, &port))
 		return TC_ACT_SHOT;
