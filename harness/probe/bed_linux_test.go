@@ -35,7 +35,16 @@ func newBed(t *testing.T) *bed {
 		g.Expect(netlink.LinkSetIP6AddrGenMode(link(g, name), addrGenModeNone)).To(Succeed())
 		g.Expect(netlink.LinkSetUp(link(g, name))).To(Succeed())
 	}
+	awaitOperational(g)
 	return &bed{t: t, WithT: g}
+}
+
+// awaitOperational returns once both ends send frames: what is sent before, the kernel drops.
+func awaitOperational(g *WithT) {
+	for _, name := range []string{"a", "b"} {
+		g.Eventually(func() netlink.LinkOperState { return link(g, name).Attrs().OperState }).
+			WithTimeout(10*time.Second).Should(BeEquivalentTo(netlink.OperUp), name)
+	}
 }
 
 func link(g *WithT, name string) netlink.Link {

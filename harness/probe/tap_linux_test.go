@@ -311,6 +311,7 @@ func TestGoesOnWhileTheInterfaceFlaps(t *testing.T) {
 	b.send(batch)
 	b.Expect(netlink.LinkSetDown(link(b.WithT, "b"))).To(Succeed())
 	b.Expect(netlink.LinkSetUp(link(b.WithT, "b"))).To(Succeed())
+	awaitOperational(b.WithT)
 	b.send(batch)
 	b.Eventually(tap.Total).Should(BeEquivalentTo(20))
 	b.Expect(netlink.LinkDel(link(b.WithT, "b"))).To(Succeed())

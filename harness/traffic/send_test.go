@@ -40,6 +40,15 @@ func inOwnNamespace(t *testing.T, mtu int, fn func(g *WithT, ns *os.File)) {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(netlink.LinkSetUp(link)).To(Succeed())
 		}
+		for _, name := range []string{"a", "b"} { // what is sent before, the kernel drops
+			g.Eventually(func() (netlink.LinkOperState, error) {
+				link, err := netlink.LinkByName(name)
+				if err != nil {
+					return 0, err
+				}
+				return link.Attrs().OperState, nil
+			}).WithTimeout(10*time.Second).Should(BeEquivalentTo(netlink.OperUp), name)
+		}
 		fn(g, ns)
 	}()
 	<-done

@@ -6,6 +6,7 @@ package nettest
 import (
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -47,7 +48,29 @@ func Veth(t testing.TB, name, peer string) (int, int) {
 	if err := netlink.LinkAdd(veth); err != nil {
 		t.Fatalf("making veth %s: %v", name, err)
 	}
-	return up(t, name), up(t, peer)
+	indexes := [2]int{up(t, name), up(t, peer)}
+	for _, end := range []string{name, peer} {
+		awaitOperational(t, end)
+	}
+	return indexes[0], indexes[1]
+}
+
+// awaitOperational returns once the interface sends frames: the kernel gives one whose peer came up later its queue in the background, and drops
+// what is sent until then.
+func awaitOperational(t testing.TB, name string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; {
+		link, err := netlink.LinkByName(name)
+		switch {
+		case err != nil:
+			t.Fatalf("looking up %s: %v", name, err)
+		case link.Attrs().OperState == netlink.OperUp:
+			return
+		case time.Now().After(end):
+			t.Fatalf("waiting for %s to become operational: it is %s", name, link.Attrs().OperState)
+		}
+		runtime.Gosched()
+	}
 }
 
 func up(t testing.TB, name string) int {
