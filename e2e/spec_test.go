@@ -15,17 +15,27 @@ import (
 	"github.com/vlandemux/vlandemux/scenarios"
 )
 
-// describe makes a spec of each case of a scenario at each point of its axes.
+// describe makes a spec of each case of a scenario at each point of its axes: of every case at its first point, then of every case at its second,
+// and so on. Specs that run side by side are neighbours, and two of the heaviest case would take more than twice as long as one.
 func (s *suite) describe(scenario scenarios.Scenario) {
 	ginkgo.Describe(scenario.Name, ginkgo.Label(scenario.Labels...), func() {
-		for _, c := range scenario.Cases {
-			for _, p := range s.points(c) {
-				text := fmt.Sprintf("%s [%s]", c.Text, strings.Join(p.labels, ", "))
-				ginkgo.It(text, ginkgo.Label(p.labels...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
-					s.run(ctx, c, p.Variant)
-				})
+		for i, more := 0, true; more; i++ {
+			more = false
+			for _, c := range scenario.Cases {
+				if points := s.points(c); i < len(points) {
+					more = true
+					s.specify(c, points[i])
+				}
 			}
 		}
+	})
+}
+
+// specify makes one spec.
+func (s *suite) specify(c scenarios.Case, p point) {
+	text := fmt.Sprintf("%s [%s]", c.Text, strings.Join(p.labels, ", "))
+	ginkgo.It(text, ginkgo.Label(p.labels...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
+		s.run(ctx, c, p.Variant)
 	})
 }
 
