@@ -33,7 +33,7 @@ func (s *suite) points(c scenarios.Case) []point {
 				if len(c.Families) > 0 {
 					labels = append(labels, string(family))
 				}
-				points = append(points, point{scenarios.Variant{Attach: attach, Switch: kind, Family: family}, labels})
+				points = append(points, point{scenarios.Variant{Attach: attach, Switch: kind, Family: family, Emulated: emulated()}, labels})
 			}
 		}
 	}

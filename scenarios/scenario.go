@@ -55,6 +55,8 @@ type Variant struct {
 	Switch harness.SwitchKind
 	Family Family
 	Seed   harness.Seed
+	// Emulated says that the processors are emulated: everything takes 10 to 20 times as long.
+	Emulated bool
 }
 
 // All are the scenarios of the suite, in the order they are told.
