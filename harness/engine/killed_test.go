@@ -90,7 +90,7 @@ func TestClientKilledWhileItStartsAContainerLeavesNone(t *testing.T) {
 	for _, milliseconds := range []int{0, 3, 6, 9, 12, 15, 18, 21, 25, 30, 40, 60, 90, 130, 180, 240} {
 		p := l.startPrey(t)
 		p.says(t, "starting")
-		time.Sleep(time.Duration(milliseconds) * time.Millisecond) // the moment of death
+		time.Sleep(time.Duration(milliseconds) * time.Millisecond) // waits for nothing: when the process dies is what is tried
 		l.goneAfterKilling(t, p)
 	}
 }
