@@ -12,6 +12,7 @@ import (
 
 	"github.com/vlandemux/vlandemux/harness/agent"
 	"github.com/vlandemux/vlandemux/harness/engine"
+	"github.com/vlandemux/vlandemux/harness/wire"
 )
 
 // pool keeps the containers of closed labs for later ones: starting one takes
@@ -36,9 +37,10 @@ type mould struct {
 // container is a running container with an agent in it.
 type container struct {
 	*engine.Container
-	agent *agent.Client
-	mould mould
-	born  []string // what was there when it was new
+	agent    *agent.Client
+	mould    mould
+	features wire.Features // of its kernel; a host's alone
+	born     []string      // what was there when it was new
 }
 
 // RunLabel is the label of each container of a run; its value names the run.
@@ -64,10 +66,21 @@ func (p *pool) take(ctx context.Context, m mould) (*container, error) {
 		return nil, err
 	}
 	c := &container{Container: started, agent: agent.Dial(started.Stream), mould: m}
-	if c.born, err = c.inventory(ctx); err != nil {
+	if err := c.examine(ctx); err != nil {
 		return nil, errors.Join(err, c.log(), c.Close(ctx))
 	}
 	return c, nil
+}
+
+// examine is for a new container.
+func (c *container) examine(ctx context.Context) (err error) {
+	if c.mould.kind == engine.KindHost {
+		if c.features, err = c.agent.Probe(ctx); err != nil {
+			return fmt.Errorf("asking what the kernel can do: %w", err)
+		}
+	}
+	c.born, err = c.inventory(ctx)
+	return err
 }
 
 // inventory is everything a lab may leave in a container.

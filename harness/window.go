@@ -97,6 +97,12 @@ func (w *Window) AllowSockets() {
 	}
 }
 
+func (w *Window) socketsAllowed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.sockets) > 0
+}
+
 // ErrStill is why [Window.Await] gave up: nothing moves in the lab any more.
 var ErrStill = errors.New("no tap has seen anything new for " + stillFor.String())
 
@@ -165,17 +171,23 @@ func (w *Window) Settle(ctx context.Context) (*ledger.Verdict, error) {
 	return verdict, nil
 }
 
-// A lab is quiet when nothing has moved at any tap for so long. It is longer
-// than a delayed TCP acknowledgement (40 to 200 ms).
+// A lab is quiet when nothing has moved at any tap for so long. Sockets may have
+// something to say later: it is longer than a delayed TCP acknowledgement (40 to
+// 200 ms). A frame that no socket has to answer only has to be carried.
 const (
-	quietFor  = 250 * time.Millisecond
-	quietPoll = 25 * time.Millisecond
-	awaitPoll = 2 * time.Millisecond
-	stillFor  = 10 * time.Second // far beyond what a frame takes, on emulated processors too
+	quietFor        = 100 * time.Millisecond
+	quietForSockets = 250 * time.Millisecond
+	quietPoll       = 20 * time.Millisecond
+	awaitPoll       = 2 * time.Millisecond
+	stillFor        = 10 * time.Second // far beyond what a frame takes, on emulated processors too
 )
 
-// quiet returns once the taps' totals have stood still for quietFor.
+// quiet returns once the taps' totals have stood still for long enough.
 func (w *Window) quiet(ctx context.Context) error {
+	enough := quietFor
+	if w.socketsAllowed() {
+		enough = quietForSockets
+	}
 	tick := time.NewTicker(quietPoll)
 	defer tick.Stop()
 	var last map[string]uint64
@@ -187,7 +199,7 @@ func (w *Window) quiet(ctx context.Context) error {
 		}
 		if !maps.Equal(totals, last) {
 			last, still = totals, time.Now()
-		} else if time.Since(still) >= quietFor {
+		} else if time.Since(still) >= enough {
 			return nil
 		}
 		select {

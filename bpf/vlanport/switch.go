@@ -8,8 +8,10 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
-	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
 )
 
 // VLAN is one of those on a trunk.
@@ -162,7 +164,10 @@ func (s *Switch) move(ifindex int, p *port, to bpfVlan) error {
 	p.vlan = to
 	// Publishing waits for the programs that still run with the old VLAN, so
 	// that nothing is learned in it any more.
-	if err := errors.Join(s.publish(from), s.publish(to)); err != nil {
+	var publishing errgroup.Group // the two wait together
+	publishing.Go(func() error { return s.publish(from) })
+	publishing.Go(func() error { return s.publish(to) })
+	if err := publishing.Wait(); err != nil {
 		return err
 	}
 	return s.forget(ifindex, from)

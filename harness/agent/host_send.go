@@ -50,6 +50,6 @@ func (h *host) sendAt(ctx context.Context, r sendAtRequest) (traffic.SendReport,
 	if err != nil {
 		return traffic.SendReport{}, fmt.Errorf("sending at %s: %w", r.Point.Name, err)
 	}
-	defer sender.Close() //nolint:errcheck // nothing is buffered in user space
+	defer sender.Close()
 	return sender.Send(ctx)
 }
