@@ -19,8 +19,8 @@ ON_HOST = $(filter-out $(shell go list ./e2e $(AGAINST_ENGINE) $(IN_CONTAINER) $
 
 # With KERNEL, everything is compiled into a folder below build/ and run on that
 # kernel: in a virtual machine, where a path means what it means here. Its reports
-# get a folder of their own. What runs tests is compiled in any case, since `go tool`
-# makes a success of a program that is killed.
+# get a folder of their own. What checks or tests is compiled in any case, since
+# `go tool` makes a success of a program that is killed.
 NAME  := $(notdir $(KERNEL:/=))
 OUT   := $(REPORTS)$(if $(KERNEL),/$(NAME))
 BUILT := $(CURDIR)/build$(if $(KERNEL),/$(NAME))
@@ -87,8 +87,10 @@ demo: ## watch three clients with one IP address reach three workers
 lint: ## gofmt, go vet, golangci-lint, actionlint, generated files up to date
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'these files want gofmt -w'; exit 1; }
 	go vet ./...
-	go tool -modfile=.ci/tools/go.mod golangci-lint run ./...
-	go tool -modfile=.ci/tools/actionlint.mod actionlint
+	@go build -modfile=.ci/tools/go.mod -o $(BUILT)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	$(BUILT)/golangci-lint run ./...
+	@go build -modfile=.ci/tools/actionlint.mod -o $(BUILT)/actionlint github.com/rhysd/actionlint/cmd/actionlint
+	$(BUILT)/actionlint
 
 generate: ## compile the BPF programs and the embedded captures again (needs clang-16, llvm-16, libbpf-dev)
 	go generate ./...
