@@ -17,7 +17,7 @@ type Assignment struct {
 }
 
 // Assign gives the client a worker, and attaches the worker if it is not yet.
-// Counters of the client begin at 0. Errors: [*BadMACError], [ErrAssigned],
+// Counters of the client begin at 0. Errors: [*BadMACError], [*AssignedError],
 // [*FullError], [ErrUnknownInterface], [ErrWrongRole].
 func (d *Demux) Assign(mac MAC, worker int) error {
 	return d.AssignAll([]Assignment{{MAC: mac, Worker: worker}})
@@ -57,7 +57,7 @@ func (d *Demux) checkNew(assignments []Assignment) error {
 			return fmt.Errorf("assigning: %w", err)
 		}
 		if client, ok := d.clients[a.MAC]; ok {
-			return fmt.Errorf("assigning %s to interface %d: %w, to interface %d: reassign it", a.MAC, a.Worker, ErrAssigned, client.Worker)
+			return fmt.Errorf("assigning %s to interface %d: %w", a.MAC, a.Worker, &AssignedError{Worker: int(client.Worker)})
 		}
 		if seen[a.MAC] {
 			return fmt.Errorf("assigning %s: %w, by an earlier line of the same list", a.MAC, ErrAssigned)

@@ -9,6 +9,7 @@ var (
 	// ErrBadMAC is wrapped by every [*BadMACError].
 	ErrBadMAC = errors.New("bad MAC address")
 	// ErrAssigned means that the MAC has a worker already; Reassign moves it.
+	// It is wrapped by every [*AssignedError].
 	ErrAssigned = errors.New("already assigned")
 	// ErrNotAssigned means that the MAC has no worker.
 	ErrNotAssigned = errors.New("not assigned")
@@ -41,6 +42,17 @@ func (e *BadMACError) Error() string {
 }
 
 func (e *BadMACError) Unwrap() error { return ErrBadMAC }
+
+// AssignedError says which worker a MAC has already. It wraps [ErrAssigned].
+type AssignedError struct {
+	Worker int // interface index
+}
+
+func (e *AssignedError) Error() string {
+	return fmt.Sprintf("%v, to interface %d: reassign it", ErrAssigned, e.Worker)
+}
+
+func (e *AssignedError) Unwrap() error { return ErrAssigned }
 
 // FullError means that no further MAC can be assigned; those that are assigned
 // keep working. It wraps [ErrFull].

@@ -134,7 +134,7 @@ func TestErrorsKeepTheirMeaningAcrossTheSocket(t *testing.T) {
 		"a full table": {func() error { return client.Assign(t.Context(), "02:00:00:00:00:02", "w0") },
 			demux.ErrFull, control.CodeFull, "assigning 02:00:00:00:00:02 to w0: "},
 		"a second assignment": {func() error { return client.Assign(t.Context(), "02:00:00:00:00:01", "w0") },
-			demux.ErrAssigned, control.CodeAlreadyAssigned, "already assigned"},
+			demux.ErrAssigned, control.CodeAlreadyAssigned, "assigning 02:00:00:00:00:01 to w0: already assigned to w0"},
 		"an unknown MAC": {func() error { return client.Unassign(t.Context(), "02:00:00:00:00:02") },
 			demux.ErrNotAssigned, control.CodeNotAssigned, "not assigned"},
 		"moving an unknown MAC": {func() error { return client.Reassign(t.Context(), "02:00:00:00:00:02", "w0") },

@@ -26,8 +26,8 @@ func newFakePlane(capacity int) *fakePlane {
 func (f *fakePlane) Assign(mac demux.MAC, worker int) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, ok := f.assigned[mac]; ok {
-		return fmt.Errorf("%s: %w", mac, demux.ErrAssigned)
+	if a, ok := f.assigned[mac]; ok {
+		return fmt.Errorf("%s: %w", mac, &demux.AssignedError{Worker: a.Worker})
 	}
 	if len(f.assigned) == f.capacity {
 		return &demux.FullError{Capacity: f.capacity}

@@ -192,7 +192,11 @@ func (s *Server) putAssignment(w http.ResponseWriter, r *http.Request) (any, err
 	if request.Reassign {
 		return nil, s.options.Dataplane.Reassign(mac, worker)
 	}
-	return nil, s.options.Dataplane.Assign(mac, worker)
+	err = s.options.Dataplane.Assign(mac, worker)
+	if assigned, ok := errors.AsType[*demux.AssignedError](err); ok { // people know interfaces by name
+		err = fmt.Errorf("%w to %s", demux.ErrAssigned, s.options.Names.Name(assigned.Worker))
+	}
+	return nil, err
 }
 
 func (s *Server) deleteAssignment(_ http.ResponseWriter, r *http.Request) (any, error) {

@@ -183,7 +183,7 @@ func TestClientsComeAndGoWhileTrafficFlows(t *testing.T) {
 	g.Eventually(events.Interrupt(), patience).Should(gexec.Exit(0))
 
 	asking := func(args ...string) string { return b.refused(append(args, "--socket", b.socket)...) }
-	g.Expect(asking("assign", clientA+"=w0")).To(And(ContainSubstring("already assigned"), ContainSubstring("--move")))
+	g.Expect(asking("assign", clientA+"=w0")).To(ContainSubstring("already assigned to w1; --move gives it another worker"))
 	g.Expect(asking("assign", clientB+"=w0", "02:00:00:00:00:0c=w0")).To(ContainSubstring("all 2 assignments are in use"))
 	g.Expect(b.status().Assignments).To(HaveLen(1), "the first of the two is taken back")
 	g.Expect(asking("assign", clientB+"=w7")).To(ContainSubstring(`no interface "w7" here, there are: lo, `))
