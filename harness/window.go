@@ -171,9 +171,9 @@ func (w *Window) Settle(ctx context.Context) (*ledger.Verdict, error) {
 	return verdict, nil
 }
 
-// A lab is quiet when nothing has moved at any tap for so long. Sockets may have
-// something to say later: it is longer than a delayed TCP acknowledgement (40 to
-// 200 ms). A frame that no socket has to answer only has to be carried.
+// A lab is quiet when nothing has moved at any tap for so long. Where sockets may
+// speak that is longer than a delayed TCP acknowledgement (40 to 200 ms); where
+// none may, a frame has only to be carried.
 const (
 	quietFor        = 100 * time.Millisecond
 	quietForSockets = 250 * time.Millisecond
