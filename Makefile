@@ -87,9 +87,9 @@ demo: ## watch three clients with one IP address reach three workers
 lint: ## gofmt, go vet, golangci-lint, actionlint, generated files up to date
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'these files want gofmt -w'; exit 1; }
 	go vet ./...
-	@go build -modfile=.ci/tools/go.mod -o $(BUILT)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	go build -modfile=.ci/tools/go.mod -o $(BUILT)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	$(BUILT)/golangci-lint run ./...
-	@go build -modfile=.ci/tools/actionlint.mod -o $(BUILT)/actionlint github.com/rhysd/actionlint/cmd/actionlint
+	go build -modfile=.ci/tools/actionlint.mod -o $(BUILT)/actionlint github.com/rhysd/actionlint/cmd/actionlint
 	$(BUILT)/actionlint
 
 generate: ## compile the BPF programs and the embedded captures again (needs clang-16, llvm-16, libbpf-dev)

@@ -17,7 +17,7 @@ func TestReplacedValuesAreFound(t *testing.T) {
 	client := func(n int) MAC { return MAC{2, 0, 0, 0, 0, byte(n)} }
 	for range maps { // each has a seed of its own, and the chains that come with it
 		g := NewWithT(t)
-		d := loadWithFullMaps(t, elements)
+		d := loadForClients(t, elements)
 		assign := func(n int) {
 			g.Expect(d.objs.Clients.Put(client(n), &bpfClient{Slot: uint32(n), Worker: worker})).To(Succeed())
 		}
@@ -41,16 +41,13 @@ func TestReplacedValuesAreFound(t *testing.T) {
 	}
 }
 
-// loadWithFullMaps loads the programs with hash maps that have no more chains than they will have elements.
-func loadWithFullMaps(t *testing.T, elements uint32) *Demux {
+// loadForClients loads the programs with a map of clients that has no more chains than it will have elements.
+func loadForClients(t *testing.T, elements uint32) *Demux {
 	t.Helper()
 	g := NewWithT(t)
 	spec, err := loadBpf()
 	g.Expect(err).NotTo(HaveOccurred())
-	for _, name := range []string{bpfMapClients, bpfMapLocations, bpfMapClientTallies, bpfMapSlots, bpfMapWorkerClients, bpfMapWorkerFloods} {
-		spec.Maps[name].MaxEntries = elements
-	}
-	g.Expect(spec.Variables[bpfVarCapacity].Set(elements)).To(Succeed())
+	spec.Maps[bpfMapClients].MaxEntries = elements
 	d := new(Demux)
 	g.Expect(spec.LoadAndAssign(&d.objs, nil)).To(Succeed())
 	t.Cleanup(func() { g.Expect(d.objs.Close()).To(Succeed()) })

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vlandemux/vlandemux/images/vm/internal/child"
 	"github.com/vlandemux/vlandemux/images/vm/internal/kernel"
 	"github.com/vlandemux/vlandemux/images/vm/internal/session"
 )
@@ -28,7 +29,7 @@ const (
 )
 
 func main() {
-	dieWithStarter()
+	child.DieWithParent("go", "make") // go run and make: their machine goes with them
 	status := exitFailed
 	cmd := command(&status)
 	if err := cmd.Execute(); err != nil {

@@ -1,4 +1,4 @@
-// Package child starts processes that do not outlive this one, however this one ends.
+// Package child starts processes that do not outlive this one, however this one ends, and ends this one with its parent.
 package child
 
 import (

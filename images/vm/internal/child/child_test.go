@@ -5,44 +5,67 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 )
 
-// helperVariable makes this test binary the parent that gets killed.
-const helperVariable = "CHILD_TEST_HELPER"
+// roleVariable makes this test binary one of the processes below.
+const roleVariable = "CHILD_TEST_ROLE"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(helperVariable) != "" {
-		parent()
+	switch os.Getenv(roleVariable) {
+	case "":
+		os.Exit(m.Run())
+	case "starter": // by Start, with our standard output
+		cmd := exec.Command("sh", "-c", upForEver)
+		cmd.Stdout = os.Stdout
+		if ended, err := Start(cmd); err == nil {
+			<-ended
+		}
+	case "make": // starts the next one as any program would
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), roleVariable+"=made")
+		cmd.Stdout = os.Stdout
+		_ = cmd.Run()
+	case "made":
+		DieWithParent("go", "make")
+		_ = unix.Exec("/bin/sh", []string{"sh", "-c", upForEver}, os.Environ()) // which keeps what the kernel was told
 	}
-	os.Exit(m.Run())
+	os.Exit(3) // none of them comes so far
 }
 
-// parent starts a process that holds our standard output for ever, says so, and waits to be killed.
-func parent() {
-	cmd := exec.Command("sh", "-c", "echo up; exec sleep 600")
-	cmd.Stdout = os.Stdout
-	ended, err := Start(cmd)
-	if err != nil {
-		os.Exit(3)
-	}
-	<-ended
-}
+// upForEver is a command that says that it runs and holds its standard output until it is killed.
+const upForEver = "echo up; exec sleep 600"
 
 func TestAProcessDiesWithTheOneThatStartedIt(t *testing.T) {
-	g := NewWithT(t)
 	self, err := os.Executable()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	diesWith(t, self, "starter")
+}
+
+func TestAProcessDiesWithMake(t *testing.T) {
+	g := NewWithT(t)
+	program, err := os.ReadFile("/proc/self/exe")
 	g.Expect(err).NotTo(HaveOccurred())
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), helperVariable+"=1")
+	starter := filepath.Join(t.TempDir(), "make")
+	g.Expect(os.WriteFile(starter, program, 0o700)).To(Succeed())
+	diesWith(t, starter, "make")
+}
+
+// diesWith kills the program, this test binary in one of its roles, and demands that the process it had started is gone.
+func diesWith(t *testing.T, program, role string) {
+	t.Helper()
+	g := NewWithT(t)
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	output, err := cmd.StdoutPipe()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(cmd.Start()).To(Succeed())
-	up := make([]byte, 3)
-	_, err = io.ReadFull(output, up)
+	_, err = io.ReadFull(output, make([]byte, len("up\n")))
 	g.Expect(err).NotTo(HaveOccurred())
 
 	g.Expect(cmd.Process.Kill()).To(Succeed())
