@@ -50,7 +50,8 @@ func (l *Lab) SaveEvidence(ctx context.Context, folder string) error {
 	for _, n := range l.Nodes() {
 		save("agent-"+n.Name+".log", func() ([]byte, error) { return []byte(n.Container.Log()), nil })
 	}
-	taps, err := l.host.StopTaps(ctx) // those of the last window, which may be under way
+	l.swapWindow(nil) // what it saw goes into the evidence, and no verdict will come
+	taps, err := l.host.StopTaps(ctx)
 	errs = append(errs, err)
 	for _, tap := range taps {
 		name := tap.Point.Name

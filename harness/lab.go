@@ -39,8 +39,9 @@ type Lab struct {
 	pool    *pool
 	onClose func() error
 
-	mu   sync.Mutex
-	book books // guarded by mu
+	mu     sync.Mutex
+	state  state   // guarded by mu
+	window *Window // guarded by mu; the one that is open, nil for none
 }
 
 // Node is a container of the lab and the agent in it.
@@ -69,7 +70,7 @@ func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *L
 			err = errors.Join(err, l.hostLog(), l.abandon())
 		}
 	}()
-	l.openBooks()
+	l.state = newState(l.Topology)
 	if err := l.startContainers(ctx, h); err != nil {
 		return nil, err
 	}
@@ -198,8 +199,14 @@ func (l *Lab) Nodes() []*Node {
 
 // Close takes the lab down. Its containers go back to the harness if they are
 // as good as new, and are ended otherwise; it is an error if the lab has left
-// anything behind. Closing twice is safe.
-func (l *Lab) Close() error { return l.takeDown(l.pool.give) }
+// anything behind, or a window open. Closing twice is safe.
+func (l *Lab) Close() error {
+	var open error
+	if w := l.swapWindow(nil); w != nil {
+		open = fmt.Errorf("the window opened at %s was never closed: nothing that happened since has been checked; close it", w.Opened)
+	}
+	return errors.Join(open, l.takeDown(l.pool.give))
+}
 
 // abandon ends every container of a lab; links, namespaces, programs and pins
 // go with them.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,35 +17,49 @@ import (
 	"github.com/vlandemux/vlandemux/harness/traffic"
 )
 
-// Window is a time in which every interface of a lab is tapped, and the books
-// of what was sent in it. One window of a lab is open at a time. Its methods
-// are safe for concurrent use.
+// Window is a time in which every interface of a lab is tapped. It collects what
+// was sent, seen and counted, for the ledger to compare. One window of a lab is
+// open at a time. Its methods are safe for concurrent use.
 type Window struct {
+	// Opened is the line of code that opened the window, for messages.
+	Opened string
+
 	lab    *Lab
 	points map[string]probe.TapPoint // by name
 	before control.Counters
 	ledger ledger.Lab // as the lab was when the window opened
-	moves  int        // how many moves the lab had made by then
 
 	mu      sync.Mutex
 	sent    []ledger.Sent // guarded by mu
 	sockets []string      // guarded by mu
+	sending int           // guarded by mu; how many calls that send are under way
 }
 
-// Observe taps every interface of the lab and returns once all taps capture.
-func (l *Lab) Observe(ctx context.Context) (*Window, error) {
-	points, err := l.tapPoints(ctx)
-	if err != nil {
+// OpenWindow taps every interface of the lab and returns once all taps capture.
+// The window before must have been closed.
+func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
+	w := &Window{lab: l, Opened: "unknown"}
+	if _, file, line, ok := runtime.Caller(1); ok {
+		w.Opened = fmt.Sprintf("%s:%d", file, line)
+	}
+	if open := l.swapWindow(w); open != nil {
+		return nil, fmt.Errorf("opening a window: that opened at %s was never closed", open.Opened)
+	}
+	defer func() {
+		if err != nil {
+			l.swapWindow(nil)
+		}
+	}()
+	if w.points, err = l.tapPoints(ctx); err != nil {
 		return nil, err
 	}
-	w := &Window{lab: l, points: points}
-	w.ledger, w.moves = l.books()
+	w.ledger = l.describe()
 	taps := w.ledger.Taps()
 	wanted := make([]probe.TapPoint, 0, len(taps))
 	for _, name := range taps {
-		point, there := points[name]
+		point, there := w.points[name]
 		if !there {
-			return nil, fmt.Errorf("tapping the lab: no interface is called %q, there are %v", name, slices.Sorted(maps.Keys(points)))
+			return nil, fmt.Errorf("tapping the lab: no interface is called %q, there are %v", name, slices.Sorted(maps.Keys(w.points)))
 		}
 		wanted = append(wanted, point)
 	}
@@ -56,28 +72,43 @@ func (l *Lab) Observe(ctx context.Context) (*Window, error) {
 	return w, nil
 }
 
-// Send sends batches from a client's or worker's eth0, all at once, and enters
-// them in the books.
+// swapWindow makes w the open window and returns the one that was.
+func (l *Lab) swapWindow(w *Window) *Window {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	open := l.window
+	l.window = w
+	return open
+}
+
+// Send sends batches from a client's or worker's eth0, all at once.
 func (w *Window) Send(ctx context.Context, node string, batches ...probe.Batch) error {
 	n := w.lab.node(node)
 	if n == nil {
 		return fmt.Errorf("sending frames: there is no client or worker called %q", node)
 	}
-	report, err := n.Send(ctx, traffic.SendRequest{Interface: nodeInterface, Batches: batches})
-	return w.enter(node+"/"+nodeInterface, batches, report, err)
+	return w.send(node+"/"+nodeInterface, batches, func() (traffic.SendReport, error) {
+		return n.Send(ctx, traffic.SendRequest{Interface: nodeInterface, Batches: batches})
+	})
 }
 
 // Inject sends batches out of the switch's end of a trunk: frames with any tag,
 // or none, as no access port would send them.
 func (w *Window) Inject(ctx context.Context, trunk int, batches ...probe.Batch) error {
 	name := "switch/" + trunkName(trunk)
-	report, err := w.lab.host.SendAt(ctx, w.points[name], traffic.SendRequest{Batches: batches})
-	return w.enter(name, batches, report, err)
+	return w.send(name, batches, func() (traffic.SendReport, error) {
+		return w.lab.host.SendAt(ctx, w.points[name], traffic.SendRequest{Batches: batches})
+	})
 }
 
-func (w *Window) enter(tap string, batches []probe.Batch, report traffic.SendReport, err error) error {
+func (w *Window) send(tap string, batches []probe.Batch, send func() (traffic.SendReport, error)) error {
+	w.mu.Lock()
+	w.sending++
+	w.mu.Unlock()
+	report, err := send()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.sending--
 	for i := range report.Batches {
 		w.sent = append(w.sent, ledger.Sent{Tap: tap, Batch: batches[i], Report: report.Batches[i]})
 	}
@@ -109,7 +140,7 @@ var ErrStill = errors.New("no tap has seen anything new for " + stillFor.String(
 // Await returns once each of the taps has recorded that many frames since the
 // window opened, in both directions together. So whatever is sent next comes
 // after them, and what has been recorded no longer takes up room in a tap's ring.
-// When the lab stands still instead, the error is [ErrStill]: Settle can tell then
+// When the lab stands still instead, the error is [ErrStill]: Close can tell then
 // which frames are missing.
 func (w *Window) Await(ctx context.Context, frames map[string]uint64) error {
 	tick := time.NewTicker(awaitPoll)
@@ -121,28 +152,46 @@ func (w *Window) Await(ctx context.Context, frames map[string]uint64) error {
 		if err != nil {
 			return fmt.Errorf("waiting for frames at the taps: %w", err)
 		}
-		missing := maps.Clone(frames)
-		maps.DeleteFunc(missing, func(tap string, want uint64) bool { return totals[tap] >= want })
-		if len(missing) == 0 {
+		if missing(frames, totals) == "" {
 			return nil
 		}
-		if !maps.Equal(totals, last) {
+		if !maps.Equal(totals, last) || w.isSending() {
 			last, still = totals, time.Now()
 		} else if time.Since(still) >= stillFor {
-			return fmt.Errorf("waiting for so many frames at the taps: %v; so many have come: %v: %w", missing, totals, ErrStill)
+			return fmt.Errorf("waiting for frames at the taps: %s: %w", missing(frames, totals), ErrStill)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for so many frames at the taps: %v; so many have come: %v: %w", missing, totals, context.Cause(ctx))
+			return fmt.Errorf("waiting for frames at the taps: %s: %w", missing(frames, totals), context.Cause(ctx))
 		}
 	}
 }
 
-// Settle waits until no frame is under way, ends the taps and compares every
-// frame sent with every frame seen and with the demux's counters. The error is
-// about doing that; whether the books balance is the verdict's.
-func (w *Window) Settle(ctx context.Context) (*ledger.Verdict, error) {
+// missing names the taps that have seen fewer frames than wanted, "" for none.
+func missing(frames, totals map[string]uint64) string {
+	var taps []string
+	for _, tap := range slices.Sorted(maps.Keys(frames)) {
+		if totals[tap] < frames[tap] {
+			taps = append(taps, fmt.Sprintf("%s saw %d of %d frames", tap, totals[tap], frames[tap]))
+		}
+	}
+	return strings.Join(taps, ", ")
+}
+
+func (w *Window) isSending() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sending > 0
+}
+
+// Close waits until no frame is under way, ends the taps and compares every frame
+// sent with every frame seen and with the demux's counters. The error is about
+// doing that; what was found wrong is in the verdict.
+func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
+	if w.lab.swapWindow(nil) != w {
+		return nil, fmt.Errorf("closing the window opened at %s: it is not open", w.Opened)
+	}
 	if err := w.quiet(ctx); err != nil {
 		return nil, err
 	}
@@ -157,7 +206,7 @@ func (w *Window) Settle(ctx context.Context) (*ledger.Verdict, error) {
 	w.mu.Lock()
 	in := ledger.Input{Sent: w.sent, Sockets: w.sockets, Before: w.before, After: after, Capture: w.lab.retained(ctx)}
 	w.mu.Unlock()
-	w.ledger.Moves = w.lab.movesSince(w.moves)
+	w.ledger.Moves, w.ledger.Changes = w.lab.changes()
 	for _, report := range reports {
 		stream, err := w.lab.host.Sightings(ctx, report.Point.Name)
 		if err != nil {
@@ -167,7 +216,7 @@ func (w *Window) Settle(ctx context.Context) (*ledger.Verdict, error) {
 		in.Taps = append(in.Taps, ledger.Tap{Name: report.Point.Name, Report: report, Sightings: probe.ReadSightings(stream)})
 	}
 	verdict := w.ledger.Check(&in)
-	w.lab.learned(verdict)
+	w.lab.closed(verdict)
 	return verdict, nil
 }
 
@@ -179,7 +228,7 @@ const (
 	quietForSockets = 250 * time.Millisecond
 	quietPoll       = 20 * time.Millisecond
 	awaitPoll       = 2 * time.Millisecond
-	stillFor        = 10 * time.Second // far beyond what a frame takes, on emulated processors too
+	stillFor        = time.Second // once nobody is sending: far beyond what a frame takes, on emulated processors too
 )
 
 // quiet returns once the taps' totals have stood still for long enough.

@@ -37,11 +37,11 @@ func captureReplay(ctx context.Context, r *Run) {
 	window := r.Introduce(ctx)
 	r.Step("the client sends each frame, whatever its destination")
 	r.Send(ctx, window, client.Name, probe.Batch{Name: "captures from " + client.Name, ID: r.Seed.BatchID("up"), Raw: up, Rate: rate})
-	r.Settle(ctx, window)
+	r.Close(ctx, window)
 	r.Step("the worker sends each frame back to the client")
-	window = r.Observe(ctx)
+	window = r.OpenWindow(ctx)
 	r.Send(ctx, window, worker.Name, probe.Batch{Name: "captures from " + worker.Name, ID: r.Seed.BatchID("down"), Raw: down, Rate: rate})
-	r.Settle(ctx, window)
+	r.Close(ctx, window)
 }
 
 // readdressed returns a copy of frame with other addresses, nil meaning the

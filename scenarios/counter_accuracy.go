@@ -124,7 +124,7 @@ func manyFrames(ctx context.Context, r *Run) {
 		// however slow their readers are.
 		r.Await(ctx, window, passed)
 	}
-	verdict := r.Settle(ctx, window)
+	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Sent.Packets).To(gomega.BeNumerically(">=", least), "frames sent")
 }
 
@@ -149,7 +149,7 @@ func jumboFrames(ctx context.Context, r *Run) {
 		r.Check(group.Wait())
 		r.Await(ctx, window, arrived)
 	}
-	r.Settle(ctx, window)
+	r.Close(ctx, window)
 }
 
 // everyTag injects on the trunk what an access port cannot send: any TCI. The
@@ -157,7 +157,7 @@ func jumboFrames(ctx context.Context, r *Run) {
 func everyTag(ctx context.Context, r *Run) {
 	const each = 5
 	clients := r.Lab.Topology.Clients[:4] // one a worker
-	window := r.Observe(ctx)
+	window := r.OpenWindow(ctx)
 	atWorkers, atClients := map[string]uint64{}, map[string]uint64{}
 	for pcp := range uint16(8) {
 		for dei := range uint16(2) {
@@ -186,7 +186,7 @@ func everyTag(ctx context.Context, r *Run) {
 			r.Await(ctx, window, atClients)
 		}
 	}
-	r.Settle(ctx, window)
+	r.Close(ctx, window)
 }
 
 // crafted are a client's and a worker's end of crafted packets. No node has these addresses, so that no stack answers.
@@ -229,12 +229,12 @@ func superPackets(ctx context.Context, r *Run) {
 			}
 		}
 	}
-	r.Settle(ctx, window)
+	r.Close(ctx, window)
 
 	r.Step("real TCP streams, segmented by nobody on the way")
 	const octets = 3 << 20
 	for _, family := range []Family{IPv4, IPv6} {
-		window = r.Observe(ctx)
+		window = r.OpenWindow(ctx)
 		window.AllowSockets()
 		remote := netip.AddrPortFrom(workerPrefix(family).Addr(), 5003)
 		server, err := r.Lab.Worker("w0").ServeTCP(ctx, traffic.TCPServeRequest{Listen: remote, Name: "w0"}, nil)
@@ -245,7 +245,7 @@ func superPackets(ctx context.Context, r *Run) {
 			r.Expect(report.Sent+report.Received).To(gomega.BeNumerically(">=", octets), "%s over %s", mode, family)
 		}
 		r.Check(server.Close())
-		r.Settle(ctx, window)
+		r.Close(ctx, window)
 	}
 }
 
@@ -278,7 +278,7 @@ func everyDrop(ctx context.Context, r *Run) {
 		b.Tags, b.Size = []probe.Tag{{Protocol: protocol, TCI: tci}}, 64
 		return b
 	}
-	window := r.Observe(ctx)
+	window := r.OpenWindow(ctx)
 	r.Check(window.Inject(ctx, 0,
 		r.Batch("untagged", 11, c1.MAC, w1.MAC),
 		tagged(r.Batch("group source", 13, multicast(), w1.MAC), harness.Dot1Q, c1.VLAN.VID),
@@ -292,7 +292,7 @@ func everyDrop(ctx context.Context, r *Run) {
 		r.Batch("to nobody's client", 37, w0.MAC, clientMAC(98)),
 		r.Batch("to a group of clients nobody has seen", 41, w0.MAC, broadcast()),
 	)
-	r.Settle(ctx, window)
+	r.Close(ctx, window)
 	want := map[string]uint64{
 		"untagged": 11, "invalid_source": 13 + 17, "invalid_vlan": 19, "unknown_client": 23,
 		"unlearned": 29 + 41, "not_assigned": 31 + 37,

@@ -89,7 +89,7 @@ func (e *events) next(ctx context.Context) control.Event {
 }
 
 // eventTimeout is far beyond what an event takes.
-const eventTimeout = 10 * time.Second
+const eventTimeout = 3 * time.Second
 
 var errNoEvent = fmt.Errorf("none has come %s after the frame that had to cause it: the demux has not learned where the client is", eventTimeout)
 
@@ -116,7 +116,7 @@ func (e *events) expectPlace(got *control.Location, want place) {
 }
 
 func idleMove(ctx context.Context, r *Run) {
-	r.Settle(ctx, r.Introduce(ctx))
+	r.Close(ctx, r.Introduce(ctx))
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	events := follow(watch, r)
@@ -124,7 +124,7 @@ func idleMove(ctx context.Context, r *Run) {
 	w0 := r.WorkerOf(c0)
 	for i, to := range otherPlaces() {
 		r.Step(fmt.Sprintf("the idle client is plugged into trunk %d, %s", to.trunk, to.vlan))
-		window := r.Observe(ctx)
+		window := r.OpenWindow(ctx)
 		r.Check(r.Lab.Move(ctx, c0.Name, to.trunk, to.vlan))
 		name := func(text string) string { return fmt.Sprintf("%s, move %d", text, i+1) }
 		r.Send(ctx, window, w0.Name, r.Batch(name("too early"), 3, w0.MAC, c0.MAC))
@@ -134,7 +134,7 @@ func idleMove(ctx context.Context, r *Run) {
 			r.Batch(name("reply"), 5, w0.MAC, c0.MAC),
 			r.Batch(name("reply to who shares the worker"), 5, w0.MAC, c1.MAC),
 			r.Batch(name("broadcast"), 5, w0.MAC, broadcast()))
-		verdict := r.Settle(ctx, window)
+		verdict := r.Close(ctx, window)
 		r.Expect(verdict.Costs).To(gomega.HaveLen(3), "frames lost: those sent before the client had said a word, and no other")
 	}
 	r.Expect(events.Pending()).To(gomega.BeZero(), "events beyond one a move")
@@ -147,7 +147,7 @@ func downloadMove(ctx context.Context, r *Run) {
 	remote := netip.AddrPortFrom(workerPrefix(r.Family).Addr(), 8000)
 	server, err := r.Lab.Worker(w0.Name).ServeTCP(ctx, traffic.TCPServeRequest{Listen: remote, Name: w0.Name}, nil)
 	r.Check(err)
-	window := r.Observe(ctx)
+	window := r.OpenWindow(ctx)
 	window.AllowSockets()
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
@@ -183,7 +183,7 @@ func downloadMove(ctx context.Context, r *Run) {
 	r.Check(group.Wait())
 	r.Check(server.Close())
 	r.Expect(report.Received).To(gomega.Equal(uint64(octets)))
-	r.Settle(ctx, window)
+	r.Close(ctx, window)
 	fmt.Fprintf(r.Out, "%d octets in %s over one connection, %d segments retransmitted\n", report.Received, report.Elapsed, report.Retransmits)
 }
 
@@ -218,7 +218,7 @@ func pingPong(ctx context.Context, r *Run) {
 		r.Check(group.Wait())
 		events.expectMoved(ctx, c0, to)
 	}
-	verdict := r.Settle(ctx, window)
+	verdict := r.Close(ctx, window)
 	r.Expect(events.Pending()).To(gomega.BeZero(), "events beyond one a move")
 	fmt.Fprintf(r.Out, "%d moves cost %d of %d frames\n", moves, len(verdict.Costs), verdict.Frames)
 }

@@ -46,13 +46,13 @@ func Operator() Scenario {
 }
 
 func reassign(ctx context.Context, r *Run) {
-	r.Settle(ctx, r.Introduce(ctx))
+	r.Close(ctx, r.Introduce(ctx))
 	c0, c1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1]
 	w0, w1 := r.Lab.Topology.Workers[0], r.Lab.Topology.Workers[1]
 	talk := func(step string, change func() error) {
 		r.Step(step)
 		r.Check(change())
-		window := r.Observe(ctx)
+		window := r.OpenWindow(ctx)
 		r.Send(ctx, window, c0.Name, r.Batch("c0: "+step, 20, c0.MAC, w0.MAC))
 		var group errgroup.Group
 		for _, w := range r.Lab.Topology.Workers[:2] {
@@ -63,7 +63,7 @@ func reassign(ctx context.Context, r *Run) {
 		}
 		group.Go(func() error { return window.Send(ctx, c1.Name, r.Batch("c1: "+step, 20, c1.MAC, w1.MAC)) })
 		r.Check(group.Wait())
-		r.Settle(ctx, window)
+		r.Close(ctx, window)
 	}
 	talk("c0 is not assigned", func() error { return nil })
 	talk("c0 is assigned to w0", func() error { return r.Lab.Assign(ctx, c0.MAC, w0.Name) })
@@ -95,7 +95,7 @@ func refuse(ctx context.Context, r *Run) {
 	after, err := r.Lab.Demux().Assignments(ctx)
 	r.Check(err)
 	r.Expect(after).To(gomega.Equal(before))
-	r.Settle(ctx, r.Introduce(ctx))
+	r.Close(ctx, r.Introduce(ctx))
 }
 
 func restart(ctx context.Context, r *Run) {
@@ -113,7 +113,7 @@ func restart(ctx context.Context, r *Run) {
 		r.Check(r.Lab.RestartDemux(ctx, signal))
 	}
 	r.Check(group.Wait())
-	r.Settle(ctx, window)
+	r.Close(ctx, window)
 	assignments, err := r.Lab.Demux().Assignments(ctx)
 	r.Check(err)
 	for _, a := range assignments {

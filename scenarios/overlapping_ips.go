@@ -36,7 +36,7 @@ const (
 func overlappingIPs(ctx context.Context, r *Run) {
 	worker, client := workerPrefix(r.Family).Addr(), clientPrefix(r.Family).Addr()
 	remote, local := netip.AddrPortFrom(worker, overlapServerPort), netip.AddrPortFrom(client, overlapClientPort)
-	window := r.Observe(ctx)
+	window := r.OpenWindow(ctx)
 	window.AllowSockets()
 
 	r.Step("every worker listens on the same address and ports")
@@ -83,5 +83,5 @@ func overlappingIPs(ctx context.Context, r *Run) {
 		r.Expect(ping[i].Received).To(gomega.Equal(20), "%s: pings answered", c.Name)
 		r.Expect(ping[i].Duplicates).To(gomega.BeZero(), "%s: pings answered twice", c.Name)
 	}
-	r.Settle(ctx, window)
+	r.Close(ctx, window)
 }

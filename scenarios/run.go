@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"runtime"
+	"strings"
 
 	"github.com/onsi/gomega"
 
@@ -35,28 +38,49 @@ type Run struct {
 // Check ends the case on an error, which says by itself what was being done.
 func (r *Run) Check(err error) {
 	if err != nil {
-		r.Fail(err.Error(), 1)
+		skip, _ := scenarioLine()
+		r.Fail(err.Error(), skip)
 	}
 }
 
-// Observe taps every interface of the lab until the window is settled.
-func (r *Run) Observe(ctx context.Context) *harness.Window {
-	w, err := r.Lab.Observe(ctx)
+// scenarioLine finds the line of the scenario that is being run: the nearest
+// caller that is no method of Run. skip is the number of callers between it and
+// the function that asks.
+func scenarioLine() (skip int, line string) {
+	callers := make([]uintptr, 32)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
+	for ; ; skip++ {
+		frame, more := frames.Next()
+		if !more || !strings.Contains(frame.Function, ".(*Run).") {
+			return skip, fmt.Sprintf("%s/%s:%d", filepath.Base(filepath.Dir(frame.File)), filepath.Base(frame.File), frame.Line)
+		}
+	}
+}
+
+// OpenWindow taps every interface of the lab until the window is closed. A case
+// that leaves a window open fails.
+func (r *Run) OpenWindow(ctx context.Context) *harness.Window {
+	w, err := r.Lab.OpenWindow(ctx)
 	r.Check(err)
+	_, w.Opened = scenarioLine()
 	return w
 }
 
-// Settle waits until the lab is quiet and demands that the ledger balances.
-func (r *Run) Settle(ctx context.Context, w *harness.Window) *ledger.Verdict {
-	v, err := w.Settle(ctx)
-	r.Check(err)
-	r.Check(v.Err())
+// Close waits until the lab is quiet and demands that everything that was sent,
+// seen and counted since the window was opened is right.
+func (r *Run) Close(ctx context.Context, w *harness.Window) *ledger.Verdict {
+	v, err := w.Close(ctx)
+	if err == nil {
+		err = v.Err()
+	}
+	if err != nil {
+		r.Check(fmt.Errorf("in the window opened at %s: %w", w.Opened, err))
+	}
 	fmt.Fprintln(r.Out, v)
 	return v
 }
 
-// Send sends batches from a node's eth0, all at once, and enters them in the
-// window's books.
+// Send sends batches from a node's eth0, all at once, within a window.
 func (r *Run) Send(ctx context.Context, w *harness.Window, node string, batches ...probe.Batch) {
 	r.Check(w.Send(ctx, node, batches...))
 }
@@ -71,7 +95,7 @@ func (r *Run) Counters(ctx context.Context) control.Counters {
 // Introduce opens a window in which every assigned client sends one frame, and
 // returns once all have come to their workers: the demux knows where each client is.
 func (r *Run) Introduce(ctx context.Context) *harness.Window {
-	w := r.Observe(ctx)
+	w := r.OpenWindow(ctx)
 	arrived := map[string]uint64{}
 	for _, c := range r.Lab.Topology.Clients {
 		if c.Worker != "" {
@@ -88,7 +112,7 @@ func (r *Run) Introduce(ctx context.Context) *harness.Window {
 func (r *Run) Await(ctx context.Context, w *harness.Window, frames map[string]uint64) {
 	err := w.Await(ctx, frames)
 	if errors.Is(err, harness.ErrStill) {
-		r.Settle(ctx, w)
+		r.Close(ctx, w)
 	}
 	r.Check(err)
 }

@@ -34,7 +34,7 @@ func VLANLearning() Scenario {
 const requestsPerClient = 8
 
 func vlanLearning(ctx context.Context, r *Run) {
-	window := r.Observe(ctx)
+	window := r.OpenWindow(ctx)
 	window.AllowSockets()
 	r.Step("each worker serves HTTP on port 80")
 	out := &lines{w: r.Out}
@@ -73,7 +73,7 @@ func vlanLearning(ctx context.Context, r *Run) {
 			r.Expect(reply.Server).To(gomega.Equal(c.Worker), "%s was answered by another client's worker", c.Name)
 		}
 	}
-	r.Settle(ctx, window)
+	r.Close(ctx, window)
 
 	r.Step("the demux's own counters")
 	counters := r.Counters(ctx)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // KernelHealth is the kernel's own opinion of its state. The first two only grow while the machine is up.
@@ -29,7 +30,13 @@ type ExecReport struct {
 
 func (h *host) systemRoutes(mux *http.ServeMux) {
 	handle(mux, "/kernel", func(context.Context, Nothing) (KernelHealth, error) { return readKernelHealth() })
+	handle(mux, "/clock", func(context.Context, Nothing) (int64, error) { return time.Now().UnixNano(), nil })
 	handle(mux, "/run", h.run)
+}
+
+// Clock is the time of the taps, in nanoseconds since 1970. Host only.
+func (c *Client) Clock(ctx context.Context) (int64, error) {
+	return call[Nothing, int64](ctx, c, "/clock", Nothing{})
 }
 
 // Kernel reads the kernel's warning counters, to be compared before and after. Host only.

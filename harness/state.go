@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/vlandemux/vlandemux/harness/probe"
@@ -13,65 +14,71 @@ import (
 // nodeInterface is the one interface of a client or worker.
 const nodeInterface = "eth0"
 
-// books is what the harness itself knows of a lab's state. It never asks the
-// demux, which is what the books are to check.
-type books struct {
+// state is what the harness itself knows of a lab, to compare the demux with. It
+// never comes from the demux.
+type state struct {
 	places   map[string]ledger.Place // of each client
 	assigned map[MAC]string          // worker of each assigned MAC
-	learned  []ledger.Location       // as the last settled window left them
-	moves    []ledger.Move           // in the order they were made
-	seen     bool                    // a window was settled: the switch has seen frames
+	learned  []ledger.Location       // as the last closed window left them
+	moves    []ledger.Move           // since the last window was opened
+	changes  []ledger.Change         // since the last window was opened
+	seen     bool                    // a window was closed: the switch has seen frames
 }
 
-func (l *Lab) openBooks() {
-	l.book = books{places: map[string]ledger.Place{}, assigned: map[MAC]string{}}
-	for _, c := range l.Topology.Clients {
-		l.book.places[c.Name] = placeOf(c.Trunk, c.VLAN)
+func newState(t Topology) state {
+	s := state{places: map[string]ledger.Place{}, assigned: map[MAC]string{}}
+	for _, c := range t.Clients {
+		s.places[c.Name] = placeOf(c.Trunk, c.VLAN)
 		if c.Worker != "" {
-			l.book.assigned[c.MAC] = c.Worker
+			s.assigned[c.MAC] = c.Worker
 		}
 	}
+	return s
 }
 
 func placeOf(trunk int, vlan VLAN) ledger.Place {
 	return ledger.Place{Trunk: trunkName(trunk), VLAN: ledger.VLAN{Protocol: vlan.Protocol, VID: vlan.VID}}
 }
 
-// books describes the lab as it is now, and how many moves it has made.
-func (l *Lab) books() (ledger.Lab, int) {
+// describe is the lab as it is now, for the ledger. From now on its changes are
+// collected for [Lab.changes].
+func (l *Lab) describe() ledger.Lab {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.state.moves, l.state.changes = nil, nil
 	d := ledger.Lab{
 		PassUntagged: l.Topology.Demux.Untagged == "pass",
-		Learned:      slices.Clone(l.book.learned),
-		SwitchKnows:  l.book.seen,
+		Learned:      slices.Clone(l.state.learned),
+		SwitchKnows:  l.state.seen,
 	}
 	for i := range l.Topology.Trunks {
 		d.Trunks = append(d.Trunks, trunkName(i))
 	}
 	for _, c := range l.Topology.Clients {
-		d.Clients = append(d.Clients, ledger.Client{Name: c.Name, MAC: c.MAC, Place: l.book.places[c.Name]})
-		if worker := l.book.assigned[c.MAC]; worker != "" {
-			d.Assignments = append(d.Assignments, ledger.Assignment{MAC: c.MAC, Worker: worker})
-		}
+		d.Clients = append(d.Clients, ledger.Client{Name: c.Name, MAC: c.MAC, Place: l.state.places[c.Name]})
+	}
+	macs := slices.SortedFunc(maps.Keys(l.state.assigned), func(a, b MAC) int { return slices.Compare(a[:], b[:]) })
+	for _, mac := range macs {
+		d.Assignments = append(d.Assignments, ledger.Assignment{MAC: mac, Worker: l.state.assigned[mac]})
 	}
 	for _, w := range l.Topology.Workers {
 		d.Workers = append(d.Workers, ledger.Worker{Name: w.Name, MAC: w.MAC})
 	}
-	return d, len(l.book.moves)
+	return d
 }
 
-func (l *Lab) movesSince(n int) []ledger.Move {
+// changes are the moves and the changes of assignments since the last describe.
+func (l *Lab) changes() ([]ledger.Move, []ledger.Change) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.book.moves[n:])
+	return slices.Clone(l.state.moves), slices.Clone(l.state.changes)
 }
 
-// learned carries the locations that followed from a window's frames to the next one.
-func (l *Lab) learned(v *ledger.Verdict) {
+// closed carries what followed from a window's frames to the next window.
+func (l *Lab) closed(v *ledger.Verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.book.learned, l.book.seen = v.Learned, true
+	l.state.learned, l.state.seen = v.Learned, true
 }
 
 // Move plugs a client into another VLAN, on the same trunk or another. Its
@@ -93,40 +100,50 @@ func (l *Lab) Move(ctx context.Context, client string, trunk int, vlan VLAN) err
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	to := placeOf(trunk, vlan)
-	l.book.places[client] = to
-	l.book.moves = append(l.book.moves, ledger.Move{Client: client, To: to, Start: window.Start, End: window.End})
+	l.state.places[client] = to
+	l.state.moves = append(l.state.moves, ledger.Move{Client: client, To: to, Start: window.Start, End: window.End})
 	return nil
 }
 
-// Assign gives a client's frames to a worker, through vlandemux's socket.
-// Assignments change between windows, not within one.
+// Assign gives a client's frames to a worker, through vlandemux's socket. It may
+// be called while a window is open and frames are on their way, for one MAC at a time.
 func (l *Lab) Assign(ctx context.Context, mac MAC, worker string) error {
-	return l.assigned(mac, worker, l.Demux().Assign(ctx, mac.String(), worker))
+	return l.change(ctx, mac, worker, func() error { return l.Demux().Assign(ctx, mac.String(), worker) })
 }
 
 // Reassign gives them to another worker.
 func (l *Lab) Reassign(ctx context.Context, mac MAC, worker string) error {
-	return l.assigned(mac, worker, l.Demux().Reassign(ctx, mac.String(), worker))
+	return l.change(ctx, mac, worker, func() error { return l.Demux().Reassign(ctx, mac.String(), worker) })
 }
 
 // Unassign makes the client unknown to the demux, which forgets its location.
 func (l *Lab) Unassign(ctx context.Context, mac MAC) error {
-	err := l.assigned(mac, "", l.Demux().Unassign(ctx, mac.String()))
-	if err == nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.book.learned = slices.DeleteFunc(l.book.learned, func(at ledger.Location) bool { return at.MAC == mac })
-	}
-	return err
+	return l.change(ctx, mac, "", func() error { return l.Demux().Unassign(ctx, mac.String()) })
 }
 
-func (l *Lab) assigned(mac MAC, worker string, err error) error {
+// change notes between which moments an assignment has changed. What is refused
+// changes nothing.
+func (l *Lab) change(ctx context.Context, mac MAC, worker string, call func() error) error {
+	start, err := l.host.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	if err := call(); err != nil {
+		return err
+	}
+	end, err := l.host.Clock(ctx)
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.book.assigned[mac] = worker
+	l.state.changes = append(l.state.changes, ledger.Change{MAC: mac, Worker: worker, Start: start, End: end})
+	if worker != "" {
+		l.state.assigned[mac] = worker
+		return nil
+	}
+	delete(l.state.assigned, mac)
+	l.state.learned = slices.DeleteFunc(l.state.learned, func(at ledger.Location) bool { return at.MAC == mac })
 	return nil
 }
 
