@@ -55,5 +55,67 @@ func (f *Follower) Next(ctx context.Context) (control.Event, error) {
 	}
 }
 
+// collect takes events until they are enough, or none has come for long.
+func (f *Follower) collect(ctx context.Context, enough func([]control.Event) bool) (all []control.Event, err error) {
+	for {
+		for n := f.Pending(); n > 0; n-- {
+			all = append(all, <-f.events)
+		}
+		if enough(all) {
+			return all, nil
+		}
+		next, cancel := context.WithTimeout(ctx, stillFor)
+		e, err := f.Next(next)
+		cancel()
+		switch {
+		case next.Err() != nil && ctx.Err() == nil:
+			return all, nil
+		case err != nil:
+			return all, err
+		}
+		all = append(all, e)
+	}
+}
+
+// follow is the lab's own follower, which sees what every window has to know.
+type follow struct {
+	*Follower // nil before the first window
+	stop      context.CancelFunc
+}
+
+// keepFollowing starts the lab's own follower, unless it is there.
+func (l *Lab) keepFollowing(ctx context.Context) error {
+	if l.events.Follower != nil {
+		return nil
+	}
+	watch, stop := context.WithCancel(context.WithoutCancel(ctx)) // for the lab's life
+	f, err := l.Follow(watch)
+	if err != nil {
+		stop()
+		return fmt.Errorf("watching the demux's events: %w", err)
+	}
+	l.events = follow{f, stop}
+	return nil
+}
+
+// stopFollowing ends the lab's own follower and tells whether there was one. The
+// open window misses events then.
+func (l *Lab) stopFollowing() bool {
+	if l.events.Follower == nil {
+		return false
+	}
+	l.events.stop()
+	<-l.events.ended
+	l.events = follow{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w := l.window; w != nil {
+		w.mu.Lock()
+		w.eventsMissed = true
+		w.mu.Unlock()
+	}
+	return true
+}
+
 // Pending is how many events have come and were not yet taken by Next.
 func (f *Follower) Pending() int { return len(f.events) }

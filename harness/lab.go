@@ -1,14 +1,17 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/agent"
 	"github.com/vlandemux/vlandemux/harness/engine"
@@ -42,6 +45,7 @@ type Lab struct {
 	mu     sync.Mutex
 	state  state   // guarded by mu
 	window *Window // guarded by mu; the one that is open, nil for none
+	events follow  // what the demux says, from the first window on
 }
 
 // Node is a container of the lab and the agent in it.
@@ -80,12 +84,38 @@ func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *L
 	if err := l.host.StartDemux(ctx, l.Topology.arguments()); err != nil {
 		return nil, fmt.Errorf("starting vlandemux in the host container: %w", err)
 	}
+	if err := l.checkAttached(ctx); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// checkAttached asks vlandemux what it is attached to, and how: to every trunk of
+// the lab and to no other, and in the way that was asked for.
+func (l *Lab) checkAttached(ctx context.Context) error {
 	status, err := l.Demux().Status(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("asking vlandemux how it is attached: %w", err)
+		return fmt.Errorf("asking vlandemux how it is attached: %w", err)
+	}
+	var trunks, want []string
+	for _, t := range status.Trunks {
+		trunks = append(trunks, t.Name)
+	}
+	for i := range l.Topology.Trunks {
+		want = append(want, trunkName(i))
+	}
+	slices.Sort(trunks)
+	if !slices.Equal(trunks, slices.Sorted(slices.Values(want))) {
+		return fmt.Errorf("vlandemux says it is attached to the trunks %v, want %v", trunks, want)
 	}
 	l.Attach = status.Trunks[0].Attach
-	return l, nil
+	asked := l.Topology.Demux.Attach
+	for _, i := range slices.Concat(status.Trunks, status.Workers) {
+		if i.Attach != l.Attach || asked != demux.AttachAuto && i.Attach != string(asked) {
+			return fmt.Errorf("vlandemux says it is attached to %s by %s, want %s everywhere", i.Name, i.Attach, cmp.Or(string(asked), l.Attach))
+		}
+	}
+	return nil
 }
 
 // hostLog is an error that quotes what the host's agent has logged, nil if nothing.
@@ -133,6 +163,9 @@ func (l *Lab) wire(ctx context.Context) error {
 	}
 	if l.wired, err = l.host.Wire(ctx, plan); err != nil {
 		return fmt.Errorf("wiring the lab: %w", err)
+	}
+	if l.wired.Switch != plan.Switch {
+		return fmt.Errorf("wiring the lab: the switch is %q, want %q", l.wired.Switch, plan.Switch)
 	}
 	return nil
 }
@@ -213,6 +246,7 @@ func (l *Lab) Close() error {
 func (l *Lab) abandon() error { return l.takeDown(end) }
 
 func (l *Lab) takeDown(how func(context.Context, []*container) error) error {
+	l.stopFollowing()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var containers []*container

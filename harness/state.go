@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/probe"
 	"github.com/vlandemux/vlandemux/harness/probe/ledger"
 	"github.com/vlandemux/vlandemux/harness/wire"
@@ -23,6 +24,7 @@ type state struct {
 	moves    []ledger.Move           // since the last window was opened
 	changes  []ledger.Change         // since the last window was opened
 	seen     bool                    // a window was closed: the switch has seen frames
+	counters control.Counters        // of the demux when the last window was closed
 }
 
 func newState(t Topology) state {
@@ -75,10 +77,22 @@ func (l *Lab) changes() ([]ledger.Move, []ledger.Change) {
 }
 
 // closed carries what followed from a window's frames to the next window.
-func (l *Lab) closed(v *ledger.Verdict) {
+func (l *Lab) closed(v *ledger.Verdict, counters control.Counters) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.state.learned, l.state.seen = v.Learned, true
+	l.state.learned, l.state.seen, l.state.counters = v.Learned, true, counters
+	l.state.moves, l.state.changes = nil, nil
+}
+
+// continues is an error if the demux has counted anything since the last window was
+// closed. Nobody sends between windows.
+func (l *Lab) continues(now control.Counters) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.state.seen {
+		return nil
+	}
+	return ledger.Unexplained(&l.state.counters, &now, l.state.changes)
 }
 
 // Move plugs a client into another VLAN, on the same trunk or another. Its
@@ -150,13 +164,17 @@ func (l *Lab) change(ctx context.Context, mac MAC, worker string, call func() er
 // RestartDemux ends vlandemux by a signal ("KILL", "TERM", "INT") and starts it
 // again with the same arguments. What it has pinned carries on in between.
 func (l *Lab) RestartDemux(ctx context.Context, signal string) error {
+	watched := l.stopFollowing()
 	if err := l.host.StopDemux(ctx, signal); err != nil {
 		return fmt.Errorf("ending vlandemux by SIG%s: %w", signal, err)
 	}
 	if err := l.host.StartDemux(ctx, l.Topology.arguments()); err != nil {
 		return fmt.Errorf("starting vlandemux again: %w", err)
 	}
-	return nil
+	if err := l.checkAttached(ctx); err != nil || !watched {
+		return err
+	}
+	return l.keepFollowing(ctx)
 }
 
 // node is the client or worker of that name, nil if there is none.

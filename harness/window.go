@@ -33,6 +33,8 @@ type Window struct {
 	sent    []ledger.Sent // guarded by mu
 	sockets []string      // guarded by mu
 	sending int           // guarded by mu; how many calls that send are under way
+
+	eventsMissed bool // guarded by mu; the demux was restarted
 }
 
 // OpenWindow taps every interface of the lab and returns once all taps capture.
@@ -63,8 +65,17 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 		}
 		wanted = append(wanted, point)
 	}
+	if err := l.keepFollowing(ctx); err != nil {
+		return nil, err
+	}
+	if n := l.events.Pending(); n > 0 {
+		return nil, fmt.Errorf("opening a window: the demux has raised %d events since the last one was closed, without a frame that was sent", n)
+	}
 	if w.before, err = l.Demux().Counters(ctx); err != nil {
 		return nil, err
+	}
+	if err := l.continues(w.before); err != nil {
+		return nil, fmt.Errorf("opening a window: %w", err)
 	}
 	if err := l.host.StartTaps(ctx, wanted); err != nil {
 		return nil, fmt.Errorf("tapping the lab: %w", err)
@@ -199,12 +210,23 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, err := w.lab.Demux().Counters(ctx)
-	if err != nil {
+	in := ledger.Input{Before: w.before, Capture: w.lab.retained(ctx)}
+	if in.After, err = w.lab.Demux().Counters(ctx); err != nil {
 		return nil, err
 	}
+	if in.Assignments, err = w.lab.Demux().Assignments(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.lab.checkAttached(ctx); err != nil {
+		return nil, err
+	}
+	var watching error
+	in.Events = func(enough func([]control.Event) bool) (events []control.Event) {
+		events, watching = w.lab.events.collect(ctx, enough)
+		return events
+	}
 	w.mu.Lock()
-	in := ledger.Input{Sent: w.sent, Sockets: w.sockets, Before: w.before, After: after, Capture: w.lab.retained(ctx)}
+	in.Sent, in.Sockets, in.EventsMissed = w.sent, w.sockets, w.eventsMissed
 	w.mu.Unlock()
 	w.ledger.Moves, w.ledger.Changes = w.lab.changes()
 	for _, report := range reports {
@@ -216,8 +238,8 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 		in.Taps = append(in.Taps, ledger.Tap{Name: report.Point.Name, Report: report, Sightings: probe.ReadSightings(stream)})
 	}
 	verdict := w.ledger.Check(&in)
-	w.lab.closed(verdict)
-	return verdict, nil
+	w.lab.closed(verdict, in.After)
+	return verdict, watching
 }
 
 // A lab is quiet when nothing has moved at any tap for so long. Where sockets may

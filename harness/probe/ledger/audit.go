@@ -33,6 +33,7 @@ func (l *Lab) Check(in *Input) *Verdict {
 	for _, t := range a.counters.compare(a.history, &in.Before, &in.After) {
 		v.Counters = append(v.Counters, Difference{Kind: t.kind, Name: t.name, Want: t.want, Got: t.got})
 	}
+	a.judgeState()
 	v.Learned = a.history.learned(l)
 	v.finish(a)
 	return v

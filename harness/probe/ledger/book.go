@@ -100,8 +100,8 @@ func (b *book) load(plan *layout, in *Input) (troubles []string) {
 				tags: stack{count: s.TagCount, tags: s.Tags},
 			})
 		}
-		if trouble := tapTrouble(t, seen); trouble != "" {
-			troubles = append(troubles, t.Name+": "+trouble)
+		if err := t.trouble(seen); err != nil {
+			troubles = append(troubles, err.Error())
 		}
 	}
 	for i, there := range present {

@@ -1,6 +1,9 @@
 package ledger
 
 import (
+	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -178,29 +181,49 @@ func sortedNames(m map[counterName]control.Tally) []counterName {
 // reported is the difference between two readings, by name. A client that was
 // assigned anew in between began at 0 again.
 func (c *counters) reported(h *history, before, after *control.Counters) map[counterName]control.Tally {
-	m := map[counterName]control.Tally{}
-	each := func(r *control.Counters, apply func(n counterName, t control.Tally)) {
-		for _, x := range r.Clients {
-			apply(counterName{kindRx, x.MAC}, x.Rx)
-			apply(counterName{kindTx, x.MAC}, x.Tx)
-		}
-		for _, x := range r.Workers {
-			apply(counterName{kindFlooded, x.Worker}, x.Flooded)
-		}
-		apply(counterName{kindPassed, "untagged"}, r.Passed)
-		for _, x := range r.Drops {
-			apply(counterName{kindDropped, x.Reason}, x.Tally)
-		}
-	}
-	each(after, func(n counterName, t control.Tally) { m[n] = t })
-	each(before, func(n counterName, t control.Tally) {
+	m := byName(after)
+	for n, t := range byName(before) {
 		now, there := m[n]
 		if !there && (n.kind == kindRx || n.kind == kindTx) || h.renewed(n.name) {
-			return
+			continue
 		}
 		m[n] = control.Tally{Packets: now.Packets - t.Packets, Bytes: now.Bytes - t.Bytes}
-	})
+	}
 	return m
+}
+
+// byName are all counters of a reading.
+func byName(r *control.Counters) map[counterName]control.Tally {
+	m := map[counterName]control.Tally{}
+	for _, x := range r.Clients {
+		m[counterName{kindRx, x.MAC}], m[counterName{kindTx, x.MAC}] = x.Rx, x.Tx
+	}
+	for _, x := range r.Workers {
+		m[counterName{kindFlooded, x.Worker}] = x.Flooded
+	}
+	m[counterName{kindPassed, "untagged"}] = r.Passed
+	for _, x := range r.Drops {
+		m[counterName{kindDropped, x.Reason}] = x.Tally
+	}
+	return m
+}
+
+// Unexplained is an error if counters differ between two readings between which no
+// frame was sent: one at the end of a window, one at the begin of the next. Only
+// those of a MAC that was assigned or unassigned meanwhile may.
+func Unexplained(before, after *control.Counters, changes []Change) error {
+	var errs []error
+	was, is := byName(before), byName(after)
+	all := maps.Clone(was)
+	maps.Copy(all, is)
+	for _, n := range sortedNames(all) {
+		if was[n] == is[n] || slices.ContainsFunc(changes, func(c Change) bool { return c.MAC.String() == n.name }) {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("counter %s of %s was %d frames of %d octets at the end of the window before, and is %d of %d",
+			n.kind, n.name, was[n].Packets, was[n].Bytes, is[n].Packets, is[n].Bytes))
+	}
+	return errors.Join(errs...)
 }
 
 // renewed tells whether a MAC was assigned anew within the window.

@@ -40,22 +40,27 @@ type Input struct {
 	Sockets []string
 	// Before and After are the demux's counters.
 	Before, After control.Counters
+	// Assignments are what the demux lists after the window. Optional.
+	Assignments []control.Assignment
+	// Events returns the events that the demux raised in the window, once enough
+	// says that they are all or once it can be known that no more will come. Optional.
+	Events func(enough func([]control.Event) bool) []control.Event
+	// EventsMissed says that the events were not watched all the time, as while
+	// the demux was restarted: some may be missing.
+	EventsMissed bool
 	// Capture gives the octets of a frame that a tap retained, for the account of a
 	// wrong frame. Optional.
 	Capture func(tap string, fp probe.Fingerprint) ([]byte, bool)
 }
 
-// tapTrouble is why a tap cannot be believed, "" if it can. seen is how many
+// trouble is why a tap cannot be believed, nil if it can. seen is how many
 // sightings arrived.
-func tapTrouble(t *Tap, seen int) string {
-	r := &t.Report
-	switch {
-	case r.Dropped > 0:
-		return fmt.Sprintf("the tap lost %d packets: give it a larger ring, or send slower", r.Dropped)
-	case r.Undecoded > 0:
-		return fmt.Sprintf("the tap could not turn %d packets into frames, the first because %s", r.Undecoded, r.UndecodedReason)
-	case r.Frames != uint64(seen):
-		return fmt.Sprintf("the tap reports %d frames and handed over %d sightings", r.Frames, seen)
+func (t *Tap) trouble(seen int) error {
+	if err := t.Report.Err(); err != nil {
+		return err
 	}
-	return ""
+	if t.Report.Frames != uint64(seen) {
+		return fmt.Errorf("tap %s reports %d frames and handed over %d sightings", t.Name, t.Report.Frames, seen)
+	}
+	return nil
 }

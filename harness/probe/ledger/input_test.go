@@ -17,11 +17,13 @@ func TestThereIsNoVerdictWithoutEveryTap(t *testing.T) {
 		tamper func(in *ledger.Input)
 		want   string
 	}{
-		{"lost", func(in *ledger.Input) { in.Taps[0].Report.Dropped = 3 }, "c0/eth0: the tap lost 3 packets: give it a larger ring"},
+		{"lost", func(in *ledger.Input) { in.Taps[0].Report.Dropped = 3; in.Taps[0].Report.Read -= 3 }, "tap c0/eth0 lost 3 of 12 packets: its ring was full"},
 		{"undecoded", func(in *ledger.Input) {
 			in.Taps[1].Report.Undecoded, in.Taps[1].Report.UndecodedReason = 1, "it is SCTP"
-		}, "c1/eth0: the tap could not turn 1 packets into frames, the first because it is SCTP"},
-		{"short", func(in *ledger.Input) { in.Taps[0].Report.Frames++ }, "c0/eth0: the tap reports 13 frames and handed over 12 sightings"},
+		}, "tap c1/eth0 could not turn 1 of 12 packets into wire frames, the first because of: it is SCTP"},
+		{"reading fewer than were sent", func(in *ledger.Input) { in.Taps[0].Report.Packets++ },
+			"tap c0/eth0 read 12 packets, the kernel counted 13 and dropped 0"},
+		{"short", func(in *ledger.Input) { in.Taps[0].Report.Frames++ }, "tap c0/eth0 reports 13 frames and handed over 12 sightings"},
 		{"missing", func(in *ledger.Input) { in.Taps = in.Taps[1:] }, "c0/eth0: no sightings were given"},
 		{"twice", func(in *ledger.Input) { in.Taps = append(in.Taps, in.Taps[0]) }, "c0/eth0: the tap is there twice"},
 		{"foreign", func(in *ledger.Input) { in.Taps[0].Name = "c9/eth0" }, "c9/eth0: the lab has no such tap"},
@@ -42,9 +44,9 @@ func TestThereIsNoVerdictWithoutEveryTap(t *testing.T) {
 			test.tamper(in)
 			v := m.lab.Check(in)
 			g.Expect(v.Void()).To(BeTrue())
-			g.Expect(v.Err()).To(MatchError(And(HavePrefix("there is no verdict"), ContainSubstring(test.want))))
+			g.Expect(v.Err()).To(MatchError(And(HavePrefix("inconclusive: "), ContainSubstring(test.want))))
 			g.Expect(v.Err().Error()).NotTo(ContainSubstring("wrong frame"))
-			g.Expect(v.String()).To(HavePrefix("ledger: no verdict\n"))
+			g.Expect(v.String()).To(HavePrefix("ledger: inconclusive\n"))
 		})
 	}
 }
@@ -137,7 +139,7 @@ func TestAReportHasTheTotals(t *testing.T) {
 	g := NewWithT(t)
 	m := small()
 	text := m.lab.Check(m.input()).String()
-	g.Expect(text).To(HavePrefix("ledger: every frame is where it has to be\n32 frames (4917 octets) sent by batches"))
+	g.Expect(text).To(HavePrefix("ledger: every frame, counter and location is right\n32 frames (4917 octets) sent by batches"))
 	g.Expect(text).To(MatchRegexp(`c0/eth0 +8 +1148 +4 +574\n`))
 	g.Expect(text).To(MatchRegexp(`demux +32 +20 +20 +4: not_assigned; 4: unknown_client; 4: unlearned`))
 }

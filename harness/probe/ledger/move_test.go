@@ -98,6 +98,7 @@ func (j *journal) sort() {
 func (j *journal) check() *ledger.Verdict {
 	in := j.input()
 	in.Sockets = []string{"c2", "w1"}
+	in.Assignments, in.Events = nil, nil // written by hand are frames alone
 	return j.lab.Check(in)
 }
 

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -46,11 +47,11 @@ func (v *Verdict) String() string {
 	var w strings.Builder
 	switch {
 	case len(v.void) > 0:
-		w.WriteString("ledger: no verdict\n")
+		w.WriteString("ledger: inconclusive\n")
 	case v.Err() == nil:
-		w.WriteString("ledger: every frame is where it has to be\n")
+		w.WriteString("ledger: every frame, counter and location is right\n")
 	default:
-		fmt.Fprintf(&w, "ledger: %d of %d frames are wrong, %d counters\n", v.Wrong, v.Frames, len(v.Counters))
+		fmt.Fprintf(&w, "ledger: %s\n", v.headline())
 	}
 	fmt.Fprintf(&w, "%s\n\n", v.summary())
 	table(&w, func(line func(...any)) {
@@ -89,12 +90,46 @@ func (t *PartTotal) ended() string {
 	return strings.Join(parts, "; ")
 }
 
+// headline is how much of what is wrong: "3 of 200 frames and 1 counter are wrong".
+func (v *Verdict) headline() string {
+	var parts []string
+	add := func(n int, one, more string) {
+		switch n {
+		case 0:
+		case 1:
+			parts = append(parts, "1 "+one)
+		default:
+			parts = append(parts, fmt.Sprintf("%d %s", n, more))
+		}
+	}
+	add(v.Wrong, fmt.Sprintf("of %d frames", v.Frames), fmt.Sprintf("of %d frames", v.Frames))
+	add(len(v.Counters), "counter", "counters")
+	add(len(v.State), "location or event", "locations or events")
+	add(len(v.Senders), "sender's report", "senders' reports")
+	text := strings.Join(parts, ", ")
+	if n := len(parts); n > 1 {
+		text = strings.Join(parts[:n-1], ", ") + " and " + parts[n-1]
+	}
+	if len(parts) == 1 && strings.HasPrefix(text, "1 ") {
+		return text + " is wrong"
+	}
+	return text + " are wrong"
+}
+
+// shownState is what of State is shown in full.
+func (v *Verdict) shownState() []string {
+	shown := v.State[:min(len(v.State), shownFrames):min(len(v.State), shownFrames)]
+	if more := len(v.State) - len(shown); more > 0 {
+		shown = append(shown, fmt.Sprintf("and %d locations or events more", more))
+	}
+	return shown
+}
+
 // complaint is everything that is wrong.
 func (v *Verdict) complaint() string {
 	var w strings.Builder
-	fmt.Fprintf(&w, "the ledger does not balance: %d of %d frames are not exactly where they have to be, "+
-		"%d counters disagree, %d senders disagree\n%s\n", v.Wrong, v.Frames, len(v.Counters), len(v.Senders), v.summary())
-	for _, s := range v.Senders {
+	fmt.Fprintf(&w, "%s\n%s\n", v.headline(), v.summary())
+	for _, s := range slices.Concat(v.Senders, v.shownState()) {
 		fmt.Fprintf(&w, "\n%s\n", s)
 	}
 	if len(v.Sides) > 0 {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/probe"
@@ -34,6 +35,7 @@ type sim struct {
 	located map[probe.MAC]location
 	counted map[string]control.Tally // "rx MAC", "dropped reason", …
 	before  control.Counters
+	events  []control.Event
 
 	// demuxed is called with each frame the demux is about to send: a fault can
 	// change, drop or double it. Optional.
@@ -270,6 +272,31 @@ func (s *sim) count(name string, octets int) {
 	s.counted[name] = control.Tally{Packets: t.Packets + 1, Bytes: t.Bytes + uint64(octets)}
 }
 
+// locate is what the demux notes of where a client is, and the event it raises.
+func (s *sim) locate(mac probe.MAC, now location) {
+	from, known := s.located[mac]
+	s.located[mac] = now
+	e := control.Event{Type: "learned", MAC: mac.String(), To: now.listed(), Time: time.Unix(0, s.now)}
+	if known {
+		e.Type, e.From = "moved", from.listed()
+	}
+	if !known || from.trunk != now.trunk || from.tag[1] != now.tag[1] || from.tag[2]&15 != now.tag[2]&15 || from.tag[3] != now.tag[3] || from.tag[0] != now.tag[0] {
+		s.events = append(s.events, e)
+	}
+}
+
+// listed is a location as the demux lists it, nil for none.
+func (l location) listed() *control.Location {
+	if l.tag == nil {
+		return nil
+	}
+	names := map[uint16]string{0x8100: "802.1Q", 0x88a8: "802.1ad"}
+	tci := binary.BigEndian.Uint16(l.tag[2:])
+	return &control.Location{
+		Trunk: l.trunk, Protocol: names[binary.BigEndian.Uint16(l.tag)], VID: tci & 0xfff, PCP: uint8(tci >> 13), DEI: tci&0x1000 != 0,
+	}
+}
+
 func (s *sim) leave(tap string, data []byte) {
 	copies := []copyOf{{tap, data}}
 	if s.demuxed != nil {
@@ -294,7 +321,7 @@ func (s *sim) fromTrunk(trunk string, data []byte) {
 	case s.worker[src] == "":
 		s.count("dropped unknown_client", len(data))
 	default:
-		s.located[src] = location{trunk, slices.Clone(data[12:16])}
+		s.locate(src, location{trunk, slices.Clone(data[12:16])})
 		s.count("rx "+src.String(), len(data))
 		s.leave("host/"+s.worker[src], popTag(data))
 	}
@@ -353,6 +380,7 @@ func (s *sim) counters() control.Counters {
 		if w != "" {
 			c.Clients = append(c.Clients, control.ClientCounters{
 				MAC: mac.String(), Worker: w, Rx: s.counted["rx "+mac.String()], Tx: s.counted["tx "+mac.String()],
+				Location: s.located[mac].listed(),
 			})
 		}
 	}
@@ -368,13 +396,25 @@ func (s *sim) counters() control.Counters {
 
 // input is what a lab would hand to the ledger.
 func (s *sim) input() *ledger.Input {
-	in := &ledger.Input{Sent: s.sent, Before: s.before, After: s.counters()}
+	in := &ledger.Input{Sent: s.sent, Before: s.before, After: s.counters(), Assignments: []control.Assignment{}}
+	for mac, w := range s.worker {
+		if w != "" {
+			in.Assignments = append(in.Assignments, control.Assignment{MAC: mac.String(), Worker: w, Location: s.located[mac].listed()})
+		}
+	}
+	slices.SortFunc(in.Assignments, func(a, b control.Assignment) int { return strings.Compare(a.MAC, b.MAC) })
+	in.Events = func(func([]control.Event) bool) []control.Event { return s.events }
 	for _, name := range s.lab.Taps() {
 		in.Taps = append(in.Taps, ledger.Tap{
-			Name: name, Sightings: each(s.seen[name]), Report: probe.TapReport{Frames: uint64(len(s.seen[name]))},
+			Name: name, Sightings: each(s.seen[name]), Report: report(name, len(s.seen[name])),
 		})
 	}
 	return in
+}
+
+func report(tap string, frames int) probe.TapReport {
+	n := uint64(frames)
+	return probe.TapReport{Point: probe.TapPoint{Name: tap}, Frames: n, Packets: n, Read: n}
 }
 
 func each(sightings []probe.Sighting) iter.Seq2[probe.Sighting, error] {

@@ -35,6 +35,9 @@ type Verdict struct {
 	// Learned is where the demux has to know each MAC after the window: one
 	// location, or each of those it can have been left with.
 	Learned []Location
+	// State is what the demux lists of assignments and locations, and the events it
+	// raised, where that does not follow from the frames. A sentence for each.
+	State []string
 	// Senders are the batches whose sender reports something else than the batch.
 	Senders []string
 
@@ -103,9 +106,9 @@ type account struct {
 // what makes a verdict impossible, if anything does, and nothing more in that case.
 func (v *Verdict) Err() error {
 	if len(v.void) > 0 {
-		return errors.New("there is no verdict, because what was seen is not all there was:\n  " + strings.Join(v.void, "\n  "))
+		return errors.New("inconclusive: the captures are incomplete:\n  " + strings.Join(v.void, "\n  "))
 	}
-	if v.Wrong == 0 && len(v.Counters) == 0 && len(v.Senders) == 0 {
+	if v.Wrong == 0 && len(v.Counters) == 0 && len(v.State) == 0 && len(v.Senders) == 0 {
 		return nil
 	}
 	return errors.New(v.complaint())
