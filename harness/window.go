@@ -55,16 +55,6 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 	if w.points, err = l.tapPoints(ctx); err != nil {
 		return nil, err
 	}
-	w.ledger = l.describe()
-	taps := w.ledger.Taps()
-	wanted := make([]probe.TapPoint, 0, len(taps))
-	for _, name := range taps {
-		point, there := w.points[name]
-		if !there {
-			return nil, fmt.Errorf("tapping the lab: no interface is called %q, there are %v", name, slices.Sorted(maps.Keys(w.points)))
-		}
-		wanted = append(wanted, point)
-	}
 	if err := l.keepFollowing(ctx); err != nil {
 		return nil, err
 	}
@@ -76,6 +66,16 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 	}
 	if err := l.continues(w.before); err != nil {
 		return nil, fmt.Errorf("opening a window: %w", err)
+	}
+	w.ledger = l.describe()
+	taps := w.ledger.Taps()
+	wanted := make([]probe.TapPoint, 0, len(taps))
+	for _, name := range taps {
+		point, there := w.points[name]
+		if !there {
+			return nil, fmt.Errorf("tapping the lab: no interface is called %q, there are %v", name, slices.Sorted(maps.Keys(w.points)))
+		}
+		wanted = append(wanted, point)
 	}
 	if err := l.host.StartTaps(ctx, wanted); err != nil {
 		return nil, fmt.Errorf("tapping the lab: %w", err)

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/harness/probe"
 )
@@ -64,13 +67,44 @@ func (s *Sender) Send(ctx context.Context) (SendReport, error) {
 	report := SendReport{Batches: make([]BatchReport, len(s.sockets))}
 	var sending sync.WaitGroup
 	for i, socket := range s.sockets {
-		sending.Go(func() { report.Batches[i] = sendBatch(ctx, socket, &s.request.Batches[i]) })
+		sending.Go(func() {
+			b := &s.request.Batches[i]
+			if err := pin(b.ID); err != nil {
+				report.Batches[i] = BatchReport{Name: b.Name, ID: b.ID, Error: err.Error()}
+				return
+			}
+			report.Batches[i] = sendBatch(ctx, socket, b)
+		})
 	}
 	sending.Wait()
 	if err := report.Err(); err != nil {
 		return report, fmt.Errorf("sending frames out of %s: %w", s.request.Interface, err)
 	}
 	return report, nil
+}
+
+// pin keeps the goroutine on one processor, which ends with it: frames of one sender on two processors can overtake each other in the kernel.
+func pin(number uint32) error {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	var allowed, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		return fmt.Errorf("asking which processors may be used: %w", err)
+	}
+	left := int(number) % allowed.Count()
+	for cpu := 0; ; cpu++ {
+		if !allowed.IsSet(cpu) {
+			continue
+		}
+		if left == 0 {
+			one.Set(cpu)
+			break
+		}
+		left--
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return fmt.Errorf("keeping a sender on processor %v: %w", one, err)
+	}
+	return nil
 }
 
 // backoff is how long to leave a full queue alone: ENOBUFS, unlike EAGAIN, has no event that tells when there is room again.

@@ -31,6 +31,9 @@ func (a *audit) tell(x *account) string {
 	} else {
 		w.WriteString("  seen nowhere\n")
 	}
+	for _, fault := range x.faults {
+		fmt.Fprintf(&w, "  %s  ← wrong\n", fault)
+	}
 	for _, n := range x.notes {
 		fmt.Fprintf(&w, "  had to end at the %s: %s\n", n.part, n.why)
 	}

@@ -58,6 +58,7 @@ type audit struct {
 	choices []choice
 	rows    []row
 	notes   []note
+	faults  []string // what is wrong with a frame besides
 }
 
 // note is a frame that had to end at a part.
@@ -173,15 +174,20 @@ func (a *audit) collect(f *frame, p part) {
 
 // judge checks every frame at every part and link.
 func (a *audit) judge() {
+	disorder := a.disorder()
 	for i := range a.book.frames {
 		f := &a.book.frames[i]
-		a.rows, a.notes = a.rows[:0], a.notes[:0]
+		a.rows, a.notes, a.faults = a.rows[:0], a.notes[:0], a.faults[:0]
+		if fault := disorder[int32(i)]; fault != "" {
+			a.faults = append(a.faults, fault)
+		}
 		costs := len(a.verdict.Costs)
 		a.judgeOrigin(f)
 		a.judgeLinks(f)
+		a.judgeCarried(f)
 		a.judgePart(f, theSwitch)
 		a.judgePart(f, theDemux)
-		if slices.ContainsFunc(a.rows, row.wrong) {
+		if len(a.faults) > 0 || slices.ContainsFunc(a.rows, row.wrong) {
 			a.verdict.blame(a, int32(i))
 			a.verdict.Costs = a.verdict.Costs[:costs] // a fault, whatever else it is
 		}

@@ -47,6 +47,7 @@ type history struct {
 	atPlace   map[uint64][]int
 	entries   map[entryKey]*register
 	macs      map[probe.MAC]int // of everything that is assigned at some time
+	named     map[string]int    // clients
 	names     []probe.MAC
 	assigned  []register
 	locations []register
@@ -60,7 +61,7 @@ func newHistory(lab *Lab) *history {
 	h := &history{
 		ports: make([]register, len(lab.Clients)), atPlace: map[uint64][]int{}, entries: map[entryKey]*register{},
 		macs: map[probe.MAC]int{}, clients: map[probe.MAC]int{}, moves: make([][]Move, len(lab.Clients)),
-		initial: []uint64{0},
+		initial: []uint64{0}, named: map[string]int{},
 	}
 	h.plug(lab)
 	h.assign(lab)
@@ -80,16 +81,15 @@ func (h *history) plug(lab *Lab) {
 			h.atPlace[place] = append(h.atPlace[place], client)
 		}
 	}
-	byName := map[string]int{}
 	for i, c := range lab.Clients {
-		byName[c.Name], h.clients[c.MAC] = i, i
+		h.named[c.Name], h.clients[c.MAC] = i, i
 		h.ports[i].initial = []uint64{at(c.Place)}
 		stay(i, at(c.Place))
 	}
 	moves := slices.Clone(lab.Moves)
 	slices.SortStableFunc(moves, func(a, b Move) int { return cmp.Compare(a.Start, b.Start) })
 	for _, m := range moves {
-		i := byName[m.Client]
+		i := h.named[m.Client]
 		h.moves[i] = append(h.moves[i], m)
 		// A read within the window can find it nowhere; one behind it cannot.
 		h.ports[i].maybe(nowhere, m.Start, m.Start-1)

@@ -10,6 +10,7 @@ func (a *audit) judgePart(f *frame, p part) {
 		r := &a.outs[i]
 		a.row(r.side, r.length, r.tags).got++
 	}
+	a.judgeHeld(f, p)
 	// What a batch injected behind the part is no work of the part.
 	for i := f.origin; i >= 0; i = a.book.origins[i].next {
 		o := &a.book.origins[i]

@@ -70,6 +70,8 @@ func (v *Verdict) String() string {
 			line(p.name, p.total.In, p.total.Forwarded, p.total.Copies, p.total.ended())
 		}
 	})
+	w.WriteString("\n")
+	v.writeDelays(&w)
 	if len(v.Costs) > 0 {
 		fmt.Fprintf(&w, "\nmoves cost %d frames\n", len(v.Costs))
 		for _, c := range v.Costs {

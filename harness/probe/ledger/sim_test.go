@@ -26,6 +26,7 @@ type sim struct {
 	now    int64
 	queue  events
 	serial int
+	due    map[string]int64 // when the latest of a flow is due at a tap
 	seen   map[string][]probe.Sighting
 	sent   []ledger.Sent
 
@@ -76,7 +77,7 @@ const epoch = int64(1_700_000_000_000_000_000)
 
 func newSim(seed uint64, lab ledger.Lab) *sim {
 	s := &sim{
-		rng: rand.New(rand.NewPCG(seed, 1)), lab: lab, now: epoch, seen: map[string][]probe.Sighting{},
+		rng: rand.New(rand.NewPCG(seed, 1)), lab: lab, now: epoch, seen: map[string][]probe.Sighting{}, due: map[string]int64{},
 		port: map[string]string{}, learned: map[string]map[probe.MAC]string{}, worker: map[probe.MAC]string{},
 		located: map[probe.MAC]location{}, counted: map[string]control.Tally{},
 	}
@@ -132,8 +133,14 @@ func (s *sim) at(t int64, do func()) {
 	heap.Push(&s.queue, event{t, s.serial, do})
 }
 
-// soon is after some microseconds, as softirqs go.
-func (s *sim) soon(do func()) { s.at(s.now+500+s.rng.Int64N(15_000), do) }
+// soon is after some microseconds, as softirqs go. What frames with the same
+// addresses do at one tap happens in order.
+func (s *sim) soon(tap string, data []byte, do func()) {
+	key := tap + string(data[:12])
+	t := max(s.now+500+s.rng.Int64N(15_000), s.due[key]+1)
+	s.due[key] = t
+	s.at(t, do)
+}
 
 // run lets everything happen that is due.
 func (s *sim) run() {
@@ -160,7 +167,7 @@ func (s *sim) send(tap string, start, gap int64, b probe.Batch) {
 
 func (s *sim) out(tap string, data []byte) {
 	s.record(tap, probe.Out, data, s.now)
-	s.soon(func() { s.in(s.peer(tap), data) })
+	s.soon(tap, data, func() { s.in(s.peer(tap), data) })
 }
 
 func (s *sim) in(tap string, data []byte) {
@@ -168,11 +175,11 @@ func (s *sim) in(tap string, data []byte) {
 	node, port, _ := strings.Cut(tap, "/")
 	switch {
 	case node == "switch":
-		s.soon(func() { s.bridge(port, data) })
+		s.soon(tap, data, func() { s.bridge(port, data) })
 	case node == "host" && slices.Contains(s.lab.Trunks, port):
-		s.soon(func() { s.fromTrunk(port, data) })
+		s.soon(tap, data, func() { s.fromTrunk(port, data) })
 	case node == "host":
-		s.soon(func() { s.fromWorker(port, data) })
+		s.soon(tap, data, func() { s.fromWorker(port, data) })
 	}
 }
 
@@ -260,9 +267,9 @@ func (s *sim) bridge(port string, data []byte) {
 		case from:
 		case "trunk":
 			name, tag := tagBytes(place)
-			s.soon(func() { s.out("switch/"+name, pushTag(data, tag)) })
+			s.soon("switch/"+name+" out", data, func() { s.out("switch/"+name, pushTag(data, tag)) })
 		default:
-			s.soon(func() { s.out("switch/"+t, data) })
+			s.soon("switch/"+t+" out", data, func() { s.out("switch/"+t, data) })
 		}
 	}
 }
@@ -303,7 +310,7 @@ func (s *sim) leave(tap string, data []byte) {
 		copies = s.demuxed(tap, data)
 	}
 	for _, c := range copies {
-		s.soon(func() { s.out(c.tap, c.data) })
+		s.soon(c.tap+" out", c.data, func() { s.out(c.tap, c.data) })
 	}
 }
 

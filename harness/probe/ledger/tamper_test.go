@@ -1,8 +1,10 @@
 package ledger_test
 
 import (
+	"cmp"
 	"slices"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -65,6 +67,14 @@ func (m *mover) edit(fp probe.Fingerprint, change func(*probe.Sighting), taps ..
 		if !found {
 			panic("the frame was not seen at " + tap)
 		}
+	}
+}
+
+// late moves a frame's sightings at taps in time, and in the order of each tap.
+func (m *mover) late(fp probe.Fingerprint, by time.Duration, taps ...string) {
+	m.edit(fp, func(s *probe.Sighting) { s.Time += int64(by) }, taps...)
+	for _, tap := range taps {
+		slices.SortStableFunc(m.seen[tap], func(a, b probe.Sighting) int { return cmp.Compare(a.Time, b.Time) })
 	}
 }
 
@@ -173,6 +183,27 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 			m.add(m.frame(0, 0), "c0/eth0", "w2/eth0", in)
 			m.edit(m.frame(0, 0), func(s *probe.Sighting) { s.Fingerprint = 99 }, "host/w2", "w2/eth0")
 		}, []string{`host/w2 +out +no tag +\d+ +0 +1`}},
+		{"a frame that the demux kept for a minute", func(m *mover) {
+			m.late(m.frame(0, 3), time.Minute, "host/w0", "w0/eth0")
+		}, []string{`batch "c0/eth0-1" frame 3, `, `it left the demux at host/w0 after 1m0.\d+s, at most 5s are right  ← wrong`}},
+		{"a frame that a link kept for a minute", func(m *mover) {
+			m.late(m.frame(0, 3), time.Minute, "w0/eth0")
+		}, []string{`it came to w0/eth0 from host/w0 after 1m0.\d+s, at most 5s are right`}},
+		{"a frame that the switch kept for a minute", func(m *mover) {
+			m.late(m.frame(1, 3), time.Minute, "switch/c0", "c0/eth0")
+		}, []string{`it left the switch at switch/c0 after 1m0.\d+s`}},
+		{"a frame that left before it came", func(m *mover) {
+			m.late(m.frame(0, 0), -5*time.Millisecond, "host/w0", "w0/eth0")
+		}, []string{`it left the demux at host/w0 4.\d+ms before it could`}},
+		{"a frame that came before it was sent", func(m *mover) {
+			m.late(m.frame(0, 0), -5*time.Millisecond, "w0/eth0")
+		}, []string{`it came to w0/eth0 from host/w0 5.\d+ms before it could|it came to w0/eth0 from host/w0 4.\d+ms before it could`}},
+		{"frames in another order", func(m *mover) {
+			m.late(m.frame(0, 1), 1500*time.Microsecond, "host/w0", "w0/eth0")
+		}, []string{`batch "c0/eth0-1" frame 2, `, `host/w0 saw it before frame 1 of the same batch, \d+.*µs too early  ← wrong`}},
+		{"copies in another order", func(m *mover) {
+			m.late(m.frame(4, 1), 1500*time.Microsecond, "host/trunk0", "switch/trunk0", "switch/c0", "c0/eth0", "switch/c1", "c1/eth0")
+		}, []string{`batch "w0/eth0-5" frame 2, `, `host/trunk0 saw it before frame 1 of the same batch`}},
 		{"a frame sent at another interface", func(m *mover) {
 			m.sent[5].Tap = "w2/eth0"
 		}, []string{`w2/eth0 +out .* 4 +0|w2/eth0 +out .* 1 +0`, `w1/eth0 +out .* 0 +1`}},

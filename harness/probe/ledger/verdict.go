@@ -44,6 +44,7 @@ type Verdict struct {
 	void     []string
 	accounts []account
 	plan     *layout
+	held     [theDemux + 1]delays // by part; the links under endpoint
 }
 
 // TapTotal is what one tap saw, octets as they were at that tap.
@@ -95,11 +96,12 @@ type Difference struct {
 
 // account is one wrong frame, kept to be told.
 type account struct {
-	frame int32
-	time  int64
-	rows  []row
-	notes []note
-	text  string
+	frame  int32
+	time   int64
+	rows   []row
+	notes  []note
+	faults []string
+	text   string
 }
 
 // Err is nil if everything was as it had to be. Else it tells what was not: first
@@ -157,7 +159,7 @@ func (v *Verdict) blame(a *audit, index int32) {
 		return
 	}
 	v.accounts = slices.Insert(v.accounts, at, account{
-		frame: index, time: first, rows: slices.Clone(a.rows), notes: slices.Clone(a.notes),
+		frame: index, time: first, rows: slices.Clone(a.rows), notes: slices.Clone(a.notes), faults: slices.Clone(a.faults),
 	})
 	v.accounts = v.accounts[:min(len(v.accounts), shownFrames)]
 }
