@@ -11,10 +11,10 @@ RACE = $(if $(and $(filter 1,$(shell go env CGO_ENABLED)),$(shell command -v $(f
 
 # Packages whose tests touch a kernel run inside a container, so that nobody needs root. The agent's have no exact counts to keep up with
 # and much that runs side by side: there the race detector comes along.
-IN_CONTAINER := ./bpf/demux ./bpf/vlanport ./harness/internal/threads ./harness/wire ./harness/probe ./harness/traffic ./images/host/vlandemux
-RACED_IN_CONTAINER := ./harness/agent
+IN_CONTAINER := ./bpf/demux ./harness/internal/vlanport ./harness/internal/threads ./harness/internal/wire ./harness/internal/probe ./harness/internal/traffic ./images/host/vlandemux
+RACED_IN_CONTAINER := ./harness/internal/agent
 # These start containers by the dozen and say how soon they are gone: one package at a time.
-AGAINST_ENGINE := ./harness/engine ./harness/images ./harness/dockerexec ./e2e/badplaces
+AGAINST_ENGINE := ./harness/internal/engine ./harness/internal/images ./harness/internal/badplaces ./harness/dockerexec
 ON_HOST = $(filter-out $(shell go list ./e2e $(AGAINST_ENGINE) $(IN_CONTAINER) $(RACED_IN_CONTAINER)),$(shell go list ./...))
 
 # With KERNEL, everything is compiled into a folder below build/ and run on that
@@ -52,11 +52,11 @@ e2e: ## run the demux in Docker and check every scenario frame by frame
 	@mkdir -p $(OUT)
 	@go build -o $(BUILT)/ginkgo github.com/onsi/ginkgo/v2/ginkgo
 ifndef KERNEL
-	@go run ./harness/images/imagetool ensure
+	@go run ./harness/imagetool ensure
 	@$(PLAIN); exec $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) ./e2e
 else
 	go build -o $(BUILT)/vm ./images/vm/vm
-	go run ./harness/images/imagetool build $(BUILT)/images
+	go run ./harness/imagetool build $(BUILT)/images
 	$(BUILT)/ginkgo build -o $(BUILT)/e2e.test ./e2e
 	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
 		--env=VLANDEMUX_REPORTS=$(abspath $(OUT)) -- $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) $(BUILT)/e2e.test
@@ -97,4 +97,4 @@ generate: ## compile the BPF programs and the embedded captures again (needs cla
 
 clean: ## remove reports, what was built and this project's unused images
 	rm -rf $(REPORTS) build
-	go run ./harness/images/imagetool prune
+	go run ./harness/imagetool prune

@@ -1,12 +1,9 @@
 package e2e
 
 import (
-	"context"
-
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/linux"
 	"github.com/vlandemux/vlandemux/harness"
-	"github.com/vlandemux/vlandemux/harness/engine"
 	"github.com/vlandemux/vlandemux/scenarios"
 )
 
@@ -48,17 +45,6 @@ func switchKinds() ([]harness.SwitchKind, error) {
 		return named, err
 	}
 	return []harness.SwitchKind{harness.SwitchAuto}, nil
-}
-
-// engineVersion asks the Docker engine what it is. What is wrong with one that
-// does not answer is for the suite's preparation to find out.
-func engineVersion(ctx context.Context) engine.Version {
-	e, err := engine.Connect(ctx)
-	if err != nil {
-		return engine.Version{}
-	}
-	defer e.Close() //nolint:errcheck // only a connection
-	return e.Version()
 }
 
 // attachModes are those a kernel has to have.

@@ -19,9 +19,6 @@ import (
 	"github.com/onsi/gomega"
 
 	"github.com/vlandemux/vlandemux/harness"
-	"github.com/vlandemux/vlandemux/harness/engine"
-	"github.com/vlandemux/vlandemux/harness/images"
-	"github.com/vlandemux/vlandemux/harness/probe"
 	"github.com/vlandemux/vlandemux/scenarios"
 )
 
@@ -40,7 +37,7 @@ func TestE2E(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &suite{
-		interruption: newInterruption(), captures: captures, reports: reports, switches: switches, engine: engineVersion(t.Context()),
+		interruption: newInterruption(), captures: captures, reports: reports, switches: switches, engine: harness.AskEngine(t.Context()),
 	}
 	ginkgo.SynchronizedBeforeSuite(s.prepare, s.connect)
 	ginkgo.AfterSuite(s.disconnect)
@@ -56,10 +53,10 @@ type suite struct {
 	*interruption
 	harness  *harness.Harness // set by prepare or connect
 	captures string           // folder of those to replay, "" for the project's own
-	frames   []probe.Frame    // of captures; set by connect
+	frames   []harness.Frame  // of captures; set by connect
 	reports  string           // folder the evidence of failed specs goes to
 	switches []harness.SwitchKind
-	engine   engine.Version // empty if it did not answer
+	engine   harness.EngineVersion // empty if it did not answer
 }
 
 // prepare runs once, in Ginkgo's first process: it sees that the captures can be
@@ -104,7 +101,7 @@ func (s *suite) connect(ctx context.Context, prepared []byte) {
 	if s.harness != nil {
 		return // the first process, which has prepared
 	}
-	var set images.Set
+	var set harness.Images
 	s.check(json.Unmarshal(prepared, &set))
 	s.harness, err = harness.Connect(ctx, harness.Options{Images: set, Log: ginkgo.GinkgoWriter})
 	s.check(err)
@@ -116,11 +113,11 @@ func (s *suite) disconnect() {
 	}
 }
 
-func (s *suite) readCaptures() ([]probe.Frame, error) {
+func (s *suite) readCaptures() ([]harness.Frame, error) {
 	if s.captures == "" {
-		return probe.ReadCaptures(probe.EmbeddedCaptures())
+		return harness.ReadCaptures(harness.EmbeddedCaptures())
 	}
-	frames, err := probe.ReadCaptures(os.DirFS(s.captures))
+	frames, err := harness.ReadCaptures(os.DirFS(s.captures))
 	if err != nil {
 		return nil, fmt.Errorf("CAPTURES=%s: %w", s.captures, err)
 	}

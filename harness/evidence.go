@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/vlandemux/vlandemux/harness/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
 // String is one line that says what the lab ran on and how to get it again.

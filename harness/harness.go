@@ -8,15 +8,32 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/vlandemux/vlandemux/harness/engine"
-	"github.com/vlandemux/vlandemux/harness/images"
+	"github.com/vlandemux/vlandemux/harness/internal/engine"
+	"github.com/vlandemux/vlandemux/harness/internal/images"
 )
+
+// Images are the IDs of the images that labs are made from.
+type Images = images.Set
+
+// EngineVersion is what a Docker engine says of itself and of its machine.
+type EngineVersion = engine.Version
+
+// AskEngine asks the Docker engine what it is. The answer is empty if there is
+// none: [Connect] tells why.
+func AskEngine(ctx context.Context) EngineVersion {
+	e, err := engine.Connect(ctx)
+	if err != nil {
+		return EngineVersion{}
+	}
+	defer e.Close() //nolint:errcheck // only a connection
+	return e.Version()
+}
 
 // Options of a [Harness]. The zero value works.
 type Options struct {
 	// Images that are loaded already, as another process's [Harness.Images]
 	// gave them. Optional: they are built and loaded where they are missing.
-	Images images.Set
+	Images Images
 	// Log is told what takes more than a moment. Optional.
 	Log io.Writer
 }
@@ -25,7 +42,7 @@ type Options struct {
 // concurrent use and may run any number of labs at once.
 type Harness struct {
 	engine *engine.Engine
-	images images.Set
+	images Images
 	log    io.Writer
 	pool   *pool
 }
@@ -47,7 +64,7 @@ func Connect(ctx context.Context, opts Options) (*Harness, error) {
 	}
 	// The run is in each container's name: two runs on one engine never share one.
 	h.pool = &pool{engine: h.engine, run: hex.EncodeToString(token[:]), idle: map[mould][]*container{}}
-	if h.images == (images.Set{}) {
+	if h.images == (Images{}) {
 		progress := func(text string) { fmt.Fprintln(h.log, text) }
 		if h.images, err = images.Ensure(ctx, h.engine, progress); err != nil {
 			return nil, errors.Join(err, h.Close())
@@ -56,11 +73,8 @@ func Connect(ctx context.Context, opts Options) (*Harness, error) {
 	return h, nil
 }
 
-// Engine is the connection to Docker.
-func (h *Harness) Engine() *engine.Engine { return h.engine }
-
 // Images are the IDs of the images labs are made from.
-func (h *Harness) Images() images.Set { return h.images }
+func (h *Harness) Images() Images { return h.images }
 
 // Close ends the containers that no lab uses and the connection to Docker.
 // Labs are closed before it. It is an error if a container of this run is left.

@@ -13,9 +13,9 @@ import (
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
-	"github.com/vlandemux/vlandemux/harness/agent"
-	"github.com/vlandemux/vlandemux/harness/engine"
-	"github.com/vlandemux/vlandemux/harness/wire"
+	"github.com/vlandemux/vlandemux/harness/internal/agent"
+	"github.com/vlandemux/vlandemux/harness/internal/engine"
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
 // closeTimeout bounds the end of a lab, which must come even if the context

@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/vlandemux/vlandemux/harness/agent"
-	"github.com/vlandemux/vlandemux/harness/engine"
-	"github.com/vlandemux/vlandemux/harness/wire"
+	"github.com/vlandemux/vlandemux/harness/internal/agent"
+	"github.com/vlandemux/vlandemux/harness/internal/engine"
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
 // pool keeps the containers of closed labs for later ones: starting one takes

@@ -7,9 +7,9 @@ import (
 	"slices"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
-	"github.com/vlandemux/vlandemux/harness/probe"
-	"github.com/vlandemux/vlandemux/harness/probe/ledger"
-	"github.com/vlandemux/vlandemux/harness/wire"
+	"github.com/vlandemux/vlandemux/harness/internal/ledger"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
 // nodeInterface is the one interface of a client or worker.

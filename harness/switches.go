@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vlandemux/vlandemux/harness/wire"
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
 // SwitchKind names how the lab's switch is built; all behave the same.

@@ -5,7 +5,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/vlandemux/vlandemux/harness/wire"
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
 func TestTheEnvironmentNamesSwitches(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"net/netip"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
-	"github.com/vlandemux/vlandemux/harness/wire"
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
 // MAC is a 48-bit hardware address.

@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
-	"github.com/vlandemux/vlandemux/harness/wire"
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
 const (

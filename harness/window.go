@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
-	"github.com/vlandemux/vlandemux/harness/probe"
-	"github.com/vlandemux/vlandemux/harness/probe/ledger"
-	"github.com/vlandemux/vlandemux/harness/traffic"
+	"github.com/vlandemux/vlandemux/harness/internal/ledger"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 )
 
 // Window is a time in which every interface of a lab is tapped. It collects what

@@ -7,7 +7,6 @@ import (
 	"github.com/onsi/gomega"
 
 	"github.com/vlandemux/vlandemux/harness"
-	"github.com/vlandemux/vlandemux/harness/probe"
 )
 
 // CaptureReplay sends what real devices have sent: any EtherType, any
@@ -36,11 +35,11 @@ func captureReplay(ctx context.Context, r *Run) {
 	const rate = 20_000 // frames/s
 	window := r.Introduce(ctx)
 	r.Step("the client sends each frame, whatever its destination")
-	r.Send(ctx, window, client.Name, probe.Batch{Name: "captures from " + client.Name, ID: r.Seed.BatchID("up"), Raw: up, Rate: rate})
+	r.Send(ctx, window, client.Name, harness.Batch{Name: "captures from " + client.Name, ID: r.Seed.BatchID("up"), Raw: up, Rate: rate})
 	r.Close(ctx, window)
 	r.Step("the worker sends each frame back to the client")
 	window = r.OpenWindow(ctx)
-	r.Send(ctx, window, worker.Name, probe.Batch{Name: "captures from " + worker.Name, ID: r.Seed.BatchID("down"), Raw: down, Rate: rate})
+	r.Send(ctx, window, worker.Name, harness.Batch{Name: "captures from " + worker.Name, ID: r.Seed.BatchID("down"), Raw: down, Rate: rate})
 	r.Close(ctx, window)
 }
 

@@ -10,8 +10,6 @@ import (
 
 	"github.com/vlandemux/vlandemux/bpf/linux"
 	"github.com/vlandemux/vlandemux/harness"
-	"github.com/vlandemux/vlandemux/harness/probe"
-	"github.com/vlandemux/vlandemux/harness/traffic"
 )
 
 // CounterAccuracy makes every kind of frame cross the demux both ways and
@@ -71,8 +69,8 @@ func sharing(v Variant) harness.Topology {
 }
 
 // sized makes a batch of count frames of 60 to 1514 octets.
-func sized(b probe.Batch, count int) probe.Batch {
-	b.Count, b.Size, b.MaxSize = count, probe.MinFrame, 1514
+func sized(b harness.Batch, count int) harness.Batch {
+	b.Count, b.Size, b.MaxSize = count, harness.MinFrame, 1514
 	return b
 }
 
@@ -94,12 +92,12 @@ func manyFrames(ctx context.Context, r *Run) {
 	}
 	for round := range rounds {
 		var group errgroup.Group
-		send := func(node string, batches ...probe.Batch) {
+		send := func(node string, batches ...harness.Batch) {
 			group.Go(func() error { return window.Send(ctx, node, batches...) })
 		}
-		toGroups := func(node string, source harness.MAC) []probe.Batch {
+		toGroups := func(node string, source harness.MAC) []harness.Batch {
 			name := fmt.Sprintf("cast from %s, round %d", node, round+1)
-			return []probe.Batch{
+			return []harness.Batch{
 				sized(r.Batch("broad"+name, 0, source, broadcast()), groups), sized(r.Batch("multi"+name, 0, source, multicast()), groups),
 			}
 		}
@@ -138,7 +136,7 @@ func jumboFrames(ctx context.Context, r *Run) {
 			w := r.WorkerOf(c)
 			send := func(node string, source, destination harness.MAC) {
 				b := r.Batch(fmt.Sprintf("jumbo from %s, round %d", node, round+1), each, source, destination)
-				b.Size, b.MaxSize = 1515, probe.MaxFrame
+				b.Size, b.MaxSize = 1515, harness.MaxFrame
 				group.Go(func() error { return window.Send(ctx, node, b) })
 			}
 			send(c.Name, c.MAC, w.MAC)
@@ -163,12 +161,12 @@ func everyTag(ctx context.Context, r *Run) {
 		for dei := range uint16(2) {
 			for _, c := range clients {
 				w := r.WorkerOf(c)
-				outer := probe.Tag{Protocol: c.VLAN.Protocol, TCI: pcp<<13 | dei<<12 | c.VLAN.VID}
+				outer := harness.Tag{Protocol: c.VLAN.Protocol, TCI: pcp<<13 | dei<<12 | c.VLAN.VID}
 				name := fmt.Sprintf("%s pcp %d dei %d", c.Name, pcp, dei)
 				two := r.Batch(name+" two tags", each, c.MAC, w.MAC)
-				two.Tags, two.Size = []probe.Tag{outer, {Protocol: harness.Dot1Q, TCI: 7<<13 | 100}}, 80
+				two.Tags, two.Size = []harness.Tag{outer, {Protocol: harness.Dot1Q, TCI: 7<<13 | 100}}, 80
 				one := r.Batch(name+" one tag", each, c.MAC, w.MAC)
-				one.Tags, one.Size = []probe.Tag{outer}, 64
+				one.Tags, one.Size = []harness.Tag{outer}, 64
 				r.Check(window.Inject(ctx, c.Trunk, two, one))
 				atWorkers[w.Name+"/eth0"] += 2 * each
 			}
@@ -178,7 +176,7 @@ func everyTag(ctx context.Context, r *Run) {
 				name := fmt.Sprintf("%s pcp %d dei %d", c.Name, pcp, dei)
 				back := r.Batch(name+" answer", each, w.MAC, c.MAC)
 				tagged := r.Batch(name+" tagged answer", each, w.MAC, c.MAC)
-				tagged.Tags, tagged.Size = []probe.Tag{{Protocol: harness.Dot1Q, TCI: 3<<13 | 1<<12 | 200}}, 80
+				tagged.Tags, tagged.Size = []harness.Tag{{Protocol: harness.Dot1Q, TCI: 3<<13 | 1<<12 | 200}}, 80
 				r.Send(ctx, window, w.Name, back, tagged)
 				atWorkers[w.Name+"/eth0"] += 2 * each
 				atClients[c.Name+"/eth0"] += 2 * each
@@ -209,7 +207,7 @@ func offloading(v Variant) harness.Topology {
 }
 
 func superPackets(ctx context.Context, r *Run) {
-	protocols := []string{probe.TCP, probe.UDP}
+	protocols := []string{harness.TCP, harness.UDP}
 	if !linux.PacketUDPSuper.In(r.Lab.Features.Kernel) {
 		protocols = protocols[:1]
 		r.Step(fmt.Sprintf("left out: %s; this is %s", linux.PacketUDPSuper, r.Lab.Features.Kernel))
@@ -237,10 +235,10 @@ func superPackets(ctx context.Context, r *Run) {
 		window = r.OpenWindow(ctx)
 		window.AllowSockets()
 		remote := netip.AddrPortFrom(workerPrefix(family).Addr(), 5003)
-		server, err := r.Lab.Worker("w0").ServeTCP(ctx, traffic.TCPServeRequest{Listen: remote, Name: "w0"}, nil)
+		server, err := r.Lab.Worker("w0").ServeTCP(ctx, harness.TCPServeRequest{Listen: remote, Name: "w0"}, nil)
 		r.Check(err)
-		for _, mode := range []traffic.TCPMode{traffic.Download, traffic.Upload} {
-			report, err := r.Lab.Client("c0").TCP(ctx, traffic.TCPRequest{Remote: remote, Mode: mode, Octets: octets, Seed: 1}, nil)
+		for _, mode := range []harness.TCPMode{harness.Download, harness.Upload} {
+			report, err := r.Lab.Client("c0").TCP(ctx, harness.TCPRequest{Remote: remote, Mode: mode, Octets: octets, Seed: 1}, nil)
 			r.Check(err)
 			r.Expect(report.Sent+report.Received).To(gomega.BeNumerically(">=", octets), "%s over %s", mode, family)
 		}
@@ -256,14 +254,14 @@ func craftedSuperPackets(ctx context.Context, r *Run, window *harness.Window, fa
 	var group errgroup.Group
 	for _, c := range r.Lab.Topology.Clients {
 		w := r.WorkerOf(c)
-		send := func(node string, source, destination harness.MAC, flow probe.Flow) {
+		send := func(node string, source, destination harness.MAC, flow harness.Flow) {
 			b := r.Batch(fmt.Sprintf("%s %s %d segments from %s", family, protocol, segments, node), count, source, destination)
-			b.Size, b.GSO, b.Flow = 0, &probe.GSO{SegmentSize: 1400, Segments: segments}, &flow
+			b.Size, b.GSO, b.Flow = 0, &harness.GSO{SegmentSize: 1400, Segments: segments}, &flow
 			group.Go(func() error { return window.Send(ctx, node, b) })
 		}
 		client, worker := crafted(family)
-		send(c.Name, c.MAC, w.MAC, probe.Flow{Protocol: protocol, Source: client, Destination: worker})
-		send(w.Name, w.MAC, c.MAC, probe.Flow{Protocol: protocol, Source: worker, Destination: client})
+		send(c.Name, c.MAC, w.MAC, harness.Flow{Protocol: protocol, Source: client, Destination: worker})
+		send(w.Name, w.MAC, c.MAC, harness.Flow{Protocol: protocol, Source: worker, Destination: client})
 	}
 	r.Check(group.Wait())
 	return 2 * count * uint64(segments)
@@ -274,8 +272,8 @@ func craftedSuperPackets(ctx context.Context, r *Run, window *harness.Window, fa
 func everyDrop(ctx context.Context, r *Run) {
 	t := r.Lab.Topology
 	c0, c1, w0, w1 := t.Clients[0], t.Clients[1], t.Workers[0], t.Workers[1]
-	tagged := func(b probe.Batch, protocol, tci uint16) probe.Batch {
-		b.Tags, b.Size = []probe.Tag{{Protocol: protocol, TCI: tci}}, 64
+	tagged := func(b harness.Batch, protocol, tci uint16) harness.Batch {
+		b.Tags, b.Size = []harness.Tag{{Protocol: protocol, TCI: tci}}, 64
 		return b
 	}
 	window := r.OpenWindow(ctx)

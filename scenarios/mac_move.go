@@ -11,7 +11,6 @@ import (
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness"
-	"github.com/vlandemux/vlandemux/harness/traffic"
 )
 
 // MACMove plugs clients into other VLANs while they are idle, busy and
@@ -145,7 +144,7 @@ func downloadMove(ctx context.Context, r *Run) {
 	c0 := r.Lab.Topology.Clients[0]
 	w0 := r.WorkerOf(c0)
 	remote := netip.AddrPortFrom(workerPrefix(r.Family).Addr(), 8000)
-	server, err := r.Lab.Worker(w0.Name).ServeTCP(ctx, traffic.TCPServeRequest{Listen: remote, Name: w0.Name}, nil)
+	server, err := r.Lab.Worker(w0.Name).ServeTCP(ctx, harness.TCPServeRequest{Listen: remote, Name: w0.Name}, nil)
 	r.Check(err)
 	window := r.OpenWindow(ctx)
 	window.AllowSockets()
@@ -155,12 +154,12 @@ func downloadMove(ctx context.Context, r *Run) {
 
 	progress := make(chan uint64, 1024)
 	var group errgroup.Group
-	var report traffic.TCPReport
+	var report harness.TCPReport
 	group.Go(func() (err error) {
 		defer close(progress)
-		report, err = r.Lab.Client(c0.Name).TCP(ctx, traffic.TCPRequest{
-			Remote: remote, Mode: traffic.Download, Octets: octets, Rate: rate, Seed: uint64(r.Seed),
-		}, func(p traffic.TCPProgress) { progress <- p.Octets })
+		report, err = r.Lab.Client(c0.Name).TCP(ctx, harness.TCPRequest{
+			Remote: remote, Mode: harness.Download, Octets: octets, Rate: rate, Seed: uint64(r.Seed),
+		}, func(p harness.TCPProgress) { progress <- p.Octets })
 		return err
 	})
 	r.Expect(events.next(ctx).Type).To(gomega.Equal("learned"))

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vlandemux/vlandemux/harness"
-	"github.com/vlandemux/vlandemux/harness/traffic"
 )
 
 // OverlappingIPs uses identical 5-tuples everywhere at the same time: nothing
@@ -42,31 +41,31 @@ func overlappingIPs(ctx context.Context, r *Run) {
 	r.Step("every worker listens on the same address and ports")
 	var servers []interface{ Close() error }
 	for _, w := range r.Lab.Topology.Workers {
-		tcp, err := r.Lab.Worker(w.Name).ServeTCP(ctx, traffic.TCPServeRequest{Listen: remote, Name: w.Name}, nil)
+		tcp, err := r.Lab.Worker(w.Name).ServeTCP(ctx, harness.TCPServeRequest{Listen: remote, Name: w.Name}, nil)
 		r.Check(err)
-		udp, err := r.Lab.Worker(w.Name).ServeUDP(ctx, traffic.UDPServeRequest{Listen: remote}, nil)
+		udp, err := r.Lab.Worker(w.Name).ServeUDP(ctx, harness.UDPServeRequest{Listen: remote}, nil)
 		r.Check(err)
 		servers = append(servers, tcp, udp)
 	}
 
 	r.Step("every client talks over the same TCP and UDP 5-tuples and pings, all at once")
 	n := len(r.Lab.Topology.Clients)
-	tcp, udp, ping := make([]traffic.TCPReport, n), make([]traffic.UDPReport, n), make([]traffic.PingReport, n)
+	tcp, udp, ping := make([]harness.TCPReport, n), make([]harness.UDPReport, n), make([]harness.PingReport, n)
 	group, together := errgroup.WithContext(ctx) // who gets no answer at all does not wait for each of 200
 	for i, c := range r.Lab.Topology.Clients {
 		node := r.Lab.Client(c.Name)
 		group.Go(func() (err error) {
-			tcp[i], err = node.TCP(together, traffic.TCPRequest{
-				Remote: remote, Local: local, Mode: traffic.Echo, Octets: 256 << 10, Seed: uint64(i) + 1,
+			tcp[i], err = node.TCP(together, harness.TCPRequest{
+				Remote: remote, Local: local, Mode: harness.Echo, Octets: 256 << 10, Seed: uint64(i) + 1,
 			}, nil)
 			return err
 		})
 		group.Go(func() (err error) {
-			udp[i], err = node.UDP(together, traffic.UDPRequest{Remote: remote, Local: local, Count: 200, Size: 400, Seed: uint64(i) + 1})
+			udp[i], err = node.UDP(together, harness.UDPRequest{Remote: remote, Local: local, Count: 200, Size: 400, Seed: uint64(i) + 1})
 			return err
 		})
 		group.Go(func() (err error) {
-			ping[i], err = node.Ping(together, traffic.PingRequest{Destination: worker, Count: 20, Interval: 5 * time.Millisecond})
+			ping[i], err = node.Ping(together, harness.PingRequest{Destination: worker, Count: 20, Interval: 5 * time.Millisecond})
 			return err
 		})
 	}

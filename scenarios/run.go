@@ -13,8 +13,6 @@ import (
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness"
-	"github.com/vlandemux/vlandemux/harness/probe"
-	"github.com/vlandemux/vlandemux/harness/probe/ledger"
 )
 
 // Run is a case under way. Its Gomega ends the case when an expectation fails.
@@ -29,7 +27,7 @@ type Run struct {
 	// Step announces what happens next.
 	Step func(text string)
 	// Captures are the frames to replay.
-	Captures []probe.Frame
+	Captures []harness.Frame
 	// Linger keeps the lab up for a person once the case has shown what it
 	// has to show. Optional.
 	Linger func(context.Context)
@@ -68,7 +66,7 @@ func (r *Run) OpenWindow(ctx context.Context) *harness.Window {
 
 // Close waits until the lab is quiet and demands that everything that was sent,
 // seen and counted since the window was opened is right.
-func (r *Run) Close(ctx context.Context, w *harness.Window) *ledger.Verdict {
+func (r *Run) Close(ctx context.Context, w *harness.Window) *harness.Verdict {
 	v, err := w.Close(ctx)
 	if err == nil {
 		err = v.Err()
@@ -81,7 +79,7 @@ func (r *Run) Close(ctx context.Context, w *harness.Window) *ledger.Verdict {
 }
 
 // Send sends batches from a node's eth0, all at once, within a window.
-func (r *Run) Send(ctx context.Context, w *harness.Window, node string, batches ...probe.Batch) {
+func (r *Run) Send(ctx context.Context, w *harness.Window, node string, batches ...harness.Batch) {
 	r.Check(w.Send(ctx, node, batches...))
 }
 
@@ -139,9 +137,9 @@ func (r *Run) places(w harness.Worker) int {
 }
 
 // Batch is a batch of count frames of 60 octets with IDs of its own.
-func (r *Run) Batch(name string, count int, source, destination harness.MAC) probe.Batch {
-	return probe.Batch{
+func (r *Run) Batch(name string, count int, source, destination harness.MAC) harness.Batch {
+	return harness.Batch{
 		Name: name, ID: r.Seed.BatchID(name), Count: count,
-		Source: source, Destination: destination, Size: probe.MinFrame,
+		Source: source, Destination: destination, Size: harness.MinFrame,
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vlandemux/vlandemux/harness"
-	"github.com/vlandemux/vlandemux/harness/traffic"
 )
 
 // VLANLearning is the example the project started from, complete: clients with
@@ -42,8 +41,8 @@ func vlanLearning(ctx context.Context, r *Run) {
 	port80 := netip.AddrPortFrom(workerPrefix(r.Family).Addr(), 80)
 	served := make([]atomic.Int32, len(r.Lab.Topology.Workers))
 	for i, w := range r.Lab.Topology.Workers {
-		server, err := r.Lab.Worker(w.Name).ServeHTTP(ctx, traffic.HTTPServeRequest{Listen: port80, Name: w.Name},
-			func(seen traffic.HTTPSeen) {
+		server, err := r.Lab.Worker(w.Name).ServeHTTP(ctx, harness.HTTPServeRequest{Listen: port80, Name: w.Name},
+			func(seen harness.HTTPSeen) {
 				served[i].Add(1)
 				out.printf("%s  %s  %s - - %q %d octets\n", seen.Time.Format(time.TimeOnly), w.Name, seen.Remote.Addr(), seen.Method+" "+seen.Path, seen.Octets)
 			})
@@ -51,11 +50,11 @@ func vlanLearning(ctx context.Context, r *Run) {
 		servers = append(servers, server)
 	}
 	r.Step(fmt.Sprintf("each client fetches %d pages", requestsPerClient))
-	reports := make([]traffic.HTTPGetReport, len(r.Lab.Topology.Clients))
+	reports := make([]harness.HTTPGetReport, len(r.Lab.Topology.Clients))
 	var group errgroup.Group
 	for i, c := range r.Lab.Topology.Clients {
 		group.Go(func() (err error) {
-			reports[i], err = r.Lab.Client(c.Name).HTTPGet(ctx, traffic.HTTPGetRequest{URL: "http://" + port80.String() + "/", Count: requestsPerClient})
+			reports[i], err = r.Lab.Client(c.Name).HTTPGet(ctx, harness.HTTPGetRequest{URL: "http://" + port80.String() + "/", Count: requestsPerClient})
 			return err
 		})
 	}

@@ -8,8 +8,8 @@ import (
 
 	. "github.com/onsi/gomega"
 	"github.com/vlandemux/vlandemux/bpf/demux"
-	"github.com/vlandemux/vlandemux/bpf/internal/nettest"
 	"github.com/vlandemux/vlandemux/bpf/linux"
+	"github.com/vlandemux/vlandemux/bpf/nettest"
 )
 
 var broadcast = demux.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}

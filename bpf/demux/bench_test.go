@@ -5,9 +5,9 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/vlandemux/vlandemux/bpf/internal/nettest"
 	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
 	"github.com/vlandemux/vlandemux/bpf/linux"
+	"github.com/vlandemux/vlandemux/bpf/nettest"
 	"golang.org/x/sys/unix"
 )
 

@@ -7,7 +7,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	"github.com/vlandemux/vlandemux/bpf/demux"
-	"github.com/vlandemux/vlandemux/bpf/internal/nettest"
+	"github.com/vlandemux/vlandemux/bpf/nettest"
 )
 
 func TestCountsEverySize(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	. "github.com/onsi/gomega"
-	"github.com/vlandemux/vlandemux/bpf/internal/nettest"
+	"github.com/vlandemux/vlandemux/bpf/nettest"
 )
 
 // A super-packet from an untrusted source, such as a virtual machine, comes

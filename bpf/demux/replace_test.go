@@ -7,7 +7,7 @@ import (
 	"github.com/cilium/ebpf"
 	. "github.com/onsi/gomega"
 
-	"github.com/vlandemux/vlandemux/bpf/internal/nettest"
+	"github.com/vlandemux/vlandemux/bpf/nettest"
 )
 
 // While a client's entry is replaced by another, a program finds the one or the other, and never none: a hash map puts the new element at the

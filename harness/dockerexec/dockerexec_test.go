@@ -14,7 +14,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/vlandemux/vlandemux/harness/engine"
+	"github.com/vlandemux/vlandemux/harness/internal/engine"
 )
 
 // programs are dockerexec and its guests, compiled.

@@ -18,7 +18,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vlandemux/vlandemux/harness/engine"
+	"github.com/vlandemux/vlandemux/harness/internal/engine"
 )
 
 // statusFailed is the exit status when dockerexec itself fails, as that of `docker run`.

@@ -12,8 +12,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vlandemux/vlandemux/harness/engine"
-	"github.com/vlandemux/vlandemux/harness/images"
+	"github.com/vlandemux/vlandemux/harness/internal/engine"
+	"github.com/vlandemux/vlandemux/harness/internal/images"
 )
 
 // programFolder holds the program in the container.

@@ -1,18 +1,6 @@
-// Command client is process 1 of a client's container: the agent through which a test has it send, ping, ask and listen.
+// Command client is process 1 of a client's container: it sends, pings, asks and listens as the harness tells it to.
 package main
 
-import (
-	"context"
-	"log/slog"
-	"os"
+import "github.com/vlandemux/vlandemux/harness/node"
 
-	"github.com/vlandemux/vlandemux/harness/agent"
-)
-
-func main() {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := agent.Serve(context.Background(), os.Stdin, os.Stdout, agent.RoleClient, log); err != nil {
-		log.Error("the agent failed", "error", err)
-		os.Exit(1)
-	}
-}
+func main() { node.Main(node.Client) }

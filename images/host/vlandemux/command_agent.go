@@ -1,11 +1,9 @@
 package main
 
 import (
-	"log/slog"
-
 	"github.com/spf13/cobra"
 
-	"github.com/vlandemux/vlandemux/harness/agent"
+	"github.com/vlandemux/vlandemux/harness/node"
 )
 
 func newAgent() *cobra.Command {
@@ -17,9 +15,6 @@ func newAgent() *cobra.Command {
 The harness starts it; it is of no use on a real trunk. It ends when standard input does, and takes down what
 it started.`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-			return agent.Serve(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), agent.RoleHost, log)
-		},
+		Run:  func(*cobra.Command, []string) { node.Main(node.Host) },
 	}
 }

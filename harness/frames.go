@@ -1,0 +1,42 @@
+package harness
+
+import (
+	"io/fs"
+
+	"github.com/vlandemux/vlandemux/harness/internal/ledger"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+)
+
+// What a scenario sends and what becomes of it.
+type (
+	// Batch is a number of frames that differ in nothing but their IDs.
+	Batch = probe.Batch
+	// Tag is a VLAN tag of a frame.
+	Tag = probe.Tag
+	// Flow makes a batch's frames IP packets of one UDP or TCP flow.
+	Flow = probe.Flow
+	// GSO hands a flow to the kernel in super-packets.
+	GSO = probe.GSO
+	// Frame is one frame of a capture.
+	Frame = probe.Frame
+	// Verdict is what the ledger found in a window.
+	Verdict = ledger.Verdict
+)
+
+// Sizes of frames in octets without FCS and VLAN tags.
+const (
+	MinFrame = probe.MinFrame
+	MaxFrame = probe.MaxFrame
+)
+
+// Protocols of a [Flow].
+const (
+	UDP = probe.UDP
+	TCP = probe.TCP
+)
+
+// ReadCaptures reads all pcap and pcapng files of a folder.
+func ReadCaptures(folder fs.FS) ([]Frame, error) { return probe.ReadCaptures(folder) }
+
+// EmbeddedCaptures is the folder of the project's own captures.
+func EmbeddedCaptures() fs.FS { return probe.EmbeddedCaptures() }

@@ -1,0 +1,68 @@
+// Command imagetool looks after the lab's images:
+//
+//	go run ./harness/imagetool build DIR [ARCH]   compiles their programs into DIR, for VLANDEMUX_IMAGES=DIR
+//	go run ./harness/imagetool ensure             loads them into the Docker engine and prints their IDs
+//	go run ./harness/imagetool prune              removes from the engine those of them that no container uses
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/vlandemux/vlandemux/harness/internal/engine"
+	"github.com/vlandemux/vlandemux/harness/internal/images"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "imagetool:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 2 && args[0] == "build":
+		return images.Build(ctx, args[1], runtime.GOARCH)
+	case len(args) == 3 && args[0] == "build":
+		return images.Build(ctx, args[1], args[2])
+	case len(args) == 1 && args[0] == "ensure":
+		return withEngine(ctx, ensure)
+	case len(args) == 1 && args[0] == "prune":
+		return withEngine(ctx, prune)
+	default:
+		return errors.New("usage: imagetool build DIR [ARCH] | ensure | prune")
+	}
+}
+
+func withEngine(ctx context.Context, do func(context.Context, *engine.Engine) error) error {
+	e, err := engine.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(ctx, e), e.Close())
+}
+
+func ensure(ctx context.Context, e *engine.Engine) error {
+	set, err := images.Ensure(ctx, e, func(text string) { fmt.Fprintln(os.Stderr, text) })
+	if err == nil {
+		fmt.Printf("host   %s\nclient %s\nworker %s\n", set.Host, set.Client, set.Worker)
+	}
+	return err
+}
+
+func prune(ctx context.Context, e *engine.Engine) error {
+	removed, err := images.Prune(ctx, e)
+	for _, name := range removed {
+		fmt.Println("removed", name)
+	}
+	return errors.Join(err, e.Sweep(ctx))
+}

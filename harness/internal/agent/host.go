@@ -1,0 +1,97 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
+)
+
+// host is what the agent of the host container holds on to between calls. Its context is the agent's, not a call's.
+type host struct {
+	ctx       context.Context
+	log       *slog.Logger
+	processes *processes
+
+	mu      sync.Mutex
+	network *wire.Network // guarded by mu; nil until Wire
+
+	demux demuxChild
+	taps  tapSet
+}
+
+// newHost prepares the container: demux and harness need a BPF file system of their own.
+func newHost(ctx context.Context, processes *processes, log *slog.Logger) (*host, error) {
+	if err := mountBPFFS(bpffsPath); err != nil {
+		return nil, err
+	}
+	return &host{ctx: ctx, log: log, processes: processes}, nil
+}
+
+// routes adds what only the host answers.
+func (h *host) routes(mux *http.ServeMux) {
+	h.wireRoutes(mux)
+	h.demuxRoutes(mux)
+	h.tapRoutes(mux)
+	h.systemRoutes(mux)
+	h.leftoverRoutes(mux)
+	handle(mux, "/host/send", h.sendAt)
+	handle(mux, "/host/reset", h.reset)
+}
+
+// close stops and removes everything the host's agent has made, the newest first, and goes on past failures.
+func (h *host) close() error {
+	errs := []error{h.taps.close(), h.demux.kill()}
+	h.mu.Lock()
+	network := h.network
+	h.network = nil
+	h.mu.Unlock()
+	if network != nil {
+		errs = append(errs, network.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cleaning up the host: %w", err)
+	}
+	return nil
+}
+
+// wired gives the network, or says that there is none yet.
+func (h *host) wired() (*wire.Network, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.network == nil {
+		return nil, errors.New("the lab is not wired yet: call Wire first")
+	}
+	return h.network, nil
+}
+
+// namespace opens the network namespace of a point of the lab; nil, nil is the host's own.
+// The caller closes it when owned is true; otherwise it is the network's.
+func (h *host) namespace(point probe.TapPoint) (ns *os.File, owned bool, err error) {
+	switch {
+	case point.PID != 0:
+		ns, err = os.Open(fmt.Sprintf("/proc/%d/ns/net", point.PID))
+		if err != nil {
+			return nil, false, fmt.Errorf("opening the network namespace of %s (process %d): %w", point.Name, point.PID, err)
+		}
+		return ns, true, nil
+	case point.Namespace != "":
+		network, err := h.wired()
+		if err != nil {
+			return nil, false, fmt.Errorf("opening the network namespace of %s: %w", point.Name, err)
+		}
+		ns, err = network.Namespace(point.Namespace)
+		if err != nil {
+			return nil, false, fmt.Errorf("opening the network namespace of %s: %w", point.Name, err)
+		}
+		return ns, false, nil
+	default:
+		return nil, false, nil
+	}
+}

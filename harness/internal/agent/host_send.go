@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/threads"
+	"github.com/vlandemux/vlandemux/harness/internal/traffic"
+)
+
+// sendAtRequest is the body of /host/send.
+type sendAtRequest struct {
+	Point   probe.TapPoint      `json:"point"`
+	Request traffic.SendRequest `json:"request"`
+}
+
+// SendAt sends crafted frames out of any interface of the lab. The request's Interface may be empty: it is the point's.
+// The report counts what was sent, also when err is not nil. Host only.
+func (c *Client) SendAt(ctx context.Context, point probe.TapPoint, request traffic.SendRequest) (traffic.SendReport, error) {
+	return call[sendAtRequest, traffic.SendReport](ctx, c, "/host/send", sendAtRequest{Point: point, Request: request})
+}
+
+func (h *host) sendAt(ctx context.Context, r sendAtRequest) (traffic.SendReport, error) {
+	switch r.Request.Interface {
+	case "":
+		r.Request.Interface = r.Point.Interface
+	case r.Point.Interface:
+	default:
+		return traffic.SendReport{}, fmt.Errorf("sending at %s: the request names interface %q, the point %q; leave the request's empty",
+			r.Point.Name, r.Request.Interface, r.Point.Interface)
+	}
+	ns, owned, err := h.namespace(r.Point)
+	if err != nil {
+		return traffic.SendReport{}, err
+	}
+	if owned {
+		defer ns.Close() //nolint:errcheck // the sockets keep the namespace; this is only the way in
+	}
+	var sender *traffic.Sender
+	openSender := func() (err error) {
+		sender, err = traffic.OpenSender(r.Request)
+		return err
+	}
+	if ns == nil {
+		err = openSender()
+	} else {
+		err = threads.Do(int(ns.Fd()), openSender)
+	}
+	if err != nil {
+		return traffic.SendReport{}, fmt.Errorf("sending at %s: %w", r.Point.Name, err)
+	}
+	defer sender.Close()
+	return sender.Send(ctx)
+}

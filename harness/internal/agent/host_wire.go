@@ -1,0 +1,81 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
+)
+
+func (h *host) wireRoutes(mux *http.ServeMux) {
+	handle(mux, "/wire/features", func(ctx context.Context, _ Nothing) (wire.Features, error) { return wire.ProbeFeatures(ctx) })
+	handle(mux, "/wire/apply", h.apply)
+	handle(mux, "/wire/move", h.move)
+	handle(mux, "/wire/interfaces", h.interfaces)
+	handle(mux, "/wire/points", h.points)
+}
+
+// Probe asks which switches and BPF features the host's kernel offers.
+func (c *Client) Probe(ctx context.Context) (wire.Features, error) {
+	return call[Nothing, wire.Features](ctx, c, "/wire/features", Nothing{})
+}
+
+// Wire lays the lab's links, once in an agent's life. On an error nothing is left of them.
+func (c *Client) Wire(ctx context.Context, plan wire.Plan) (wire.State, error) {
+	return call[wire.Plan, wire.State](ctx, c, "/wire/apply", plan)
+}
+
+// Move plugs a client in elsewhere; its own interface does not notice. The window tells when it happened.
+func (c *Client) Move(ctx context.Context, move wire.Move) (wire.MoveWindow, error) {
+	return call[wire.Move, wire.MoveWindow](ctx, c, "/wire/move", move)
+}
+
+// Interfaces reads the state of every interface of the lab.
+func (c *Client) Interfaces(ctx context.Context) ([]wire.InterfaceState, error) {
+	return call[Nothing, []wire.InterfaceState](ctx, c, "/wire/interfaces", Nothing{})
+}
+
+// TapPoints lists every interface of the lab, ready for StartTaps and SendAt.
+func (c *Client) TapPoints(ctx context.Context) ([]probe.TapPoint, error) {
+	return call[Nothing, []probe.TapPoint](ctx, c, "/wire/points", Nothing{})
+}
+
+func (h *host) apply(ctx context.Context, plan wire.Plan) (wire.State, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.network != nil {
+		return wire.State{}, errors.New("wiring the lab: it is wired already; each lab has a host container of its own")
+	}
+	network, err := wire.Apply(ctx, plan)
+	if err != nil {
+		return wire.State{}, err
+	}
+	h.network = network
+	return network.State(), nil
+}
+
+func (h *host) move(ctx context.Context, move wire.Move) (wire.MoveWindow, error) {
+	network, err := h.wired()
+	if err != nil {
+		return wire.MoveWindow{}, err
+	}
+	return network.Move(ctx, move)
+}
+
+func (h *host) interfaces(ctx context.Context, _ Nothing) ([]wire.InterfaceState, error) {
+	network, err := h.wired()
+	if err != nil {
+		return nil, err
+	}
+	return network.Interfaces(ctx)
+}
+
+func (h *host) points(context.Context, Nothing) ([]probe.TapPoint, error) {
+	network, err := h.wired()
+	if err != nil {
+		return nil, err
+	}
+	return network.TapPoints(), nil
+}

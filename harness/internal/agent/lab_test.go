@@ -1,0 +1,217 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/traffic"
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
+)
+
+var (
+	clientMAC = probe.MAC{2, 0, 0, 0, 0, 1}
+	secondMAC = probe.MAC{2, 0, 0, 0, 0, 2}
+	workerMAC = probe.MAC{2, 0, 0, 0, 1, 0}
+)
+
+// smallLab is two clients in one VLAN and a worker, each an agent in a namespace of its own. Nothing demultiplexes.
+type smallLab struct {
+	host, client, second, worker *agentProcess
+	points                       map[string]probe.TapPoint
+}
+
+func startSmallLab(t *testing.T, ctx context.Context) smallLab {
+	t.Helper()
+	g := NewWithT(t)
+	lab := smallLab{startAgent(t, RoleHost), startAgent(t, RoleClient), startAgent(t, RoleClient), startAgent(t, RoleWorker), map[string]probe.TapPoint{}}
+	for _, a := range []*agentProcess{lab.host, lab.client, lab.second, lab.worker} {
+		_, err := a.Hello(ctx) // its namespaces are in place
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	vlan := wire.VLAN{Protocol: wire.Protocol8021Q, VID: 7}
+	plan := wire.Plan{
+		Switch: wire.SwitchTC, Trunks: []wire.Trunk{{Name: "trunk0"}},
+		Ports: []wire.Port{
+			{Client: "c0", PID: lab.client.cmd.Process.Pid, Interface: "eth0", MAC: clientMAC, VLAN: vlan, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}},
+			{Client: "c1", PID: lab.second.cmd.Process.Pid, Interface: "eth0", MAC: secondMAC, VLAN: vlan, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}},
+		},
+		Workers: []wire.Worker{{Name: "w0", PID: lab.worker.cmd.Process.Pid, Interface: "eth0", MAC: workerMAC, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}}},
+	}
+	state, err := lab.host.Wire(ctx, plan)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(state.Ports).To(HaveLen(2))
+	_, err = lab.host.Wire(ctx, plan)
+	g.Expect(err).To(MatchError(ContainSubstring("wired already")))
+	points, err := lab.host.TapPoints(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, p := range points {
+		lab.points[p.Name] = p
+	}
+	return lab
+}
+
+func TestUnwiredHostSaysSo(t *testing.T) {
+	g := NewWithT(t)
+	host := startAgent(t, RoleHost)
+	ctx := deadline(t, 20*time.Second)
+	_, err := host.Move(ctx, wire.Move{Client: "c0"})
+	g.Expect(err).To(MatchError(ContainSubstring("call Wire first")))
+	_, err = host.Interfaces(ctx)
+	g.Expect(err).To(MatchError(ContainSubstring("call Wire first")))
+	g.Expect(host.StartTaps(ctx, []probe.TapPoint{{Name: "x", Namespace: "switch", Interface: "y"}})).To(MatchError(ContainSubstring("call Wire first")))
+	g.Expect(host.StartTaps(ctx, []probe.TapPoint{{Name: "x", Interface: "nowhere"}})).To(MatchError(ContainSubstring("tapping x")))
+	g.Expect(host.StartTaps(ctx, []probe.TapPoint{{Name: "lo", Interface: "lo"}, {Name: "lo", Interface: "lo"}})).To(MatchError(ContainSubstring("two are called")))
+	_, err = host.Sightings(ctx, "x")
+	g.Expect(err).To(MatchError(ContainSubstring("there is no such tap")))
+	features, err := host.Probe(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(features.SwitchMissing(wire.SwitchTC)).To(BeEmpty())
+	g.Expect(host.Leftovers(ctx)).To(And(HaveField("Links", ConsistOf("host/lo")), HaveField("Attached", BeEmpty()), HaveField("Pins", BeEmpty()),
+		HaveField("Programs", BeEmpty()), HaveField("BPFLinks", BeEmpty())))
+}
+
+func TestTapsSeeWhatIsSentAnywhere(t *testing.T) {
+	g := NewWithT(t)
+	ctx := deadline(t, 60*time.Second)
+	lab := startSmallLab(t, ctx)
+	tapped := []probe.TapPoint{}
+	for _, p := range lab.points {
+		tapped = append(tapped, p)
+	}
+	g.Expect(tapped).To(HaveLen(8), "both ends of four links")
+	g.Expect(lab.host.StartTaps(ctx, tapped)).To(Succeed())
+
+	fromClient := probe.Batch{Name: "from the client", ID: 1, Count: 500, Source: clientMAC, Destination: workerMAC, Size: 200}
+	sent, err := lab.client.Send(ctx, traffic.SendRequest{Interface: "eth0", Batches: []probe.Batch{fromClient}})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(sent.Frames()).To(Equal(uint64(500)))
+	atTrunk := probe.Batch{Name: "at the switch's trunk", ID: 2, Count: 300, Source: secondMAC, Destination: workerMAC, Size: 100, Tags: []probe.Tag{{Protocol: probe.Dot1Q, TCI: 9}}}
+	sent, err = lab.host.SendAt(ctx, lab.points["switch/trunk0"], traffic.SendRequest{Batches: []probe.Batch{atTrunk}})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(sent.Frames()).To(Equal(uint64(300)))
+	toWorker := probe.Batch{Name: "to the worker", ID: 3, Count: 100, Source: clientMAC, Destination: workerMAC, Size: 100}
+	_, err = lab.host.SendAt(ctx, lab.points["host/w0"], traffic.SendRequest{Batches: []probe.Batch{toWorker}})
+	g.Expect(err).NotTo(HaveOccurred())
+	inClient := probe.Batch{Name: "in the client's namespace", ID: 4, Count: 50, Source: clientMAC, Destination: workerMAC, Size: 100}
+	_, err = lab.host.SendAt(ctx, lab.points["c0/eth0"], traffic.SendRequest{Batches: []probe.Batch{inClient}})
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = lab.host.SendAt(ctx, lab.points["c0/eth0"], traffic.SendRequest{Interface: "other", Batches: []probe.Batch{inClient}})
+	g.Expect(err).To(MatchError(ContainSubstring("leave the request's empty")))
+
+	g.Eventually(func() (map[string]uint64, error) { return lab.host.TapTotals(ctx) }, "5s").Should(HaveKeyWithValue("host/trunk0", uint64(850)))
+	reports, err := lab.host.StopTaps(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, r := range reports {
+		g.Expect(r.Err()).NotTo(HaveOccurred(), r.Point.Name)
+	}
+	g.Expect(seenAt(t, ctx, lab.host, "host/trunk0")).To(Equal(map[uint64]int{1: 500, 2: 300, 4: 50}))
+	g.Expect(seenAt(t, ctx, lab.host, "w0/eth0")).To(Equal(map[uint64]int{3: 100}))
+	// The second client is in the VLAN, and the switch does not know the worker: it floods, but not what came for VLAN 9.
+	g.Expect(seenAt(t, ctx, lab.host, "c1/eth0")).To(Equal(map[uint64]int{1: 500, 4: 50}))
+	capture, err := lab.host.TapCapture(ctx, "w0/eth0")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer capture.Close()
+	start := make([]byte, 4)
+	_, err = io.ReadFull(capture, start)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(start).To(Equal([]byte{0x0a, 0x0d, 0x0d, 0x0a}), "pcapng begins like this")
+}
+
+// seenAt counts the frames with an ID by batch.
+func seenAt(t *testing.T, ctx context.Context, host *agentProcess, tap string) map[uint64]int {
+	t.Helper()
+	g := NewWithT(t)
+	body, err := host.Sightings(ctx, tap)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer body.Close()
+	seen := map[uint64]int{}
+	for s, err := range probe.ReadSightings(body) {
+		g.Expect(err).NotTo(HaveOccurred())
+		if s.ID != 0 {
+			seen[s.ID>>32]++
+		}
+	}
+	return seen
+}
+
+// TestClientsTalkAcrossNamespaces has the agents of two clients of one VLAN speak to each other in every way they can.
+func TestClientsTalkAcrossNamespaces(t *testing.T) {
+	g := NewWithT(t)
+	ctx := deadline(t, 60*time.Second)
+	lab := startSmallLab(t, ctx)
+	live, err := lab.second.Tap(ctx, "eth0")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer live.Close()
+
+	pings, err := lab.client.Ping(ctx, traffic.PingRequest{Destination: netip.MustParseAddr("10.0.0.2"), Count: 5})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(pings).To(And(HaveField("Sent", 5), HaveField("Received", 5)))
+
+	seen := make(chan traffic.HTTPSeen, 8)
+	web, err := lab.second.ServeHTTP(ctx, traffic.HTTPServeRequest{Listen: netip.MustParseAddrPort("10.0.0.2:8080"), Name: "c1"}, func(s traffic.HTTPSeen) { seen <- s })
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = lab.second.ServeHTTP(ctx, traffic.HTTPServeRequest{Listen: netip.MustParseAddrPort("10.0.0.2:8080")}, nil)
+	g.Expect(err).To(MatchError(ContainSubstring("address already in use")))
+	replies, err := lab.client.HTTPGet(ctx, traffic.HTTPGetRequest{URL: "http://10.0.0.2:8080/", Count: 8, Local: netip.MustParseAddrPort("10.0.0.1:5000")})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(replies.Replies).To(HaveLen(8))
+	g.Expect(replies.Replies[7]).To(And(HaveField("Server", "c1"), HaveField("Local", netip.MustParseAddrPort("10.0.0.1:5000"))))
+	for range 8 {
+		g.Eventually(seen, "5s").Should(Receive(HaveField("Remote", netip.MustParseAddrPort("10.0.0.1:5000"))))
+	}
+	g.Expect(web.Close()).To(Succeed())
+	_, err = lab.client.HTTPGet(ctx, traffic.HTTPGetRequest{URL: "http://10.0.0.2:8080/"})
+	g.Expect(err).To(MatchError(ContainSubstring("connection refused")), "closed is closed, and so is its port")
+
+	served := make(chan traffic.TCPServed, 1)
+	streams, err := lab.second.ServeTCP(ctx, traffic.TCPServeRequest{Listen: netip.MustParseAddrPort("10.0.0.2:0"), Name: "c1"}, func(s traffic.TCPServed) { served <- s })
+	g.Expect(err).NotTo(HaveOccurred())
+	defer streams.Close()
+	var progress []traffic.TCPProgress
+	tcp, err := lab.client.TCP(ctx, traffic.TCPRequest{Remote: streams.Address, Local: netip.MustParseAddrPort("10.0.0.1:5001"), Mode: traffic.Download, Octets: 20 << 20},
+		func(p traffic.TCPProgress) { progress = append(progress, p) })
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(tcp.Received).To(Equal(uint64(20 << 20)))
+	g.Expect(progress).NotTo(BeEmpty())
+	g.Eventually(served, "5s").Should(Receive(And(HaveField("Sent", uint64(20<<20)), HaveField("Remote", netip.MustParseAddrPort("10.0.0.1:5001")))))
+
+	echo, err := lab.second.ServeUDP(ctx, traffic.UDPServeRequest{Listen: netip.MustParseAddrPort("10.0.0.2:5353")}, nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer echo.Close()
+	udp, err := lab.client.UDP(ctx, traffic.UDPRequest{Remote: echo.Address, Local: netip.MustParseAddrPort("10.0.0.1:5002"), Count: 100, Size: 1200})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(udp).To(And(HaveField("Sent", 100), HaveField("Received", 100)))
+
+	start := make([]byte, 1<<10)
+	_, err = io.ReadFull(live, start)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(start[:4]).To(Equal([]byte{0x0a, 0x0d, 0x0d, 0x0a}))
+	_, err = lab.client.Tap(ctx, "nowhere")
+	g.Expect(err).To(MatchError(ContainSubstring(`tapping "nowhere"`)))
+	var remote *RemoteError
+	g.Expect(errors.As(err, &remote)).To(BeTrue())
+}
+
+func TestLeftoversShowTheLabAndItsEnd(t *testing.T) {
+	g := NewWithT(t)
+	ctx := deadline(t, 60*time.Second)
+	lab := startSmallLab(t, ctx)
+	left, err := lab.host.Leftovers(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(left.Links).To(ContainElements("host/trunk0", "host/w0", "switch/trunk0", "switch/c0", "switch/c1"))
+	g.Expect(left.Namespaces).NotTo(BeEmpty())
+	g.Expect(left.Programs).NotTo(BeEmpty(), "the tc switch is BPF")
+	g.Expect(left.Maps).NotTo(BeEmpty())
+	g.Expect(left.Attached).To(ContainElement(HavePrefix("switch/trunk0 ")))
+	g.Expect(len(left.Lines())).To(BeNumerically(">=", len(left.Links)+len(left.Programs)+len(left.Maps)))
+	again, err := lab.host.Leftovers(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(again.Lines()).To(Equal(left.Lines()), "looking leaves nothing behind")
+}

@@ -1,0 +1,130 @@
+// Package images makes the lab's container images: one static Go program each, from scratch, without a registry or a Dockerfile.
+//
+// The same source, compiled by the same Go release, gives the same image ID wherever it is built, so that an engine which has the image
+// already is left alone.
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/vlandemux/vlandemux/harness/internal/engine"
+)
+
+const module = "github.com/vlandemux/vlandemux"
+
+// Label marks the images of this package; its value is the program's name.
+const Label = "io.github.vlandemux.image"
+
+// Folder is the variable that names a folder of ready-made programs, as [Build] writes it, to use instead of compiling them.
+const Folder = "VLANDEMUX_IMAGES"
+
+// Set holds the lab's images, as the engine identifies them.
+type Set struct {
+	Host, Client, Worker string
+}
+
+// Program is a Go program that becomes an image.
+type Program struct {
+	Name       string   // of the image, vlandemux/NAME
+	Package    string   // import path of its package main; the last element names the executable
+	Entrypoint []string // starts with "/" and the executable's name
+}
+
+// Programs lists the lab's three: host, client, worker.
+func Programs() []Program {
+	return []Program{
+		{Name: "host", Package: module + "/images/host/vlandemux", Entrypoint: []string{"/vlandemux", "agent"}},
+		{Name: "client", Package: module + "/images/client/client", Entrypoint: []string{"/client"}},
+		{Name: "worker", Package: module + "/images/worker/worker", Entrypoint: []string{"/worker"}},
+	}
+}
+
+// Runner is the program that dockerexec runs tests with.
+func Runner() Program {
+	return Program{Name: "runner", Package: module + "/harness/dockerexec/runner", Entrypoint: []string{"/runner"}}
+}
+
+// Ensure makes sure that the engine has the lab's images and returns their IDs. It compiles the programs unless [Folder] is set, and loads
+// only what the engine lacks. It also sweeps away what an earlier run may have left; see [engine.Engine.Sweep]. progress is told what is being
+// done, a short line each; it may be nil.
+func Ensure(ctx context.Context, e *engine.Engine, progress func(string)) (Set, error) {
+	if err := e.Sweep(ctx); err != nil {
+		return Set{}, err
+	}
+	ids, err := EnsurePrograms(ctx, e, progress, Programs()...)
+	if err != nil {
+		return Set{}, err
+	}
+	return Set{Host: ids[0], Client: ids[1], Worker: ids[2]}, nil
+}
+
+// EnsurePrograms is [Ensure] for programs of the caller's choice; the IDs are in the same order.
+func EnsurePrograms(ctx context.Context, e *engine.Engine, progress func(string), programs ...Program) ([]string, error) {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	folder := os.Getenv(Folder)
+	if folder == "" {
+		temporary, err := os.MkdirTemp("", "vlandemux-images-")
+		if err != nil {
+			return nil, fmt.Errorf("making a folder to compile into: %w", err)
+		}
+		defer os.RemoveAll(temporary) //nolint:errcheck // what stays is a temporary file
+		progress("compiling the images' programs")
+		if err := compile(ctx, temporary, e.Version().Arch, programs); err != nil {
+			return nil, err
+		}
+		folder = temporary
+	}
+	ids := make([]string, len(programs))
+	for i, program := range programs {
+		binary, err := os.ReadFile(filepath.Join(folder, program.executable()))
+		if err != nil {
+			return nil, fmt.Errorf("reading the program of image %s: %w; %s=%s must name a folder that `go run ./harness/imagetool build DIR` has written",
+				program.Name, err, Folder, folder)
+		}
+		if err := checkBinary(binary, e.Version().Arch); err != nil {
+			return nil, fmt.Errorf("the program of image %s, %s: %w", program.Name, filepath.Join(folder, program.executable()), err)
+		}
+		if ids[i], err = ensure(ctx, e, progress, newImage(program, e.Version().Arch, binary)); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
+// ensure loads one image unless the engine has it.
+func ensure(ctx context.Context, e *engine.Engine, progress func(string), img *builtImage) (string, error) {
+	if id, err := find(ctx, e, img); err != nil || id != "" {
+		return id, err
+	}
+	progress("loading image " + img.tag())
+	if err := e.LoadImage(ctx, img.archive()); err != nil {
+		return "", fmt.Errorf("loading image %s: %w", img.tag(), err)
+	}
+	id, err := find(ctx, e, img)
+	if err == nil && id == "" {
+		err = errors.New("the engine took the image and does not have it")
+	}
+	if err != nil {
+		return "", fmt.Errorf("loading image %s: %w", img.tag(), err)
+	}
+	return id, nil
+}
+
+// find returns the engine's ID for an image, "" if it has none. An engine that names images by their manifest is asked for the tag, which
+// holds the configuration's digest, and believed if the layers are ours.
+func find(ctx context.Context, e *engine.Engine, img *builtImage) (string, error) {
+	if found, ok, err := e.HasImage(ctx, img.id); err != nil || ok {
+		return found.ID, err
+	}
+	found, ok, err := e.HasImage(ctx, img.tag())
+	if err != nil || !ok || len(found.Layers) != 1 || found.Layers[0] != img.diffID {
+		return "", err
+	}
+	return found.ID, nil
+}

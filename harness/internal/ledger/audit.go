@@ -1,0 +1,246 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+)
+
+// Check compares what a lab sent, saw and counted with what its description
+// demands. It reads each tap's sightings once and uses no more than one processor.
+func (l *Lab) Check(in *Input) *Verdict {
+	v := &Verdict{}
+	if err := l.Validate(); err != nil {
+		v.void = append(v.void, err.Error())
+		return v
+	}
+	plan, err := newLayout(l)
+	if err != nil {
+		v.void = append(v.void, err.Error())
+		return v
+	}
+	a := &audit{lab: l, in: in, plan: plan, verdict: v}
+	v.void = append(v.void, a.book.load(plan, in)...)
+	a.expect()
+	v.total(a)
+	if len(v.void) > 0 {
+		return v
+	}
+	a.remember()
+	a.judge()
+	for _, t := range a.counters.compare(a.history, &in.Before, &in.After) {
+		v.Counters = append(v.Counters, Difference{Kind: t.kind, Name: t.name, Want: t.want, Got: t.got})
+	}
+	a.judgeState()
+	v.Learned = a.history.learned(l)
+	v.finish(a)
+	return v
+}
+
+// audit is one Check under way.
+type audit struct {
+	lab      *Lab
+	in       *Input
+	plan     *layout
+	book     book
+	verdict  *Verdict
+	history  *history
+	counters *counters
+	arena    arena
+	bridge   *bridge
+	director *director
+	sockets  []bool // by tap: what leaves there needs no batch
+
+	ins     []pass
+	outs    []record
+	choices []choice
+	rows    []row
+	notes   []note
+	faults  []string // what is wrong with a frame besides
+}
+
+// note is a frame that had to end at a part.
+type note struct {
+	part part
+	why  string
+}
+
+// expect works out every frame of every batch.
+func (a *audit) expect() {
+	a.sockets = make([]bool, len(a.plan.taps))
+	for _, name := range a.in.Sockets {
+		found := false
+		for i, t := range a.plan.taps {
+			if t.role.part() == endpoint && strings.HasPrefix(t.name, name+"/") {
+				a.sockets[i], found = true, true
+			}
+		}
+		if !found {
+			a.verdict.void = append(a.verdict.void, fmt.Sprintf("sockets of %q: the lab has no such client or worker", name))
+		}
+	}
+	for i := range a.in.Sent {
+		s := &a.in.Sent[i]
+		tap, ok := a.plan.named[s.Tap]
+		if !ok {
+			a.verdict.void = append(a.verdict.void, fmt.Sprintf("batch %q was sent at %s: the lab has no such tap", s.Batch.Name, s.Tap))
+			continue
+		}
+		var frames, octets uint64
+		at := sideOf(tap, probe.Out)
+		for n, data := range s.Batch.AllFrames() {
+			frames++
+			octets += uint64(len(data))
+			a.originate(data, origin{batch: int32(i), number: int32(n), side: at, length: uint16(len(data))})
+		}
+		if r := &s.Report; r.Error != "" || r.Frames != frames || r.Octets != octets {
+			trouble := fmt.Sprintf("batch %q at %s is %d frames of %d octets; the sender reports %d of %d",
+				s.Batch.Name, s.Tap, frames, octets, r.Frames, r.Octets)
+			if r.Error != "" {
+				trouble += ": " + r.Error
+			}
+			a.verdict.Senders = append(a.verdict.Senders, trouble)
+		}
+		a.verdict.Sent.Packets += frames
+		a.verdict.Sent.Bytes += octets
+	}
+}
+
+func (a *audit) originate(data []byte, o origin) {
+	o.tags = stackOf(data)
+	fp := probe.FingerprintOf(data)
+	i, ok := a.book.index[fp]
+	if !ok {
+		f := frame{fingerprint: fp, origin: -1, first: int32(len(a.book.records)), last: int32(len(a.book.records))}
+		copy(f.dest[:], data)
+		copy(f.source[:], data[6:])
+		f.etherType = etherTypeOf(data)
+		i = a.book.add(f)
+	}
+	f := &a.book.frames[i]
+	o.next = f.origin
+	f.origin = int32(len(a.book.origins))
+	a.book.origins = append(a.book.origins, o)
+}
+
+// remember lets both parts learn from everything they saw, so that what they knew
+// at any time can be asked afterwards.
+func (a *audit) remember() {
+	a.history = newHistory(a.lab)
+	a.counters = newCounters(a.lab, a.history)
+	a.bridge = &bridge{history: a.history, plan: a.plan, arena: &a.arena}
+	a.director = &director{
+		history: a.history, plan: a.plan, arena: &a.arena, counters: a.counters, passUntagged: a.lab.PassUntagged,
+	}
+	for i := range a.book.frames {
+		f := &a.book.frames[i]
+		a.collect(f, theSwitch)
+		for j := range a.ins {
+			a.bridge.learn(f, &a.ins[j], a.outs)
+		}
+		a.collect(f, theDemux)
+		for j := range a.ins {
+			a.director.learn(f, &a.ins[j], a.outs)
+		}
+	}
+	a.history.forget()
+}
+
+// collect gathers what came into a part and what left it of one frame, and works
+// out between which moments the part handled each. Of several that came in it cannot
+// be known which of those that left is whose, or that any is.
+func (a *audit) collect(f *frame, p part) {
+	a.ins, a.outs = a.ins[:0], a.outs[:0]
+	for _, r := range a.book.sightings(f) {
+		if a.plan.of(r.side).role.part() != p {
+			continue
+		}
+		if r.side.out() {
+			a.outs = append(a.outs, r)
+		} else {
+			a.ins = append(a.ins, pass{record: r})
+		}
+	}
+	for i := range a.ins {
+		in := &a.ins[i]
+		in.taught, in.over = in.time+settle, in.time+settle
+		if len(a.ins) == 1 && len(a.outs) > 0 {
+			in.taught, in.over = max(in.time, a.outs[0].time), max(in.time, a.outs[len(a.outs)-1].time)
+		}
+	}
+}
+
+// judge checks every frame at every part and link.
+func (a *audit) judge() {
+	disorder := a.disorder()
+	for i := range a.book.frames {
+		f := &a.book.frames[i]
+		a.rows, a.notes, a.faults = a.rows[:0], a.notes[:0], a.faults[:0]
+		if fault := disorder[int32(i)]; fault != "" {
+			a.faults = append(a.faults, fault)
+		}
+		costs := len(a.verdict.Costs)
+		a.judgeOrigin(f)
+		a.judgeLinks(f)
+		a.judgeCarried(f)
+		a.judgePart(f, theSwitch)
+		a.judgePart(f, theDemux)
+		if len(a.faults) > 0 || slices.ContainsFunc(a.rows, row.wrong) {
+			a.verdict.blame(a, int32(i))
+			a.verdict.Costs = a.verdict.Costs[:costs] // a fault, whatever else it is
+		}
+	}
+}
+
+// row is how often a frame had to be seen in one form, and how often it was.
+type row struct {
+	emission
+	want, got int
+}
+
+func (r row) wrong() bool { return r.want != r.got }
+
+// row finds or makes the row of one form.
+func (a *audit) row(s side, length uint16, tags stack) *row {
+	for i := range a.rows {
+		r := &a.rows[i]
+		if r.matches(s, length, tags) {
+			return r
+		}
+	}
+	a.rows = append(a.rows, row{emission: emission{side: s, length: length, tags: tags}})
+	return &a.rows[len(a.rows)-1]
+}
+
+// judgeOrigin checks that clients and workers sent what they had to, and nothing else.
+func (a *audit) judgeOrigin(f *frame) {
+	for i := f.origin; i >= 0; i = a.book.origins[i].next {
+		o := &a.book.origins[i]
+		if a.plan.of(o.side).role.part() == endpoint {
+			a.row(o.side, o.length, o.tags).want++
+		}
+	}
+	for _, r := range a.book.sightings(f) {
+		if !r.side.out() || a.plan.of(r.side).role.part() != endpoint {
+			continue
+		}
+		row := a.row(r.side, r.length, r.tags)
+		row.got++
+		if a.sockets[r.side.tap()] && row.want < row.got {
+			row.want++
+		}
+	}
+}
+
+// judgeLinks checks that both ends of every link saw the same.
+func (a *audit) judgeLinks(f *frame) {
+	for _, r := range a.book.sightings(f) {
+		if r.side.out() {
+			a.row(sideOf(a.plan.of(r.side).peer, probe.In), r.length, r.tags).want++
+		} else {
+			a.row(r.side, r.length, r.tags).got++
+		}
+	}
+}

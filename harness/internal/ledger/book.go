@@ -1,0 +1,154 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+)
+
+// record is one sighting, without what all sightings of a frame have in common.
+type record struct {
+	time   int64 // corrected, see load
+	frame  int32 // index into book.frames
+	length uint16
+	side   side
+	tags   stack
+}
+
+// frame is one fingerprint. Identical frames share it.
+type frame struct {
+	fingerprint  probe.Fingerprint
+	source, dest probe.MAC
+	etherType    uint16
+	first, last  int32 // its records are book.records[first:last]
+	origin       int32 // index into book.origins of where a batch sent it, -1 for nowhere
+}
+
+// origin is where a batch sent a frame.
+type origin struct {
+	batch, number int32 // index into Input.Sent, and of the wire frame within the batch
+	side          side
+	tags          stack
+	length        uint16
+	next          int32 // the same frame sent once more, -1 for no more
+}
+
+// book is every sighting of every tap, by frame.
+type book struct {
+	frames  []frame
+	index   map[probe.Fingerprint]int32
+	origins []origin
+	records []record // by frame, then time
+	octets  []uint64 // by side
+	counts  []uint64 // by side
+}
+
+// mostReserved bounds how many records or frames reports alone make room for.
+const mostReserved = 1 << 24
+
+// load reads the taps. A tap's order is the order in which it saw frames, but the
+// stamp of an incoming frame can be older than that: the kernel may have stamped it
+// when it was queued. So each time is raised to just after the one before it, which
+// is still not later than the moment the tap saw the frame.
+func (b *book) load(plan *layout, in *Input) (troubles []string) {
+	taps := in.Taps
+	var sent uint64
+	for i := range in.Sent {
+		sent += in.Sent[i].Report.Frames
+	}
+	b.frames = make([]frame, 0, min(sent, mostReserved))
+	b.index = make(map[probe.Fingerprint]int32, min(sent, mostReserved))
+	b.octets, b.counts = make([]uint64, 2*len(plan.taps)), make([]uint64, 2*len(plan.taps))
+	present := make([]bool, len(plan.taps))
+	var most uint64
+	for i := range taps {
+		most += taps[i].Report.Frames
+	}
+	records := make([]record, 0, min(most, mostReserved))
+	for i := range taps {
+		t := &taps[i]
+		number, ok := plan.named[t.Name]
+		switch {
+		case !ok:
+			troubles = append(troubles, fmt.Sprintf("%s: the lab has no such tap", t.Name))
+			continue
+		case present[number]:
+			troubles = append(troubles, fmt.Sprintf("%s: the tap is there twice", t.Name))
+			continue
+		}
+		present[number] = true
+		clock, seen := int64(math.MinInt64), 0
+		for s, err := range t.Sightings {
+			if err != nil {
+				troubles = append(troubles, fmt.Sprintf("%s: reading its sightings: %v", t.Name, err))
+				break
+			}
+			if s.Direction != probe.In && s.Direction != probe.Out {
+				troubles = append(troubles, fmt.Sprintf("%s: sighting %d has %s", t.Name, seen, s.Direction))
+				break
+			}
+			seen++
+			clock = max(clock+1, s.Time)
+			at := sideOf(number, s.Direction)
+			b.counts[at]++
+			b.octets[at] += uint64(s.Length)
+			records = append(records, record{
+				time: clock, frame: b.frameOf(&s), length: s.Length, side: at,
+				tags: stack{count: s.TagCount, tags: s.Tags},
+			})
+		}
+		if err := t.trouble(seen); err != nil {
+			troubles = append(troubles, err.Error())
+		}
+	}
+	for i, there := range present {
+		if !there {
+			troubles = append(troubles, plan.taps[i].name+": no sightings were given")
+		}
+	}
+	b.sort(records)
+	return troubles
+}
+
+func (b *book) frameOf(s *probe.Sighting) int32 {
+	i, ok := b.index[s.Fingerprint]
+	if !ok {
+		i = b.add(frame{fingerprint: s.Fingerprint, source: s.Source, dest: s.Destination, etherType: s.EtherType, origin: -1})
+	}
+	return i
+}
+
+func (b *book) add(f frame) int32 {
+	i := int32(len(b.frames))
+	b.frames = append(b.frames, f)
+	b.index[f.fingerprint] = i
+	return i
+}
+
+// sort groups the records by frame, and those of each by time.
+func (b *book) sort(records []record) {
+	for i := range records {
+		b.frames[records[i].frame].last++
+	}
+	var next int32
+	for i := range b.frames {
+		f := &b.frames[i]
+		n := f.last
+		f.first, f.last = next, next
+		next += n
+	}
+	b.records = make([]record, len(records))
+	for i := range records {
+		f := &b.frames[records[i].frame]
+		b.records[f.last] = records[i]
+		f.last++
+	}
+	for i := range b.frames {
+		slices.SortStableFunc(b.sightings(&b.frames[i]), func(x, y record) int { return cmp.Compare(x.time, y.time) })
+	}
+}
+
+func (b *book) sightings(f *frame) []record { return b.records[f.first:f.last] }

@@ -1,0 +1,58 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+)
+
+const ethernetHeader = 14
+
+// stackOf are a frame's tags.
+func stackOf(data []byte) stack {
+	var s stack
+	for at := ethernetHeader - 2; at+tagOctets <= len(data); at += tagOctets {
+		p := binary.BigEndian.Uint16(data[at:])
+		if p != probe.Dot1Q && p != probe.Dot1AD {
+			break
+		}
+		if int(s.count) < len(s.tags) {
+			s.tags[s.count] = probe.Tag{Protocol: p, TCI: binary.BigEndian.Uint16(data[at+2:])}
+		}
+		s.count++
+	}
+	return s
+}
+
+// etherTypeOf is what stands behind the tags.
+func etherTypeOf(data []byte) uint16 {
+	at := ethernetHeader - 2 + tagOctets*int(stackOf(data).count)
+	if at+2 > len(data) {
+		return 0
+	}
+	return binary.BigEndian.Uint16(data[at:])
+}
+
+// describe names a frame: its batch if it has one, and who sent what to whom.
+func (a *audit) describe(f *frame) string {
+	what := fmt.Sprintf("%s → %s, EtherType %#04x", f.source, f.dest, f.etherType)
+	if f.origin < 0 {
+		return fmt.Sprintf("frame %s of no batch (%s)", f.fingerprint, what)
+	}
+	o := &a.book.origins[f.origin]
+	copies := 0
+	for i := f.origin; i >= 0; i = a.book.origins[i].next {
+		copies++
+	}
+	s := &a.in.Sent[o.batch]
+	name := fmt.Sprintf("batch %q frame %d, sent at %s (%s, %s, %d octets)", s.Batch.Name, o.number, s.Tap, what, o.tags, o.length)
+	if copies > 1 {
+		name += fmt.Sprintf(", one of %d identical ones", copies)
+	}
+	return name
+}
+
+// clock is a time of day as reports show it.
+func clock(ns int64) string { return time.Unix(0, ns).UTC().Format("15:04:05.000000") }

@@ -1,0 +1,261 @@
+package ledger
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+)
+
+// settle bounds, in nanoseconds, how long after it came in a part can have handled
+// a frame that was never seen to leave. It says how far from a move a frame may
+// have fallen victim to it, and nothing else.
+const settle = int64(10e6)
+
+// The values of the registers.
+//
+//	port         a place, or nowhere while it is being moved
+//	switch entry a client's index + 1, viaTrunk, or 0 for not learned
+//	assignment   a worker's index + 1, or 0
+//	location     a place with the whole TCI, or 0 for not seen
+const (
+	nowhere  uint64 = 0
+	viaTrunk uint64 = 1 << 32
+)
+
+// placeOf packs trunk, protocol and TCI. With a bare VID it is the place itself.
+func placeOf(trunk int, protocol, tci uint16) uint64 {
+	return uint64(trunk+1)<<32 | uint64(protocol)<<16 | uint64(tci)
+}
+
+const vidOnly = ^uint64(0xf000)
+
+func trunkOf(place uint64) int { return int(place>>32) - 1 }
+func tagOf(place uint64) probe.Tag {
+	return probe.Tag{Protocol: uint16(place >> 16), TCI: uint16(place)}
+}
+
+type entryKey struct {
+	place uint64
+	mac   probe.MAC
+}
+
+// history is everything the parts of the lab remember, through the whole window.
+type history struct {
+	ports     []register // by client
+	atPlace   map[uint64][]int
+	entries   map[entryKey]*register
+	macs      map[probe.MAC]int // of everything that is assigned at some time
+	named     map[string]int    // clients
+	names     []probe.MAC
+	assigned  []register
+	locations []register
+	lives     []lives
+	clients   map[probe.MAC]int
+	initial   []uint64 // of a switch entry
+	moves     [][]Move // by client, in time
+}
+
+func newHistory(lab *Lab) *history {
+	h := &history{
+		ports: make([]register, len(lab.Clients)), atPlace: map[uint64][]int{}, entries: map[entryKey]*register{},
+		macs: map[probe.MAC]int{}, clients: map[probe.MAC]int{}, moves: make([][]Move, len(lab.Clients)),
+		initial: []uint64{0}, named: map[string]int{},
+	}
+	h.plug(lab)
+	h.assign(lab)
+	if lab.SwitchKnows {
+		h.initial = append(h.initial, viaTrunk)
+	}
+	return h
+}
+
+// plug follows the ports through their moves.
+func (h *history) plug(lab *Lab) {
+	at := func(p Place) uint64 {
+		return placeOf(slices.Index(lab.Trunks, p.Trunk), p.VLAN.Protocol, p.VLAN.VID)
+	}
+	stay := func(client int, place uint64) {
+		if !slices.Contains(h.atPlace[place], client) {
+			h.atPlace[place] = append(h.atPlace[place], client)
+		}
+	}
+	for i, c := range lab.Clients {
+		h.named[c.Name], h.clients[c.MAC] = i, i
+		h.ports[i].initial = []uint64{at(c.Place)}
+		stay(i, at(c.Place))
+	}
+	moves := slices.Clone(lab.Moves)
+	slices.SortStableFunc(moves, func(a, b Move) int { return cmp.Compare(a.Start, b.Start) })
+	for _, m := range moves {
+		i := h.named[m.Client]
+		h.moves[i] = append(h.moves[i], m)
+		// A read within the window can find it nowhere; one behind it cannot.
+		h.ports[i].maybe(nowhere, m.Start, m.Start-1)
+		h.ports[i].write(at(m.To), m.Start, m.End)
+		stay(i, at(m.To))
+	}
+	for i := range h.ports {
+		h.ports[i].seal()
+	}
+	for place := range h.atPlace {
+		slices.Sort(h.atPlace[place])
+	}
+}
+
+// assign follows the assignments through their changes.
+func (h *history) assign(lab *Lab) {
+	worker := map[string]uint64{}
+	for i, w := range lab.Workers {
+		worker[w.Name] = uint64(i + 1)
+	}
+	number := func(mac probe.MAC) int {
+		i, ok := h.macs[mac]
+		if !ok {
+			i = len(h.names)
+			h.macs[mac], h.names = i, append(h.names, mac)
+			h.assigned = append(h.assigned, register{initial: []uint64{0}})
+			h.locations = append(h.locations, register{initial: []uint64{0}})
+			h.lives = append(h.lives, lives{})
+		}
+		return i
+	}
+	last := map[int]string{}
+	for _, a := range lab.Assignments {
+		i := number(a.MAC)
+		h.assigned[i].initial = []uint64{worker[a.Worker]}
+		last[i] = a.Worker
+	}
+	for _, l := range lab.Learned {
+		i := number(l.MAC)
+		at := placeOf(slices.Index(lab.Trunks, l.Trunk), l.Tag.Protocol, l.Tag.TCI)
+		if slices.Equal(h.locations[i].initial, []uint64{0}) {
+			h.locations[i].initial = nil
+		}
+		h.locations[i].initial = append(h.locations[i].initial, at)
+	}
+	changes := slices.Clone(lab.Changes)
+	slices.SortStableFunc(changes, func(a, b Change) int { return cmp.Compare(a.Start, b.Start) })
+	for _, c := range changes {
+		i := number(c.MAC)
+		h.assigned[i].write(worker[c.Worker], c.Start, c.End)
+		if last[i] == "" || c.Worker == "" {
+			// Not a change of worker but a new life: nothing is remembered of the former.
+			h.locations[i].write(0, c.Start, c.End)
+		}
+		h.lives[i].change(last[i] != "", c)
+		last[i] = c.Worker
+	}
+	for i := range h.assigned {
+		h.assigned[i].seal()
+	}
+}
+
+// lives tells when a MAC was assigned anew, and so its counters began at 0 again.
+type lives struct {
+	renewed bool
+	ended   int64 // the end of the call that took the last assignment but one away
+	began   int64 // the start of the call that made the last one
+}
+
+// life is whether a frame was handled in a MAC's last assignment or one before it.
+type life int
+
+const (
+	lastLife life = iota
+	formerLife
+	eitherLife
+)
+
+func (l *lives) change(assigned bool, c Change) {
+	switch {
+	case assigned && c.Worker == "":
+		l.ended = c.End
+	case !assigned && c.Worker != "":
+		l.renewed, l.began = true, c.Start
+	}
+}
+
+func (l *lives) of(p *pass) life {
+	switch {
+	case !l.renewed || p.time > l.ended:
+		return lastLife
+	case p.over < l.began:
+		return formerLife
+	}
+	return eitherLife
+}
+
+// entry is the switch's entry of a MAC at a place.
+func (h *history) entry(place uint64, mac probe.MAC) *register {
+	key := entryKey{place, mac}
+	r := h.entries[key]
+	if r == nil {
+		r = &register{initial: h.initial}
+		if i, ok := h.clients[mac]; ok && len(h.initial) > 1 {
+			r.initial = append(slices.Clone(h.initial), uint64(i+1))
+		}
+		h.entries[key] = r
+	}
+	return r
+}
+
+// forget empties the switch's entries that name a moved port, and makes all
+// registers readable.
+func (h *history) forget() {
+	for _, r := range h.entries {
+		r.seal()
+	}
+	later := map[*register][]write{}
+	for client, moves := range h.moves {
+		for _, m := range moves {
+			for _, from := range h.ports[client].legal(m.Start-1, m.Start-1, nil) {
+				h.flush(from, client, m, later)
+			}
+		}
+	}
+	for r, writes := range later {
+		r.writes = append(r.writes, writes...)
+		r.seal()
+	}
+	for i := range h.locations {
+		h.locations[i].seal()
+	}
+}
+
+// flush forgets a port at the place it leaves. What was learned there on the trunk
+// may be forgotten too if nobody stays: a switch can keep an empty VLAN or not.
+func (h *history) flush(from uint64, client int, m Move, later map[*register][]write) {
+	inhabited := false
+	for _, other := range h.atPlace[from] {
+		place, ok := h.ports[other].sole(m.Start, m.End)
+		inhabited = inhabited || other != client && ok && place == from
+	}
+	port := uint64(client + 1)
+	for key, r := range h.entries {
+		if key.place != from {
+			continue
+		}
+		values := r.legal(m.Start-1, m.End, nil)
+		switch {
+		case len(values) == 1 && values[0] == port:
+			later[r] = append(later[r], write{begin: m.Start, end: m.End})
+		case !inhabited || slices.Contains(values, port):
+			later[r] = append(later[r], write{begin: m.Start, end: m.End, optional: true})
+		}
+	}
+}
+
+// learned is what the locations can hold in the end.
+func (h *history) learned(lab *Lab) []Location {
+	var all []Location
+	for i := range h.locations {
+		for _, place := range h.locations[i].legal(math.MaxInt64, math.MaxInt64, nil) {
+			if place != 0 {
+				all = append(all, Location{MAC: h.names[i], Trunk: lab.Trunks[trunkOf(place)], Tag: tagOf(place)})
+			}
+		}
+	}
+	return all
+}

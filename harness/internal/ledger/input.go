@@ -1,0 +1,66 @@
+package ledger
+
+import (
+	"fmt"
+	"iter"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/traffic"
+)
+
+// Tap is what one tap saw.
+type Tap struct {
+	// Name as in Lab.Taps.
+	Name string
+	// Report is the tap's own account of what it may have missed.
+	Report probe.TapReport
+	// Sightings in the order the tap saw them.
+	Sightings iter.Seq2[probe.Sighting, error]
+}
+
+// Sent is one batch that was sent.
+type Sent struct {
+	// Tap is the interface the frames left on: "c0/eth0", "w1/eth0", or any other
+	// of the lab's for frames injected there, such as "switch/trunk0".
+	Tap   string
+	Batch probe.Batch
+	// Report of the sender. It must say that every frame was sent.
+	Report traffic.BatchReport
+}
+
+// Input is everything a lab said about one window of time. Taps began before the
+// first frame and ended after the last; the counters were read outside of the two.
+type Input struct {
+	Taps []Tap
+	Sent []Sent
+	// Sockets are the names of the clients and workers whose kernels or sockets
+	// sent frames that no batch describes. What their taps saw leave is what was
+	// sent. Any other frame without a batch is an error. Optional.
+	Sockets []string
+	// Before and After are the demux's counters.
+	Before, After control.Counters
+	// Assignments are what the demux lists after the window. Optional.
+	Assignments []control.Assignment
+	// Events returns the events that the demux raised in the window, once enough
+	// says that they are all or once it can be known that no more will come. Optional.
+	Events func(enough func([]control.Event) bool) []control.Event
+	// EventsMissed says that the events were not watched all the time, as while
+	// the demux was restarted: some may be missing.
+	EventsMissed bool
+	// Capture gives the octets of a frame that a tap retained, for the account of a
+	// wrong frame. Optional.
+	Capture func(tap string, fp probe.Fingerprint) ([]byte, bool)
+}
+
+// trouble is why a tap cannot be believed, nil if it can. seen is how many
+// sightings arrived.
+func (t *Tap) trouble(seen int) error {
+	if err := t.Report.Err(); err != nil {
+		return err
+	}
+	if t.Report.Frames != uint64(seen) {
+		return fmt.Errorf("tap %s reports %d frames and handed over %d sightings", t.Name, t.Report.Frames, seen)
+	}
+	return nil
+}

@@ -1,0 +1,232 @@
+package ledger
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+)
+
+// eventSlack is how far an event's time may be from that of the frame which caused
+// it: the demux takes it from another clock than the taps and converts it.
+const eventSlack = int64(50 * time.Millisecond)
+
+// readLocation turns a location as the demux lists it into the value of a register.
+func (a *audit) readLocation(l *control.Location) (uint64, error) {
+	if l == nil {
+		return 0, nil
+	}
+	trunk := slices.Index(a.lab.Trunks, l.Trunk)
+	if trunk < 0 {
+		return 0, fmt.Errorf("the lab has no trunk %q", l.Trunk)
+	}
+	protocols := map[string]uint16{"802.1Q": probe.Dot1Q, "802.1ad": probe.Dot1AD}
+	if protocols[l.Protocol] == 0 {
+		return 0, fmt.Errorf("VLAN protocol %q is neither 802.1Q nor 802.1ad", l.Protocol)
+	}
+	tci := l.VID | uint16(l.PCP)<<13
+	if l.DEI {
+		tci |= 1 << 12
+	}
+	return placeOf(trunk, protocols[l.Protocol], tci), nil
+}
+
+// locationName is a location for people.
+func (a *audit) locationName(place uint64) string {
+	if place == 0 {
+		return "no location"
+	}
+	return tagOf(place).String() + " on " + a.lab.Trunks[trunkOf(place)]
+}
+
+// judgeState compares what the demux lists after the window, and the events it
+// raised within, with what must follow from the frames.
+func (a *audit) judgeState() {
+	complain := func(format string, args ...any) {
+		a.verdict.State = append(a.verdict.State, fmt.Sprintf(format, args...))
+	}
+	if lost := a.in.After.EventsLost - a.in.Before.EventsLost; lost != 0 {
+		complain("the demux says that it lost %d events: nobody reads them, or its ring is too small", lost)
+	}
+	if a.in.Assignments != nil {
+		a.judgeAssignments(complain)
+	}
+	if a.in.Events != nil {
+		events := a.in.Events(func(events []control.Event) bool { return len(a.wrongEvents(events)) == 0 })
+		a.verdict.State = append(a.verdict.State, a.wrongEvents(events)...)
+	}
+}
+
+func (a *audit) judgeAssignments(complain func(string, ...any)) {
+	located := map[string]control.ClientCounters{}
+	for _, c := range a.in.After.Clients {
+		located[c.MAC] = c
+	}
+	seen := make([]bool, len(a.history.names))
+	for _, x := range a.in.Assignments {
+		var mac probe.MAC
+		i, known := -1, false
+		if mac.UnmarshalText([]byte(x.MAC)) == nil {
+			i, known = a.history.macs[mac]
+		}
+		if !known || seen[i] {
+			complain("the demux lists an assignment of %s to %s: there must be none, or no second one", x.MAC, x.Worker)
+			continue
+		}
+		seen[i] = true
+		if want := a.workerAfter(i); want != x.Worker {
+			complain("the demux lists %s as assigned to %q, want %q", x.MAC, x.Worker, want)
+		}
+		place, err := a.readLocation(x.Location)
+		want := a.history.locations[i].legal(math.MaxInt64, math.MaxInt64, nil)
+		switch {
+		case err != nil:
+			complain("the location of %s: %v", x.MAC, err)
+		case !slices.Contains(want, place):
+			complain("the demux lists %s at %s, want %s", x.MAC, a.locationName(place), a.locationNames(want))
+		}
+		other, err := a.readLocation(located[x.MAC].Location)
+		if err != nil || other != place || located[x.MAC].Worker != x.Worker {
+			complain("the counters list %s with worker %q at %s, the assignments with %q at %s",
+				x.MAC, located[x.MAC].Worker, a.locationName(other), x.Worker, a.locationName(place))
+		}
+	}
+	for i, mac := range a.history.names {
+		if want := a.workerAfter(i); want != "" && !seen[i] {
+			complain("the demux lists no assignment of %s, want one to %s", mac, want)
+		}
+	}
+}
+
+// workerAfter is the worker a MAC must be assigned to after the window, "" for none.
+func (a *audit) workerAfter(mac int) string {
+	if worker, _ := a.history.assigned[mac].last(); worker != 0 {
+		return a.lab.Workers[worker-1].Name
+	}
+	return ""
+}
+
+func (a *audit) locationNames(places []uint64) string {
+	text := ""
+	for i, p := range places {
+		if i > 0 {
+			text += " or "
+		}
+		text += a.locationName(p)
+	}
+	return text
+}
+
+// event is one that the demux raised, in the ledger's own terms.
+type event struct {
+	from, to uint64
+	time     int64
+	text     string
+}
+
+// wrongEvents names what is wrong with the events. For each there must be a frame
+// that caused it; those of one MAC must follow from one another; and each frame
+// that certainly came from a new place must have raised one.
+func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
+	events := make([][]event, len(a.history.names))
+	for _, x := range all {
+		var mac probe.MAC
+		i, known := -1, false
+		if mac.UnmarshalText([]byte(x.MAC)) == nil {
+			i, known = a.history.macs[mac]
+		}
+		from, err := a.readLocation(x.From)
+		to, err2 := a.readLocation(x.To)
+		e := event{from: from, to: to, time: x.Time.UnixNano()}
+		e.text = fmt.Sprintf("event %q of %s at %s, from %s to %s", x.Type, x.MAC, clock(e.time), a.locationName(from), a.locationName(to))
+		kind := "moved"
+		if from == 0 {
+			kind = "learned"
+		}
+		switch {
+		case !known:
+			wrong = append(wrong, e.text+": the MAC is not assigned")
+		case err != nil || err2 != nil || x.Type != kind || to == 0:
+			wrong = append(wrong, e.text+": it makes no sense")
+		case from&vidOnly == to&vidOnly:
+			wrong = append(wrong, e.text+": the place has not changed")
+		case !a.caused(i, &e):
+			wrong = append(wrong, e.text+": no frame has caused it")
+		default:
+			events[i] = append(events[i], e)
+		}
+	}
+	if a.in.EventsMissed {
+		return wrong // the watch was interrupted: some may be missing
+	}
+	for i := range events {
+		if !a.renewed(i) {
+			wrong = append(wrong, a.brokenChain(i, events[i])...)
+		}
+		wrong = append(wrong, a.missingEvents(i, events[i])...)
+	}
+	return wrong
+}
+
+// renewed tells whether a MAC was assigned or unassigned within the window: its
+// location was forgotten then, without an event.
+func (a *audit) renewed(mac int) bool {
+	return slices.ContainsFunc(a.lab.Changes, func(c Change) bool { return c.MAC == a.history.names[mac] })
+}
+
+// caused tells whether a frame can have raised an event.
+func (a *audit) caused(mac int, e *event) bool {
+	r := &a.history.locations[mac]
+	return slices.ContainsFunc(r.writes, func(w write) bool {
+		return w.value == e.to && w.begin-eventSlack <= e.time && e.time <= w.end+eventSlack &&
+			slices.Contains(r.legal(w.begin, w.end, nil), e.from)
+	})
+}
+
+// brokenChain names the first event of a MAC that does not begin where the one
+// before it has ended. Two processors can hand over two events in the other order.
+func (a *audit) brokenChain(mac int, events []event) []string {
+	places := a.history.locations[mac].initial
+	rest := slices.Clone(events)
+	for len(rest) > 0 {
+		next := slices.IndexFunc(rest, func(e event) bool {
+			return e.time-rest[0].time <= eventSlack &&
+				slices.ContainsFunc(places, func(p uint64) bool { return p&vidOnly == e.from&vidOnly })
+		})
+		if next < 0 {
+			return []string{rest[0].text + ": it was at " + a.locationNames(places)}
+		}
+		places = []uint64{rest[next].to}
+		rest = slices.Delete(rest, next, next+1)
+	}
+	after := a.history.locations[mac].legal(math.MaxInt64, math.MaxInt64, nil)
+	for _, p := range places {
+		if slices.ContainsFunc(after, func(q uint64) bool { return p&vidOnly == q&vidOnly }) {
+			return nil
+		}
+	}
+	return []string{fmt.Sprintf("after its last event %s is at %s, but its frames came from %s",
+		a.history.names[mac], a.locationNames(places), a.locationNames(after))}
+}
+
+// missingEvents names the first frame of a MAC that must have raised an event and
+// has not.
+func (a *audit) missingEvents(mac int, events []event) []string {
+	r := &a.history.locations[mac]
+	for _, run := range r.epochs {
+		w := r.writes[run.first]
+		before := r.legal(w.begin-1, w.begin-1, nil)
+		if w.optional || w.value == 0 || slices.ContainsFunc(before, func(p uint64) bool { return p&vidOnly == w.value&vidOnly }) {
+			continue
+		}
+		if !slices.ContainsFunc(events, func(e event) bool {
+			return e.to&vidOnly == w.value&vidOnly && w.begin-eventSlack <= e.time && e.time <= w.end+eventSlack
+		}) {
+			return []string{fmt.Sprintf("no event says that %s came to %s at %s", a.history.names[mac], a.locationName(w.value), clock(w.begin))}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package ledger
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+)
+
+// role is what a tap sits on.
+type role uint8
+
+const (
+	clientEnd  role = iota // a client's interface
+	accessPort             // the switch's end of it
+	switchEnd              // the switch's end of a trunk
+	trunkEnd               // the host's end of a trunk
+	workerPort             // the host's end of a worker's link
+	workerEnd              // a worker's interface
+)
+
+// part is what handles frames between taps.
+type part uint8
+
+const (
+	endpoint part = iota
+	theSwitch
+	theDemux
+)
+
+func (r role) part() part {
+	switch r {
+	case accessPort, switchEnd:
+		return theSwitch
+	case trunkEnd, workerPort:
+		return theDemux
+	}
+	return endpoint
+}
+
+// side is one direction at one tap: tap index × 2, plus 1 for out.
+type side uint16
+
+func sideOf(tap int, d probe.Direction) side { return side(tap*2 + int(d-probe.In)) }
+
+func (s side) tap() int  { return int(s / 2) }
+func (s side) out() bool { return s&1 == 1 }
+func (s side) direction() probe.Direction {
+	return probe.In + probe.Direction(s&1)
+}
+
+type tapPoint struct {
+	name  string
+	role  role
+	index int // of the client, worker or trunk
+	peer  int // the tap at the other end of the link
+}
+
+// layout is a lab's taps, in the order a frame meets them on its way to a worker.
+type layout struct {
+	taps  []tapPoint
+	named map[string]int
+	tap   [workerEnd + 1][]int // by role and index
+}
+
+func newLayout(lab *Lab) (*layout, error) {
+	l := &layout{named: map[string]int{}}
+	add := func(name string, r role, index int) {
+		l.named[name] = len(l.taps)
+		l.tap[r] = append(l.tap[r], len(l.taps))
+		l.taps = append(l.taps, tapPoint{name: name, role: r, index: index})
+	}
+	for i, c := range lab.Clients {
+		add(c.Name+"/"+orEth0(c.Interface), clientEnd, i)
+	}
+	for i, c := range lab.Clients {
+		add("switch/"+c.Name, accessPort, i)
+	}
+	for i, t := range lab.Trunks {
+		add("switch/"+t, switchEnd, i)
+	}
+	for i, t := range lab.Trunks {
+		add("host/"+t, trunkEnd, i)
+	}
+	for i, w := range lab.Workers {
+		add("host/"+w.Name, workerPort, i)
+	}
+	for i, w := range lab.Workers {
+		add(w.Name+"/"+orEth0(w.Interface), workerEnd, i)
+	}
+	if len(l.named) != len(l.taps) {
+		return nil, fmt.Errorf("two taps of the lab have one name: %v", slices.Sorted(maps.Keys(l.named)))
+	}
+	for _, ends := range [][2]role{{clientEnd, accessPort}, {switchEnd, trunkEnd}, {workerPort, workerEnd}} {
+		for i, near := range l.tap[ends[0]] {
+			far := l.tap[ends[1]][i]
+			l.taps[near].peer, l.taps[far].peer = far, near
+		}
+	}
+	return l, nil
+}
+
+func orEth0(name string) string {
+	if name == "" {
+		return "eth0"
+	}
+	return name
+}
+
+// Taps are the names of the taps that Check needs, in the order a frame meets them
+// on its way from a client to a worker.
+func (l *Lab) Taps() []string {
+	plan, err := newLayout(l)
+	if err != nil {
+		return nil
+	}
+	names := make([]string, len(plan.taps))
+	for i, t := range plan.taps {
+		names[i] = t.name
+	}
+	return names
+}
+
+func (l *layout) out(r role, index int) side { return sideOf(l.tap[r][index], probe.Out) }
+
+func (l *layout) of(s side) tapPoint { return l.taps[s.tap()] }

@@ -1,0 +1,178 @@
+package ledger
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+)
+
+// shownFrames is how many wrong frames are told in full.
+const shownFrames = 10
+
+// Verdict is what Check found. It is read-only and safe for concurrent use.
+type Verdict struct {
+	// Sent is all batches: wire frames and octets as they left.
+	Sent control.Tally
+	// Frames is how many different frames were seen or sent. Identical ones are one.
+	Frames int
+	// Taps are the totals of each tap, in the order of Lab.Taps.
+	Taps []TapTotal
+	// Switch and Demux are what came into each and what had to become of it.
+	Switch, Demux PartTotal
+	// Costs are the frames that moves cost, in time.
+	Costs []Cost
+	// Wrong is how many frames were not exactly where they had to be.
+	Wrong int
+	// Sides tells where those were missing or too many.
+	Sides []SideTotal
+	// Counters are those of the demux's that disagree.
+	Counters []Difference
+	// Learned is where the demux has to know each MAC after the window: one
+	// location, or each of those it can have been left with.
+	Learned []Location
+	// State is what the demux lists of assignments and locations, and the events it
+	// raised, where that does not follow from the frames. A sentence for each.
+	State []string
+	// Senders are the batches whose sender reports something else than the batch.
+	Senders []string
+
+	void     []string
+	accounts []account
+	plan     *layout
+	held     [theDemux + 1]delays // by part; the links under endpoint
+}
+
+// TapTotal is what one tap saw, octets as they were at that tap.
+type TapTotal struct {
+	Name    string
+	In, Out control.Tally
+}
+
+// PartTotal is what came into the switch or the demux in frames, and what became of
+// each: In = Forwarded + all of Ended.
+type PartTotal struct {
+	In        uint64
+	Forwarded uint64
+	// Copies is how many frames the forwarded ones were afterwards.
+	Copies uint64
+	// Ended are the frames that left nowhere, by reason.
+	Ended map[string]uint64
+}
+
+func (t *PartTotal) count(o *outcome, copies int) {
+	t.In++
+	if o.why != "" && copies == 0 {
+		if t.Ended == nil {
+			t.Ended = map[string]uint64{}
+		}
+		t.Ended[o.why]++
+		return
+	}
+	t.Forwarded++
+	t.Copies += uint64(copies)
+}
+
+// reasons are those of Ended in order.
+func (t *PartTotal) reasons() []string { return slices.Sorted(maps.Keys(t.Ended)) }
+
+// SideTotal is how many sightings of wrong frames were missing, or too many, in one
+// direction at one tap.
+type SideTotal struct {
+	Tap            string
+	Direction      probe.Direction
+	Missing, Extra int
+}
+
+// Difference is a counter of the demux that disagrees with the frames seen.
+type Difference struct {
+	Kind, Name string // "rx" of a MAC, "tx" of a MAC, "flooded" of a worker, "passed", "dropped" for a reason
+	Want, Got  control.Tally
+}
+
+// account is one wrong frame, kept to be told.
+type account struct {
+	frame  int32
+	time   int64
+	rows   []row
+	notes  []note
+	faults []string
+	text   string
+}
+
+// Err is nil if everything was as it had to be. Else it tells what was not: first
+// what makes a verdict impossible, if anything does, and nothing more in that case.
+func (v *Verdict) Err() error {
+	if len(v.void) > 0 {
+		return errors.New("inconclusive: the captures are incomplete:\n  " + strings.Join(v.void, "\n  "))
+	}
+	if v.Wrong == 0 && len(v.Counters) == 0 && len(v.State) == 0 && len(v.Senders) == 0 {
+		return nil
+	}
+	return errors.New(v.complaint())
+}
+
+// Void tells whether a tap lost frames or something else made a verdict impossible.
+func (v *Verdict) Void() bool { return len(v.void) > 0 }
+
+func (v *Verdict) of(p part) *PartTotal {
+	if p == theSwitch {
+		return &v.Switch
+	}
+	return &v.Demux
+}
+
+// total adds up what the taps saw.
+func (v *Verdict) total(a *audit) {
+	v.plan = a.plan
+	v.Frames = len(a.book.frames)
+	for i, t := range a.plan.taps {
+		in, out := sideOf(i, probe.In), sideOf(i, probe.Out)
+		v.Taps = append(v.Taps, TapTotal{
+			Name: t.name,
+			In:   control.Tally{Packets: a.book.counts[in], Bytes: a.book.octets[in]},
+			Out:  control.Tally{Packets: a.book.counts[out], Bytes: a.book.octets[out]},
+		})
+	}
+	v.Sides = make([]SideTotal, 2*len(a.plan.taps))
+}
+
+// blame notes a wrong frame. Those that came first are kept to be told.
+func (v *Verdict) blame(a *audit, index int32) {
+	v.Wrong++
+	f := &a.book.frames[index]
+	var first int64
+	if seen := a.book.sightings(f); len(seen) > 0 {
+		first = seen[0].time
+	}
+	for _, r := range a.rows {
+		s := &v.Sides[r.side]
+		s.Missing += max(0, r.want-r.got)
+		s.Extra += max(0, r.got-r.want)
+	}
+	at, _ := slices.BinarySearchFunc(v.accounts, first+1, func(x account, t int64) int { return cmp.Compare(x.time, t) })
+	if at >= shownFrames {
+		return
+	}
+	v.accounts = slices.Insert(v.accounts, at, account{
+		frame: index, time: first, rows: slices.Clone(a.rows), notes: slices.Clone(a.notes), faults: slices.Clone(a.faults),
+	})
+	v.accounts = v.accounts[:min(len(v.accounts), shownFrames)]
+}
+
+// finish writes the accounts, after which the frames can be forgotten.
+func (v *Verdict) finish(a *audit) {
+	for i := range v.Sides {
+		s := side(i)
+		v.Sides[i].Tap, v.Sides[i].Direction = a.plan.of(s).name, s.direction()
+	}
+	v.Sides = slices.DeleteFunc(v.Sides, func(s SideTotal) bool { return s.Missing == 0 && s.Extra == 0 })
+	slices.SortStableFunc(v.Costs, func(x, y Cost) int { return cmp.Compare(x.Time, y.Time) })
+	for i := range v.accounts {
+		v.accounts[i].text = a.tell(&v.accounts[i])
+	}
+}

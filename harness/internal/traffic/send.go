@@ -1,0 +1,182 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+)
+
+// Sender holds a request's sockets, one for each batch. They belong to the network namespace of the thread that opened them,
+// wherever Send is called. Not safe for concurrent use.
+type Sender struct {
+	request SendRequest
+	sockets []*packetSocket
+}
+
+// Send is OpenSender, Sender.Send and Sender.Close in the calling thread's network namespace.
+func Send(ctx context.Context, request SendRequest) (SendReport, error) {
+	sender, err := OpenSender(request)
+	if err != nil {
+		return SendReport{}, err
+	}
+	defer sender.Close()
+	return sender.Send(ctx)
+}
+
+// OpenSender validates the request and opens its sockets in the calling thread's network namespace. It needs CAP_NET_RAW there.
+func OpenSender(request SendRequest) (*Sender, error) {
+	if len(request.Batches) == 0 {
+		return nil, errors.New("sending frames: the request holds no batch")
+	}
+	var errs []error
+	for i := range request.Batches {
+		errs = append(errs, request.Batches[i].Validate())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("sending frames: %w", err)
+	}
+	s := &Sender{request: request}
+	for i := range request.Batches {
+		socket, err := openPacketSocket(request.Interface, request.Batches[i].GSO != nil)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s.sockets = append(s.sockets, socket)
+	}
+	return s, nil
+}
+
+// Close gives the sockets up without waiting for their end: the kernel takes 8 to 16 ms for each, until no processor can still be using it.
+func (s *Sender) Close() {
+	for _, socket := range s.sockets {
+		go socket.Close() //nolint:errcheck // nothing is buffered in user space
+	}
+	s.sockets = nil
+}
+
+// Send sends the batches side by side and returns when each is sent or has failed; its error is that of the report. To be called once.
+func (s *Sender) Send(ctx context.Context) (SendReport, error) {
+	report := SendReport{Batches: make([]BatchReport, len(s.sockets))}
+	var sending sync.WaitGroup
+	for i, socket := range s.sockets {
+		sending.Go(func() {
+			b := &s.request.Batches[i]
+			if err := pin(b.ID); err != nil {
+				report.Batches[i] = BatchReport{Name: b.Name, ID: b.ID, Error: err.Error()}
+				return
+			}
+			report.Batches[i] = sendBatch(ctx, socket, b)
+		})
+	}
+	sending.Wait()
+	if err := report.Err(); err != nil {
+		return report, fmt.Errorf("sending frames out of %s: %w", s.request.Interface, err)
+	}
+	return report, nil
+}
+
+// pin keeps the goroutine on one processor, which ends with it: frames of one sender on two processors can overtake each other in the kernel.
+func pin(number uint32) error {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	var allowed, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		return fmt.Errorf("asking which processors may be used: %w", err)
+	}
+	left := int(number) % allowed.Count()
+	for cpu := 0; ; cpu++ {
+		if !allowed.IsSet(cpu) {
+			continue
+		}
+		if left == 0 {
+			one.Set(cpu)
+			break
+		}
+		left--
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return fmt.Errorf("keeping a sender on processor %v: %w", one, err)
+	}
+	return nil
+}
+
+// backoff is how long to leave a full queue alone: ENOBUFS, unlike EAGAIN, has no event that tells when there is room again.
+const backoff = time.Millisecond
+
+func sendBatch(ctx context.Context, socket *packetSocket, b *probe.Batch) BatchReport {
+	report := BatchReport{Name: b.Name, ID: b.ID}
+	stop := context.AfterFunc(ctx, socket.interrupt)
+	defer stop()
+	pace := newPacer(b.Rate)
+	begin := time.Now()
+	for next, total := 0, b.Packets(); next < total; {
+		due, err := pace.due(ctx, next)
+		if err != nil {
+			report.Error = err.Error()
+			break
+		}
+		socket.fill(b, next, min(due, total-next))
+		sent, err := socket.flush(ctx)
+		for i := range sent {
+			report.Packets++
+			frames, octets := socket.onWire(b, next+i, i)
+			report.Frames += frames
+			report.Octets += octets
+		}
+		next += sent
+		report.Elapsed = time.Since(begin)
+		if err == nil {
+			continue
+		}
+		if err = socket.retry(ctx, err, &report); err != nil {
+			report.Error = err.Error()
+			break
+		}
+	}
+	return report
+}
+
+// pacer says how many packets may leave now.
+type pacer struct {
+	rate  int
+	begin time.Time
+}
+
+func newPacer(rate int) *pacer { return &pacer{rate: rate, begin: time.Now()} }
+
+// due waits until the packet with index next may leave, and gives how many may.
+func (p *pacer) due(ctx context.Context, next int) (int, error) {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	if p.rate == 0 {
+		return vectorLength, nil
+	}
+	at := time.Duration(float64(next) / float64(p.rate) * float64(time.Second))
+	if wait := at - time.Since(p.begin); wait > 0 {
+		if err := pause(ctx, wait); err != nil {
+			return 0, err
+		}
+	}
+	allowed := int(time.Since(p.begin).Seconds()*float64(p.rate)) + 1
+	return max(1, min(allowed-next, vectorLength)), nil
+}
+
+// pause returns after d, or earlier with the reason ctx ended.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,239 @@
+package traffic
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/bpf/linux"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+)
+
+var (
+	macA = probe.MAC{2, 0, 0, 0, 0, 1}
+	macB = probe.MAC{2, 0, 0, 0, 0, 2}
+)
+
+// inOwnNamespace runs fn on a thread in a new network namespace which holds the veth pair a and b, both up.
+func inOwnNamespace(t *testing.T, mtu int, fn func(g *WithT, ns *os.File)) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		g := NewWithT(t)
+		g.Expect(unix.Unshare(unix.CLONE_NEWNET)).To(Succeed())
+		ns, err := os.Open("/proc/thread-self/ns/net")
+		g.Expect(err).NotTo(HaveOccurred())
+		defer ns.Close()
+		pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "a", MTU: mtu}, PeerName: "b"}
+		g.Expect(netlink.LinkAdd(pair)).To(Succeed())
+		for _, name := range []string{"a", "b"} {
+			link, err := netlink.LinkByName(name)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(netlink.LinkSetUp(link)).To(Succeed())
+		}
+		for _, name := range []string{"a", "b"} { // what is sent before, the kernel drops
+			g.Eventually(func() (netlink.LinkOperState, error) {
+				link, err := netlink.LinkByName(name)
+				if err != nil {
+					return 0, err
+				}
+				return link.Attrs().OperState, nil
+			}).WithTimeout(10*time.Second).Should(BeEquivalentTo(netlink.OperUp), name)
+		}
+		fn(g, ns)
+	}()
+	<-done
+}
+
+// ours is the frames and octets of the batches among what a tap saw.
+func ours(tap *probe.Tap, batches []probe.Batch) (frames, octets uint64) {
+	for s := range tap.Sightings() {
+		for i := range batches {
+			if s.Direction == probe.In && s.ID>>32 == uint64(batches[i].ID) && s.ID != 0 {
+				frames++
+				octets += uint64(s.Length)
+			}
+		}
+	}
+	return frames, octets
+}
+
+func TestSendCountsWhatArrives(t *testing.T) {
+	report := sendCounted(t, []probe.Batch{
+		{Name: "sizes", ID: 1, Count: 3000, Source: macA, Destination: macB, Size: 60, MaxSize: 1514},
+		{Name: "tags", ID: 2, Count: 500, Source: macA, Destination: macB, Size: 100, Tags: []probe.Tag{{Protocol: probe.Dot1AD, TCI: 7}, {Protocol: probe.Dot1Q, TCI: 9}}},
+		{Name: "paced", ID: 3, Count: 100, Source: macA, Destination: macB, Size: 9014, Rate: 1000},
+		{Name: "tcp6", ID: 5, Count: 100, Source: macA, Destination: macB, Flow: flowOf("tcp", "[fd00::1]:1", "[fd00::2]:2"), GSO: &probe.GSO{SegmentSize: 1400, Segments: 45}},
+	})
+	g := NewWithT(t)
+	g.Expect(report.Batches[2].Octets).To(Equal(uint64(100 * 9014)))
+	g.Expect(report.Batches[2].Elapsed).To(BeNumerically(">=", 98*time.Millisecond), "100 frames at 1000 a second")
+}
+
+func TestSendCountsUDPSuperPackets(t *testing.T) {
+	linux.PacketUDPSuper.Need(t)
+	sendCounted(t, []probe.Batch{
+		{Name: "udp4", ID: 4, Count: 100, Source: macA, Destination: macB, Flow: flowOf("udp", "10.0.0.1:1", "10.0.0.2:2"), GSO: &probe.GSO{SegmentSize: 1000, Segments: 20}},
+	})
+}
+
+func flowOf(protocol, from, to string) *probe.Flow {
+	return &probe.Flow{Protocol: protocol, Source: netip.MustParseAddrPort(from), Destination: netip.MustParseAddrPort(to)}
+}
+
+// sendCounted sends batches and sees that what the sender counts is what arrives.
+func sendCounted(t *testing.T, batches []probe.Batch) (report SendReport) {
+	t.Helper()
+	inOwnNamespace(t, 9000, func(g *WithT, ns *os.File) {
+		tap, err := probe.OpenTap(probe.TapPoint{Name: "b", Interface: "b"}, probe.TapOptions{NamespaceFD: int(ns.Fd())})
+		g.Expect(err).NotTo(HaveOccurred())
+		defer tap.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		report, err = Send(ctx, SendRequest{Interface: "a", Batches: batches})
+		g.Expect(err).NotTo(HaveOccurred())
+		want := uint64(0)
+		for i, b := range report.Batches {
+			g.Expect(b.Frames).To(Equal(uint64(batches[i].WireFrames())), b.Name)
+			g.Expect(b.Packets).To(Equal(uint64(batches[i].Packets())), b.Name)
+			g.Expect(b.Retries).To(BeZero(), b.Name)
+			want += b.Frames
+		}
+		g.Expect(report.Frames()).To(Equal(want))
+
+		seen, err := tap.Stop(ctx)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(seen.Err()).NotTo(HaveOccurred())
+		frames, octets := ours(tap, batches)
+		g.Expect(frames).To(Equal(report.Frames()), "what the sender counts is what arrives")
+		g.Expect(octets).To(Equal(report.Octets()))
+		t.Logf("%d frames, %d octets: %+v", frames, octets, report.Batches)
+	})
+	return report
+}
+
+func TestSendAtFullSpeedLosesNothing(t *testing.T) {
+	inOwnNamespace(t, 1500, func(g *WithT, ns *os.File) {
+		tap, err := probe.OpenTap(probe.TapPoint{Name: "b", Interface: "b"}, probe.TapOptions{NamespaceFD: int(ns.Fd()), RingSize: 128 << 20, RetainBytes: -1})
+		g.Expect(err).NotTo(HaveOccurred())
+		defer tap.Close()
+		var batches []probe.Batch
+		for id := range uint32(4) {
+			batches = append(batches, probe.Batch{Name: "flood", ID: id + 1, Count: 50000, Source: macA, Destination: macB, Size: 64})
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		defer cancel()
+		report, err := Send(ctx, SendRequest{Interface: "a", Batches: batches})
+		g.Expect(err).NotTo(HaveOccurred())
+		seen, err := tap.Stop(ctx)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(seen.Err()).NotTo(HaveOccurred())
+		frames, octets := ours(tap, batches)
+		t.Logf("%d frames in %v, retries %d %d %d %d", frames, report.Batches[0].Elapsed,
+			report.Batches[0].Retries, report.Batches[1].Retries, report.Batches[2].Retries, report.Batches[3].Retries)
+		g.Expect(frames).To(Equal(uint64(200000)))
+		g.Expect(octets).To(Equal(report.Octets()))
+	})
+}
+
+func TestSendExplainsItsErrors(t *testing.T) {
+	inOwnNamespace(t, 1500, func(g *WithT, _ *os.File) {
+		good := probe.Batch{Name: "good", ID: 1, Count: 10, Source: macA, Destination: macB, Size: 60}
+		send := func(iface string, batches ...probe.Batch) (SendReport, error) {
+			return Send(t.Context(), SendRequest{Interface: iface, Batches: batches})
+		}
+		_, err := send("a")
+		g.Expect(err).To(MatchError(ContainSubstring("no batch")))
+		_, err = send("nowhere", good)
+		g.Expect(err).To(MatchError(ContainSubstring(`"nowhere"`)))
+		_, err = send("", good)
+		g.Expect(err).To(HaveOccurred())
+		_, err = send("a", probe.Batch{Name: "empty"})
+		g.Expect(err).To(MatchError(ContainSubstring(`batch "empty"`)))
+
+		big := good
+		big.Name, big.Size = "big", 3000
+		report, err := send("a", good, big)
+		g.Expect(err).To(MatchError(And(ContainSubstring(`batch "big"`), ContainSubstring("3000 octets"), ContainSubstring("the MTU of a is 1500"))))
+		g.Expect(report.Batches[0].Frames).To(Equal(uint64(10)), "the other batch was sent and counted")
+		g.Expect(report.Batches[1].Frames).To(BeZero())
+
+		link, err := netlink.LinkByName("a")
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(netlink.LinkSetDown(link)).To(Succeed())
+		_, err = send("a", good)
+		g.Expect(err).To(MatchError(ContainSubstring("a is down or gone")))
+	})
+}
+
+func TestSendEndsWithItsContext(t *testing.T) {
+	inOwnNamespace(t, 1500, func(g *WithT, _ *os.File) {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		begin := time.Now()
+		report, err := Send(ctx, SendRequest{Interface: "a", Batches: []probe.Batch{
+			{Name: "slow", ID: 1, Count: 1000, Rate: 20, Source: macA, Destination: macB, Size: 60},
+			{Name: "fast", ID: 2, Count: 1 << 30, Source: macA, Destination: macB, Size: 60},
+		}})
+		g.Expect(err).To(MatchError(ContainSubstring("context deadline exceeded")))
+		g.Expect(time.Since(begin)).To(BeNumerically("<", 3*time.Second))
+		g.Expect(report.Batches[0].Frames).To(And(BeNumerically(">", 0), BeNumerically("<", 10)))
+		g.Expect(report.Batches[1].Frames).To(BeNumerically(">", 100))
+	})
+}
+
+func TestPing(t *testing.T) {
+	for _, address := range []string{"127.0.0.1", "::1"} {
+		t.Run(address, func(t *testing.T) {
+			g := NewWithT(t)
+			to := netip.MustParseAddr(address)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			// Two at once: each must take its own replies only.
+			other := make(chan PingReport, 1)
+			go func() {
+				report, _ := Ping(ctx, PingRequest{Destination: to, Count: 30, Interval: time.Millisecond})
+				other <- report
+			}()
+			report, err := Ping(ctx, PingRequest{Destination: to, Source: to, Count: 20, Interval: time.Millisecond, Size: 1400})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(report).To(And(HaveField("Sent", 20), HaveField("Received", 20), HaveField("Duplicates", 0)))
+			for i, reply := range report.Replies {
+				g.Expect(reply).To(And(HaveField("Sequence", i), HaveField("From", to), HaveField("Octets", 1400), HaveField("TTL", 64)))
+				g.Expect(reply.RTT).To(And(BeNumerically(">", 0), BeNumerically("<", time.Second)))
+			}
+			var second PingReport
+			g.Eventually(other, "5s").Should(Receive(&second))
+			g.Expect(second).To(And(HaveField("Sent", 30), HaveField("Received", 30)))
+		})
+	}
+}
+
+func TestPingWithoutAnswer(t *testing.T) {
+	inOwnNamespace(t, 1500, func(g *WithT, _ *os.File) {
+		link, err := netlink.LinkByName("a")
+		g.Expect(err).NotTo(HaveOccurred())
+		address, err := netlink.ParseAddr("10.9.9.1/24")
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(netlink.AddrAdd(link, address)).To(Succeed())
+		silent := netip.MustParseAddr("10.9.9.2")
+		report, err := Ping(t.Context(), PingRequest{Destination: silent, Count: 3, Timeout: 30 * time.Millisecond})
+		g.Expect(err).NotTo(HaveOccurred(), "silence is counted, no error")
+		g.Expect(report).To(And(HaveField("Sent", 3), HaveField("Received", 0), HaveField("Replies", BeEmpty())))
+		_, err = Ping(t.Context(), PingRequest{Destination: netip.MustParseAddr("192.0.2.1")})
+		g.Expect(err).To(MatchError(ContainSubstring("network is unreachable")))
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		defer cancel()
+		_, err = Ping(ctx, PingRequest{Destination: silent, Timeout: time.Hour})
+		g.Expect(err).To(MatchError(context.DeadlineExceeded))
+	})
+}

@@ -1,0 +1,224 @@
+package vlanport
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// VLAN is one of those on a trunk.
+type VLAN struct {
+	Protocol uint16 // 0x8100 (802.1Q) or 0x88a8 (802.1ad)
+	VID      uint16 // 1 to 4094
+}
+
+// Validate tells what is wrong with the VLAN.
+func (v VLAN) Validate() error {
+	if v.Protocol != 0x8100 && v.Protocol != 0x88a8 {
+		return fmt.Errorf("VLAN protocol %#04x: 0x8100 or 0x88a8 is possible", v.Protocol)
+	}
+	if v.VID < 1 || v.VID > 4094 {
+		return fmt.Errorf("VID %d: between 1 and 4094 is possible", v.VID)
+	}
+	return nil
+}
+
+var (
+	// ErrInUse means that the interface is a trunk or an access port already.
+	ErrInUse = errors.New("interface is in the switch already")
+	// ErrUnknown means that the interface is no such port of the switch.
+	ErrUnknown = errors.New("interface is not in the switch")
+	// ErrClosed means that the Switch was closed.
+	ErrClosed = errors.New("switch is closed")
+)
+
+// Switch is a running switch. It is safe for concurrent use. Its methods are
+// to be called in the network namespace of its interfaces.
+type Switch struct {
+	objs     bpfObjects
+	listSpec *ebpf.MapSpec // of the maps in members
+	net      *netlink.Handle
+
+	mu     sync.Mutex // guards everything below
+	closed bool
+	trunks map[int]*filter
+	ports  map[int]*port
+}
+
+type port struct {
+	filter *filter
+	vlan   bpfVlan
+}
+
+// Load loads the programs into the kernel; the switch has no port yet. Its
+// filters stay until Close or until the interface is deleted.
+func Load() (_ *Switch, err error) {
+	s := &Switch{trunks: make(map[int]*filter), ports: make(map[int]*port)}
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("reading embedded BPF objects: %w", err)
+	}
+	s.listSpec = spec.Maps[bpfMapMembers].InnerMap
+	s.net, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("opening netlink socket: %w", err)
+	}
+	if err := spec.LoadAndAssign(&s.objs, nil); err != nil {
+		s.net.Close()
+		if verifier, ok := errors.AsType[*ebpf.VerifierError](err); ok {
+			return nil, fmt.Errorf("loading the switch: %w; the verifier's log:\n%s", err, strings.Join(verifier.Log, "\n"))
+		}
+		return nil, fmt.Errorf("loading the switch (Linux 6.1 or newer, CAP_BPF and CAP_NET_ADMIN are needed): %w", err)
+	}
+	return s, nil
+}
+
+// AddTrunk adds a tagged port.
+func (s *Switch) AddTrunk(ifindex int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.checkFree(ifindex); err != nil {
+		return fmt.Errorf("adding trunk %d: %w", ifindex, err)
+	}
+	f, err := attach(s.net, ifindex, s.objs.FromTrunk, "vlanport/trunk")
+	if err != nil {
+		return fmt.Errorf("adding trunk %d: %w", ifindex, err)
+	}
+	s.trunks[ifindex] = f
+	return nil
+}
+
+// AddPort adds an access port to a VLAN of a trunk that was added before.
+func (s *Switch) AddPort(ifindex int, vlan VLAN, trunk int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.addPort(ifindex, vlan, trunk); err != nil {
+		return fmt.Errorf("adding access port %d: %w", ifindex, err)
+	}
+	return nil
+}
+
+func (s *Switch) addPort(ifindex int, vlan VLAN, trunk int) error {
+	if err := errors.Join(vlan.Validate(), s.checkFree(ifindex)); err != nil {
+		return err
+	}
+	if s.trunks[trunk] == nil {
+		return fmt.Errorf("trunk %d: %w", trunk, ErrUnknown)
+	}
+	p := &port{vlan: bpfVlan{Trunk: uint32(trunk), Protocol: vlan.Protocol, Vid: vlan.VID}}
+	if err := s.objs.Ports.Put(uint32(ifindex), &p.vlan); err != nil {
+		return fmt.Errorf("storing its VLAN: %w", err)
+	}
+	var err error
+	p.filter, err = attach(s.net, ifindex, s.objs.FromPort, "vlanport/access")
+	if err != nil {
+		return errors.Join(err, s.objs.Ports.Delete(uint32(ifindex)))
+	}
+	s.ports[ifindex] = p
+	if err := s.publish(p.vlan); err != nil {
+		return errors.Join(err, s.removePort(ifindex, p))
+	}
+	return nil
+}
+
+// SetVLAN moves an access port to another VLAN of its trunk, between two frames,
+// and forgets what was learned on it. No frame of the old VLAN gets through
+// once it returns.
+func (s *Switch) SetVLAN(ifindex int, vlan VLAN) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.ports[ifindex]
+	err := vlan.Validate()
+	switch {
+	case s.closed:
+		err = ErrClosed
+	case p == nil:
+		err = ErrUnknown
+	case err == nil:
+		err = s.move(ifindex, p, bpfVlan{Trunk: p.vlan.Trunk, Protocol: vlan.Protocol, Vid: vlan.VID})
+	}
+	if err != nil {
+		return fmt.Errorf("moving access port %d to VLAN %d: %w", ifindex, vlan.VID, err)
+	}
+	return nil
+}
+
+func (s *Switch) move(ifindex int, p *port, to bpfVlan) error {
+	from := p.vlan
+	if to == from {
+		return nil
+	}
+	if err := s.objs.Ports.Put(uint32(ifindex), &to); err != nil {
+		return fmt.Errorf("storing its VLAN: %w", err)
+	}
+	p.vlan = to
+	// Publishing waits for the programs that still run with the old VLAN, so
+	// that nothing is learned in it any more.
+	var publishing errgroup.Group // the two wait together
+	publishing.Go(func() error { return s.publish(from) })
+	publishing.Go(func() error { return s.publish(to) })
+	if err := publishing.Wait(); err != nil {
+		return err
+	}
+	return s.forget(ifindex, from)
+}
+
+// RemovePort takes an access port out of the switch. The interface may be gone.
+func (s *Switch) RemovePort(ifindex int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.ports[ifindex]
+	if p == nil {
+		return fmt.Errorf("removing access port %d: %w", ifindex, ErrUnknown)
+	}
+	if err := s.removePort(ifindex, p); err != nil {
+		return fmt.Errorf("removing access port %d: %w", ifindex, err)
+	}
+	return nil
+}
+
+func (s *Switch) removePort(ifindex int, p *port) error {
+	delete(s.ports, ifindex)
+	return errors.Join(
+		p.filter.detach(),
+		s.objs.Ports.Delete(uint32(ifindex)),
+		s.publish(p.vlan),
+		s.forget(ifindex, p.vlan),
+	)
+}
+
+// Close takes the switch off its interfaces; no frame passes any more.
+func (s *Switch) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	var errs []error
+	for _, p := range s.ports {
+		errs = append(errs, p.filter.detach())
+	}
+	for _, f := range s.trunks {
+		errs = append(errs, f.detach())
+	}
+	errs = append(errs, s.objs.Close())
+	s.net.Close()
+	return errors.Join(errs...)
+}
+
+func (s *Switch) checkFree(ifindex int) error {
+	switch {
+	case s.closed:
+		return ErrClosed
+	case s.trunks[ifindex] != nil, s.ports[ifindex] != nil:
+		return ErrInUse
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+)
+
+// Network is a laid Plan. All methods are safe for concurrent use; moves are
+// made one at a time.
+type Network struct {
+	group uint32 // of every veth pair's near end and every bridge
+	nodes []*namespace
+	host  *namespace
+	sw    *namespace
+
+	mu     sync.Mutex // guards what follows, and serves moves one at a time
+	inside switcher   // nil until the switch is there
+	plan   Plan       // ports' VLANs and trunks as of the last move
+	state  State
+	unsure map[int]bool // ports whose last move failed half-way
+	closed bool
+}
+
+var errClosed = errors.New("the network is closed")
+
+// node finds a namespace by its node's name.
+func (n *Network) node(name string) *namespace {
+	i := slices.IndexFunc(n.nodes, func(ns *namespace) bool { return ns.node == name })
+	if i < 0 {
+		return nil
+	}
+	return n.nodes[i]
+}
+
+// State is what is laid now. The caller may keep and change it.
+func (n *Network) State() State {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := n.state
+	s.Ports = slices.Clone(s.Ports)
+	s.Trunks = slices.Clone(s.Trunks)
+	s.Workers = slices.Clone(s.Workers)
+	return s
+}
+
+// Namespace is the open network namespace of a node: HostNode, SwitchNode or
+// the name of a client or worker. It belongs to the Network: do not close it,
+// and do not use it after Close.
+func (n *Network) Namespace(node string) (*os.File, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, errClosed
+	}
+	ns := n.node(node)
+	if ns == nil {
+		return nil, fmt.Errorf("finding the network namespace of %q: the lab has no such node", node)
+	}
+	return ns.file, nil
+}
+
+// Move takes a client to another VLAN, another trunk or both, and says when.
+// Its addresses, neighbours, carrier and open sockets stay; what the switch
+// learned behind its port is forgotten. A client that is there already stays as
+// it is, and the window is empty. After an error the port may be in neither
+// VLAN; moving it again is safe.
+func (n *Network) Move(ctx context.Context, m Move) (MoveWindow, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return MoveWindow{}, errClosed
+	}
+	doing := fmt.Sprintf("moving client %s to %v", m.Client, place{m.Trunk, m.VLAN})
+	i := slices.IndexFunc(n.plan.Ports, func(p Port) bool { return p.Client == m.Client })
+	if i < 0 {
+		return MoveWindow{}, fmt.Errorf("%s: the lab has no such client", doing)
+	}
+	if err := n.plan.validatePlace(m.Trunk, m.VLAN); err != nil {
+		return MoveWindow{}, fmt.Errorf("%s: %w", doing, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return MoveWindow{}, fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	}
+	to := place{m.Trunk, m.VLAN}
+	port := &n.plan.Ports[i]
+	if !n.unsure[i] && to == (place{port.Trunk, port.VLAN}) {
+		now := time.Now().UnixNano()
+		return MoveWindow{Start: now, End: now}, nil
+	}
+	n.unsure[i] = true
+	w, err := n.inside.move(ctx, n.state.Ports[i].Link.Near.Index, to)
+	if err != nil {
+		return w, fmt.Errorf("%s: %w", doing, err)
+	}
+	delete(n.unsure, i)
+	port.Trunk, port.VLAN = m.Trunk, m.VLAN
+	n.state.Ports[i].Trunk, n.state.Ports[i].VLAN = n.plan.Trunks[m.Trunk].Name, m.VLAN
+	return w, nil
+}
+
+// TapPoints lists both ends of every link. What is inside the switch is not
+// among them: whatever passes there passes a port or a trunk as well.
+func (n *Network) TapPoints() []probe.TapPoint {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var points []probe.TapPoint
+	largest := n.plan.largestPacket()
+	for _, e := range n.ends() {
+		p := probe.TapPoint{Name: e.Node + "/" + e.Interface, Interface: e.Interface, MaxPacket: largest}
+		switch e.Node {
+		case HostNode:
+		case SwitchNode:
+			p.Namespace = SwitchNode
+		default:
+			p.PID = n.node(e.Node).pid
+		}
+		points = append(points, p)
+	}
+	return points
+}
+
+// ends lists both ends of every link, in the order a client's frame meets them.
+func (n *Network) ends() []End {
+	var ends []End
+	for _, p := range n.state.Ports {
+		ends = append(ends, p.Link.Far, p.Link.Near)
+	}
+	for _, l := range n.state.Trunks {
+		ends = append(ends, l.Far, l.Near)
+	}
+	for _, l := range n.state.Workers {
+		ends = append(ends, l.Near, l.Far)
+	}
+	return ends
+}
+
+// Close removes every link, bridge and program that Apply and Move made and
+// lets go of all namespaces, the switch's with it. It goes on past failures and
+// joins them. Sysctls stay as Apply set them. Closing twice is safe.
+func (n *Network) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil
+	}
+	n.closed = true
+	var errs []error
+	if n.inside != nil {
+		errs = append(errs, n.inside.close())
+	}
+	// Every pair has its near end in one of these two.
+	for _, ns := range []*namespace{n.host, n.sw} {
+		if ns != nil {
+			errs = append(errs, ns.deleteGroup(n.group))
+		}
+	}
+	for _, ns := range n.nodes {
+		errs = append(errs, ns.close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,115 @@
+package wire
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
+
+// The kinds of switch a Plan can ask for.
+const (
+	Switch8021Q  = "8021q"  // Linux bridges and VLAN subinterfaces; needs the kernel's 8021q module
+	SwitchTC     = "tc"     // package vlanport; needs BPF and tc
+	SwitchBridge = "bridge" // one VLAN-filtering Linux bridge; needs CONFIG_BRIDGE_VLAN_FILTERING and tc
+)
+
+// SwitchKinds are all kinds of switch, the preferred one first.
+func SwitchKinds() []string { return []string{Switch8021Q, SwitchTC, SwitchBridge} }
+
+// VLAN protocols, as in the EtherType of the tag.
+const (
+	Protocol8021Q  uint16 = 0x8100
+	Protocol8021AD uint16 = 0x88a8
+)
+
+// TrunkHeadroom is how many octets the MTU of a trunk exceeds Plan.MTU by: two
+// VLAN tags.
+const TrunkHeadroom = 8
+
+// DefaultMTU is the MTU of a Plan that does not say.
+const DefaultMTU = 1500
+
+// Names of the two nodes that are not containers.
+const (
+	HostNode   = "host"
+	SwitchNode = "switch"
+)
+
+// Plan is everything Apply makes. It travels as JSON.
+type Plan struct {
+	Switch  string   `json:"switch"`         // one of SwitchKinds
+	MTU     int      `json:"mtu,omitempty"`  // of clients' and workers' interfaces, octets behind the Ethernet header; DefaultMTU if 0
+	IPv6    bool     `json:"ipv6,omitempty"` // clients and workers speak IPv6; the host and the switch never do
+	Trunks  []Trunk  `json:"trunks"`
+	Ports   []Port   `json:"ports"`
+	Workers []Worker `json:"workers"`
+}
+
+// largestPacket is the octets of the largest packet that can cross the lab: of a
+// super-packet where anybody sends those.
+func (p *Plan) largestPacket() int {
+	const ethernetHeader, superPacket = 14, 64 << 10
+	offloads := slices.ContainsFunc(p.Ports, func(p Port) bool { return p.Offloads }) ||
+		slices.ContainsFunc(p.Workers, func(w Worker) bool { return w.Offloads })
+	if offloads {
+		return superPacket
+	}
+	return p.MTU + TrunkHeadroom + ethernetHeader
+}
+
+// Trunk is a link between the switch and the host. Both ends have its name.
+type Trunk struct {
+	Name string `json:"name"`
+}
+
+// VLAN is what an access port belongs to.
+type VLAN struct {
+	Protocol uint16 `json:"protocol"` // Protocol8021Q or Protocol8021AD
+	VID      uint16 `json:"vid"`      // 1–4094
+}
+
+// String gives "802.1Q 7" or "802.1ad 7".
+func (v VLAN) String() string {
+	switch v.Protocol {
+	case Protocol8021Q:
+		return fmt.Sprintf("802.1Q %d", v.VID)
+	case Protocol8021AD:
+		return fmt.Sprintf("802.1ad %d", v.VID)
+	default:
+		return fmt.Sprintf("protocol %#04x VID %d", v.Protocol, v.VID)
+	}
+}
+
+// Port is an access port of the switch with the client behind it. The switch's
+// end of the link is named after the client.
+type Port struct {
+	Client     string         `json:"client"`
+	PID        int            `json:"pid"`       // a process in the client's network namespace, in the caller's PID namespace
+	Interface  string         `json:"interface"` // the client's end; "eth0" if empty
+	MAC        demux.MAC      `json:"mac"`
+	Addresses  []netip.Prefix `json:"addresses,omitempty"`
+	Trunk      int            `json:"trunk"` // index into Plan.Trunks
+	VLAN       VLAN           `json:"vlan"`
+	Neighbours []Neighbour    `json:"neighbours,omitempty"`
+	Offloads   bool           `json:"offloads,omitempty"` // both ends: checksums, TSO, GSO and GRO pinned on; else pinned off
+}
+
+// Worker is a worker with its link to the host. The host's end is named after
+// the worker.
+type Worker struct {
+	Name       string         `json:"name"`
+	PID        int            `json:"pid"`
+	Interface  string         `json:"interface"` // the worker's end; "eth0" if empty
+	MAC        demux.MAC      `json:"mac"`
+	Addresses  []netip.Prefix `json:"addresses,omitempty"`
+	Neighbours []Neighbour    `json:"neighbours,omitempty"`
+	Offloads   bool           `json:"offloads,omitempty"`
+}
+
+// Neighbour is a permanent entry in a node's ARP or NDP table.
+type Neighbour struct {
+	Address netip.Addr `json:"address"`
+	MAC     demux.MAC  `json:"mac"`
+}
