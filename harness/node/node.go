@@ -25,7 +25,7 @@ const (
 // process with status 1 on an error.
 func Main(role Role) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := agent.Serve(context.Background(), os.Stdin, os.Stdout, role, log); err != nil {
+	if err := agent.Serve(context.Background(), os.Stdin, os.Stdout, agent.Config{Role: role, Demux: "/vlandemux", Log: log}); err != nil {
 		log.Error("the agent failed", "error", err)
 		os.Exit(1)
 	}

@@ -17,6 +17,7 @@ import (
 type host struct {
 	ctx       context.Context
 	log       *slog.Logger
+	program   string // the path of vlandemux
 	processes *processes
 
 	mu      sync.Mutex
@@ -27,11 +28,11 @@ type host struct {
 }
 
 // newHost prepares the container: demux and harness need a BPF file system of their own.
-func newHost(ctx context.Context, processes *processes, log *slog.Logger) (*host, error) {
+func newHost(ctx context.Context, processes *processes, config Config) (*host, error) {
 	if err := mountBPFFS(bpffsPath); err != nil {
 		return nil, err
 	}
-	return &host{ctx: ctx, log: log, processes: processes}, nil
+	return &host{ctx: ctx, log: config.Log, program: config.Demux, processes: processes}, nil
 }
 
 // routes adds what only the host answers.

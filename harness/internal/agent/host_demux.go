@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	// ownExecutable is the program under test: the agent is its subcommand. The child resolves it to the same file.
-	ownExecutable = "/proc/self/exe"
 	// demuxName is what an operator calls it.
 	demuxName = "vlandemux"
 	// demuxSocket is where it serves unless its arguments say otherwise.
@@ -84,7 +82,7 @@ func (h *host) startDemux(ctx context.Context, args []string) (Nothing, error) {
 	// vlandemux logs it once it is attached and serves.
 	ready := newLineWatch(regexp.MustCompile(`(^|msg=)"?ready\b`))
 	// It outlives this call: StopDemux, or the end of the agent, ends it.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), ownExecutable, append([]string{"run"}, args...)...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), h.program, append([]string{"run"}, args...)...)
 	cmd.Args[0] = demuxName
 	cmd.Stdout = teeWriter{d.run, d.log}
 	cmd.Stderr = teeWriter{d.run, d.log, ready}

@@ -74,10 +74,10 @@ const runOutput = 4 << 20
 
 func (h *host) run(ctx context.Context, argv []string) (ExecReport, error) {
 	if len(argv) == 0 || argv[0] != demuxName {
-		return ExecReport{}, fmt.Errorf("running %q: the host container holds one program, %s; write its command line, %[2]s first", argv, demuxName)
+		return ExecReport{}, fmt.Errorf("running %q: the program to run is %s; write its command line, %[2]s first", argv, demuxName)
 	}
 	stdout, stderr := newRing(runOutput), newRing(runOutput)
-	cmd := exec.CommandContext(ctx, ownExecutable, argv[1:]...)
+	cmd := exec.CommandContext(ctx, h.program, argv[1:]...)
 	cmd.Args[0] = demuxName
 	cmd.Stdin = bytes.NewReader(nil)
 	cmd.Stdout, cmd.Stderr = stdout, stderr

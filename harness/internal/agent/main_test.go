@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		os.Exit(fakeDemux(os.Args[1:]))
 	default:
 		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-		if err := Serve(context.Background(), os.Stdin, os.Stdout, Role(role), log); err != nil {
+		if err := Serve(context.Background(), os.Stdin, os.Stdout, Config{Role: Role(role), Demux: "/proc/self/exe", Log: log}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// fakeDemux stands in for the program that the host's agent starts: it is the agent's own executable, here and there.
+// fakeDemux stands in for vlandemux: this test binary once more.
 func fakeDemux(args []string) int {
 	switch {
 	case slices.Contains(args, "--fail"):

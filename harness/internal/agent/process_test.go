@@ -101,7 +101,7 @@ func TestAgentExitsOnSIGTERM(t *testing.T) {
 }
 
 func TestAnUnknownRoleIsRefused(t *testing.T) {
-	err := Serve(t.Context(), strings.NewReader(""), io.Discard, "king", slog.New(slog.DiscardHandler))
+	err := Serve(t.Context(), strings.NewReader(""), io.Discard, Config{Role: "king", Log: slog.New(slog.DiscardHandler)})
 	NewWithT(t).Expect(err).To(MatchError(ContainSubstring(`unknown role "king"`)))
 }
 
@@ -195,7 +195,7 @@ func TestRunAndKernel(t *testing.T) {
 	g.Expect(report).To(Equal(ExecReport{Stdout: "argv [\"status\" \"a b\"], 0 octets of input\n", Exit: 7}))
 	for _, argv := range [][]string{nil, {}, {"/bin/sh", "-c", "true"}, {"run"}} {
 		_, err = a.Run(ctx, argv)
-		g.Expect(err).To(MatchError(ContainSubstring("holds one program")), "%q", argv)
+		g.Expect(err).To(MatchError(ContainSubstring("the program to run is vlandemux")), "%q", argv)
 	}
 	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 	defer cancel()

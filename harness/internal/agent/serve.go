@@ -28,9 +28,18 @@ const (
 // stopTime is how long calls may take to notice that the stream is gone; past it the agent exits all the same.
 const stopTime = 5 * time.Second
 
+// Config of an agent.
+type Config struct {
+	Role Role
+	// Demux is the path of the program under test. A host's alone.
+	Demux string
+	Log   *slog.Logger
+}
+
 // Serve is the life of an agent: it answers calls from in and out until in ends, ctx ends or a SIGTERM or SIGINT arrives, then stops all it
 // started and returns. The end of the stream is not an error. As process 1 it also reaps the orphans that the kernel hands it.
-func Serve(ctx context.Context, in io.Reader, out io.Writer, role Role, log *slog.Logger) error {
+func Serve(ctx context.Context, in io.Reader, out io.Writer, config Config) error {
+	role, log := config.Role, config.Log
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	// A broken standard output must end the agent the orderly way; unless someone asks for SIGPIPE, the runtime dies of it.
@@ -44,7 +53,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, role Role, log *slo
 	var closeRole func() error
 	switch role {
 	case RoleHost:
-		h, err := newHost(ctx, processes, log)
+		h, err := newHost(ctx, processes, config)
 		if err != nil {
 			return fmt.Errorf("starting the host's agent: %w", err)
 		}

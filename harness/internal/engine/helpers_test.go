@@ -51,7 +51,7 @@ var standinImage = sync.OnceValues(func() (string, error) { //nolint:gochecknogl
 	}
 	ids, err := images.EnsurePrograms(ctx, e, nil, images.Program{
 		Name:       "engine-test",
-		Package:    "github.com/vlandemux/vlandemux/harness/internal/engine/testdata/standin",
+		Packages:   []string{"github.com/vlandemux/vlandemux/harness/internal/engine/testdata/standin"},
 		Entrypoint: []string{"/standin"},
 	})
 	if err != nil {

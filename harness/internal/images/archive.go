@@ -7,10 +7,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"strings"
 	"time"
 )
 
-// builtImage is an image in memory: a layer with one program, and its configuration.
+// builtImage is an image in memory: a layer with its programs, and its configuration.
 type builtImage struct {
 	program Program
 	layer   []byte
@@ -48,14 +49,13 @@ type imageRootFS struct {
 // epoch is when everything was made, so that nothing depends on when it was.
 const epoch = "1970-01-01T00:00:00Z"
 
-// newImage lays an image out. arch is a GOARCH.
-func newImage(program Program, arch string, binary []byte) *builtImage {
-	layer := writeTar(
-		// The mount points of /run and /tmp, and the program.
-		tarEntry{name: "run/", mode: 0o755},
-		tarEntry{name: "tmp/", mode: 0o1777},
-		tarEntry{name: program.executable(), mode: 0o755, data: binary},
-	)
+// newImage lays an image out of compiled programs. arch is a GOARCH.
+func newImage(program Program, arch string, files []tarEntry) *builtImage {
+	layer := writeTar(append([]tarEntry{
+		// The mount points of /run and /tmp.
+		{name: "run/", mode: 0o755},
+		{name: "tmp/", mode: 0o1777},
+	}, files...)...)
 	return newLabelledImage(program, arch, layer, Label)
 }
 
@@ -75,7 +75,7 @@ func newLabelledImage(program Program, arch string, layer []byte, label string) 
 			WorkingDir: "/",
 		},
 		Created: epoch,
-		History: []imageStep{{Created: epoch, CreatedBy: program.Package}},
+		History: []imageStep{{Created: epoch, CreatedBy: strings.Join(program.Packages, " ")}},
 		OS:      "linux",
 		RootFS:  imageRootFS{Type: "layers", DiffIDs: []string{img.diffID}},
 	})

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -26,9 +25,6 @@ func Build(ctx context.Context, dir, arch string) error {
 	}
 	return compile(ctx, dir, arch, append(Programs(), Runner()))
 }
-
-// executable is the name that `go build` gives it.
-func (p Program) executable() string { return path.Base(p.Package) }
 
 // compile builds all programs with one call of the go command, statically and reproducibly.
 func compile(ctx context.Context, dir, arch string, programs []Program) error {
@@ -53,7 +49,7 @@ func compile(ctx context.Context, dir, arch string, programs []Program) error {
 	}
 	args := []string{"build", "-o", dir + string(filepath.Separator), "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid="}
 	for _, program := range programs {
-		args = append(args, program.Package)
+		args = append(args, program.Packages...)
 	}
 	out, err := runGo(ctx, goCommand, temporary, source, arch, args...)
 	switch {

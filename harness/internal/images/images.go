@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/vlandemux/vlandemux/harness/internal/engine"
@@ -27,25 +28,25 @@ type Set struct {
 	Host, Client, Worker string
 }
 
-// Program is a Go program that becomes an image.
+// Program is one or more Go programs that become an image.
 type Program struct {
 	Name       string   // of the image, vlandemux/NAME
-	Package    string   // import path of its package main; the last element names the executable
+	Packages   []string // import paths of its programs' packages main; the last elements name the executables
 	Entrypoint []string // starts with "/" and the executable's name
 }
 
 // Programs lists the lab's three: host, client, worker.
 func Programs() []Program {
 	return []Program{
-		{Name: "host", Package: module + "/images/host/vlandemux", Entrypoint: []string{"/vlandemux", "agent"}},
-		{Name: "client", Package: module + "/images/client/client", Entrypoint: []string{"/client"}},
-		{Name: "worker", Package: module + "/images/worker/worker", Entrypoint: []string{"/worker"}},
+		{Name: "host", Packages: []string{module + "/images/host/host", module + "/images/host/vlandemux"}, Entrypoint: []string{"/host"}},
+		{Name: "client", Packages: []string{module + "/images/client/client"}, Entrypoint: []string{"/client"}},
+		{Name: "worker", Packages: []string{module + "/images/worker/worker"}, Entrypoint: []string{"/worker"}},
 	}
 }
 
 // Runner is the program that dockerexec runs tests with.
 func Runner() Program {
-	return Program{Name: "runner", Package: module + "/harness/dockerexec/runner", Entrypoint: []string{"/runner"}}
+	return Program{Name: "runner", Packages: []string{module + "/harness/dockerexec/runner"}, Entrypoint: []string{"/runner"}}
 }
 
 // Ensure makes sure that the engine has the lab's images and returns their IDs. It compiles the programs unless [Folder] is set, and loads
@@ -82,19 +83,34 @@ func EnsurePrograms(ctx context.Context, e *engine.Engine, progress func(string)
 	}
 	ids := make([]string, len(programs))
 	for i, program := range programs {
-		binary, err := os.ReadFile(filepath.Join(folder, program.executable()))
+		files, err := program.read(folder, e.Version().Arch)
 		if err != nil {
-			return nil, fmt.Errorf("reading the program of image %s: %w; %s=%s must name a folder that `go run ./harness/imagetool build DIR` has written",
-				program.Name, err, Folder, folder)
+			return nil, err
 		}
-		if err := checkBinary(binary, e.Version().Arch); err != nil {
-			return nil, fmt.Errorf("the program of image %s, %s: %w", program.Name, filepath.Join(folder, program.executable()), err)
-		}
-		if ids[i], err = ensure(ctx, e, progress, newImage(program, e.Version().Arch, binary)); err != nil {
+		if ids[i], err = ensure(ctx, e, progress, newImage(program, e.Version().Arch, files)); err != nil {
 			return nil, err
 		}
 	}
 	return ids, nil
+}
+
+// read returns the compiled programs of an image, as the files it holds.
+func (p Program) read(folder, arch string) ([]tarEntry, error) {
+	var files []tarEntry
+	for _, name := range p.Packages {
+		executable := path.Base(name)
+		file := filepath.Join(folder, executable)
+		binary, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading a program of image %s: %w; %s=%s must name a folder that `go run ./harness/imagetool build DIR` has written",
+				p.Name, err, Folder, folder)
+		}
+		if err := checkBinary(binary, arch); err != nil {
+			return nil, fmt.Errorf("a program of image %s, %s: %w", p.Name, file, err)
+		}
+		files = append(files, tarEntry{name: executable, mode: 0o755, data: binary})
+	}
+	return files, nil
 }
 
 // ensure loads one image unless the engine has it.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -21,8 +22,11 @@ import (
 
 // standin is a program made from a module of its own, so that these tests compile next to nothing.
 func standin() Program {
-	return Program{Name: "images-test", Package: module + "/harness/internal/engine/testdata/standin", Entrypoint: []string{"/standin"}}
+	return Program{Name: "images-test", Packages: []string{module + "/harness/internal/engine/testdata/standin"}, Entrypoint: []string{"/standin"}}
 }
+
+// one is that program of an image.
+func one(binary []byte) []tarEntry { return []tarEntry{{name: "standin", mode: 0o755, data: binary}} }
 
 func connect(t *testing.T) *engine.Engine {
 	t.Helper()
@@ -36,7 +40,7 @@ func connect(t *testing.T) *engine.Engine {
 // unique is an image that no engine has: a program, if any, with random octets behind it.
 func unique(t *testing.T, e *engine.Engine, label string, program ...byte) *builtImage {
 	t.Helper()
-	layer := newImage(standin(), e.Version().Arch, append(program, rand.Text()...)).layer
+	layer := newImage(standin(), e.Version().Arch, one(append(program, rand.Text()...))).layer
 	img := newLabelledImage(standin(), e.Version().Arch, layer, label)
 	t.Cleanup(func() {
 		_, _ = e.RemoveImage(context.Background(), engine.Image{ID: img.id, Names: []string{img.tag()}})
@@ -82,21 +86,21 @@ func TestSameSourceInTwoFoldersGivesTheSameImage(t *testing.T) {
 		t.Chdir(folder)
 		t.Setenv("GOFLAGS", "-race -ldflags=-X=main.x="+folder) // has no say
 		program := standin()
-		program.Package = module
+		program.Packages = []string{module}
 		out := t.TempDir()
 		g.Expect(compile(t.Context(), out, "amd64", []Program{program})).To(Succeed())
-		binary, err := os.ReadFile(filepath.Join(out, program.executable()))
+		binary, err := os.ReadFile(filepath.Join(out, filepath.Base(module)))
 		g.Expect(err).NotTo(HaveOccurred())
-		ids = append(ids, newImage(program, "amd64", binary).id)
+		ids = append(ids, newImage(program, "amd64", one(binary)).id)
 	}
 	g.Expect(ids[1]).To(Equal(ids[0]))
-	g.Expect(newImage(standin(), "amd64", []byte("another program")).id).NotTo(Equal(ids[0]))
+	g.Expect(newImage(standin(), "amd64", one([]byte("another program"))).id).NotTo(Equal(ids[0]))
 }
 
 func TestArchiveHoldsNothingOfItsTimeOrMaker(t *testing.T) {
 	g := NewWithT(t)
-	made := Program{Name: "images-test", Package: module + "/harness/engine/testdata/standin", Entrypoint: []string{"/standin"}}
-	img := newImage(made, "amd64", []byte("program"))
+	made := Program{Name: "images-test", Packages: []string{module + "/harness/engine/testdata/standin"}, Entrypoint: []string{"/standin"}}
+	img := newImage(made, "amd64", one([]byte("program")))
 	archive, err := io.ReadAll(img.archive())
 	g.Expect(err).NotTo(HaveOccurred())
 	var names []string
@@ -138,6 +142,16 @@ func TestReadyMadeProgramsAreUsed(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(ids).To(HaveLen(1))
 	g.Expect(said).NotTo(ContainElement(ContainSubstring("compiling")))
+}
+
+func TestTheOperatorsProgramHoldsNothingOfTheHarness(t *testing.T) {
+	g := NewWithT(t)
+	list := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"/images/host/vlandemux")
+	out, err := list.Output()
+	g.Expect(err).NotTo(HaveOccurred())
+	packages := strings.Fields(string(out))
+	g.Expect(packages).To(ContainElement(module + "/bpf/demux"))
+	g.Expect(packages).NotTo(ContainElement(Or(HavePrefix(module+"/harness"), ContainSubstring("gopacket"), ContainSubstring("docker"), Equal("testing"))))
 }
 
 func TestProgramsThatCannotRunInAnImageAreNamed(t *testing.T) {
@@ -194,7 +208,7 @@ func TestMissingSourceSaysWhatToDo(t *testing.T) {
 	})
 	t.Run("source that does not compile", func(t *testing.T) {
 		g := NewWithT(t)
-		err := compile(t.Context(), t.TempDir(), runtime.GOARCH, []Program{{Package: module + "/no/such/package"}})
+		err := compile(t.Context(), t.TempDir(), runtime.GOARCH, []Program{{Packages: []string{module + "/no/such/package"}}})
 		g.Expect(err).To(MatchError(ContainSubstring("no/such/package")))
 	})
 	t.Run("cancelled", func(t *testing.T) {

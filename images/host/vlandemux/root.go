@@ -53,7 +53,6 @@ func newRoot() *cobra.Command {
 		newWatch(),
 		newDetach(),
 		newVersion(),
-		newAgent(),
 	)
 	return root
 }
