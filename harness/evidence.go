@@ -50,6 +50,7 @@ func (l *Lab) SaveEvidence(ctx context.Context, folder string) error {
 	for _, n := range l.Nodes() {
 		save("agent-"+n.Name+".log", func() ([]byte, error) { return []byte(n.Container.Log()), nil })
 	}
+	l.takeClosed()
 	l.swapWindow(nil) // what it saw goes into the evidence, and no verdict will come
 	taps, err := l.host.StopTaps(ctx)
 	errs = append(errs, err)

@@ -234,11 +234,26 @@ func (l *Lab) Nodes() []*Node {
 // as good as new, and are ended otherwise; it is an error if the lab has left
 // anything behind, or a window open. Closing twice is safe.
 func (l *Lab) Close() error {
-	var open error
+	return errors.Join(l.lastWindow(), l.takeDown(l.pool.give))
+}
+
+// lastWindow is an error if a window was left open, or if frames came after the last
+// one was closed.
+func (l *Lab) lastWindow() error {
 	if w := l.swapWindow(nil); w != nil {
-		open = fmt.Errorf("the window opened at %s was never closed: nothing that happened since has been checked; close it", w.Opened)
+		return fmt.Errorf("the window opened at %s was never closed: nothing that happened since has been checked; close it", w.Opened)
 	}
-	return errors.Join(open, l.takeDown(l.pool.give))
+	w := l.takeClosed()
+	if w == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if _, err := l.host.StopTaps(ctx); err != nil {
+		return err
+	}
+	late, err := l.host.LateSightings(ctx)
+	return errors.Join(err, w.late(late))
 }
 
 // abandon ends every container of a lab; links, namespaces, programs and pins

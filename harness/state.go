@@ -25,6 +25,7 @@ type state struct {
 	changes  []ledger.Change         // since the last window was opened
 	seen     bool                    // a window was closed: the switch has seen frames
 	counters control.Counters        // of the demux when the last window was closed
+	window   *Window                 // the one that was closed last, until nothing more of it can come
 }
 
 func newState(t Topology) state {
@@ -77,11 +78,21 @@ func (l *Lab) changes() ([]ledger.Move, []ledger.Change) {
 }
 
 // closed carries what followed from a window's frames to the next window.
-func (l *Lab) closed(v *ledger.Verdict, counters control.Counters) {
+func (l *Lab) closed(w *Window, v *ledger.Verdict, counters control.Counters) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.state.window = w
 	l.state.learned, l.state.seen, l.state.counters = v.Learned, true, counters
 	l.state.moves, l.state.changes = nil, nil
+}
+
+// takeClosed returns the window that was closed last, once.
+func (l *Lab) takeClosed() *Window {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.state.window
+	l.state.window = nil
+	return w
 }
 
 // continues is an error if the demux has counted anything since the last window was

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/harness/internal/agent"
 	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
@@ -64,9 +66,7 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 	if w.before, err = l.Demux().Counters(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.continues(w.before); err != nil {
-		return nil, fmt.Errorf("opening a window: %w", err)
-	}
+	unexplained := l.continues(w.before)
 	w.ledger = l.describe()
 	taps := w.ledger.Taps()
 	wanted := make([]probe.TapPoint, 0, len(taps))
@@ -77,8 +77,15 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 		}
 		wanted = append(wanted, point)
 	}
-	if err := l.host.StartTaps(ctx, wanted); err != nil {
+	late, err := l.host.StartTaps(ctx, wanted)
+	if err != nil {
 		return nil, fmt.Errorf("tapping the lab: %w", err)
+	}
+	if err := l.takeClosed().late(late); err != nil {
+		return nil, err
+	}
+	if unexplained != nil && len(late) == 0 {
+		return nil, fmt.Errorf("opening a window: %w", unexplained)
 	}
 	return w, nil
 }
@@ -206,7 +213,8 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 	if err := w.quiet(ctx); err != nil {
 		return nil, err
 	}
-	reports, err := w.lab.host.StopTaps(ctx)
+	// The taps go on until the next window is open: what comes late is not missed.
+	reports, err := w.lab.host.MarkTaps(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -238,8 +246,35 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 		in.Taps = append(in.Taps, ledger.Tap{Name: report.Point.Name, Report: report, Sightings: probe.ReadSightings(stream)})
 	}
 	verdict := w.ledger.Check(&in)
-	w.lab.closed(verdict, in.After)
+	w.lab.closed(w, verdict, in.After)
 	return verdict, watching
+}
+
+// late is an error if frames came after the window was closed. Where sockets may
+// speak, a frame that they sent after it is none of the window's.
+func (w *Window) late(late []agent.LateSighting) error {
+	if w == nil || len(late) == 0 {
+		return nil
+	}
+	ours := map[probe.Fingerprint]bool{}
+	if w.socketsAllowed() {
+		for _, s := range late {
+			if node, _, _ := strings.Cut(s.Tap, "/"); s.Direction == probe.Out && w.lab.node(node) != nil {
+				ours[s.Fingerprint] = true
+			}
+		}
+	}
+	late = slices.DeleteFunc(late, func(s agent.LateSighting) bool { return ours[s.Fingerprint] })
+	if len(late) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(late, func(a, b agent.LateSighting) int { return cmp.Compare(a.Time, b.Time) })
+	var text strings.Builder
+	for _, s := range late[:min(len(late), 10)] {
+		fmt.Fprintf(&text, "\n  %s %s at %s: %s → %s, EtherType %#04x, tags %v, %d octets, fingerprint %s",
+			time.Unix(0, s.Time).UTC().Format("15:04:05.000000"), s.Tap, s.Direction, s.Source, s.Destination, s.EtherType, s.Stack(), s.Length, s.Fingerprint)
+	}
+	return fmt.Errorf("%d frames crossed a tap after the window opened at %s was closed:%s", len(late), w.Opened, &text)
 }
 
 // A lab is quiet when nothing has moved at any tap for so long. Where sockets may

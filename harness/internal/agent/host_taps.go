@@ -21,16 +21,39 @@ type tapSet struct {
 
 func (h *host) tapRoutes(mux *http.ServeMux) {
 	handle(mux, "/taps/start", h.startTaps)
-	handle(mux, "/taps/stop", func(ctx context.Context, _ Nothing) ([]probe.TapReport, error) { return h.taps.stop(ctx) })
+	handle(mux, "/taps/mark", func(ctx context.Context, _ Nothing) ([]probe.TapReport, error) {
+		return h.taps.each(ctx, (*probe.Tap).Mark)
+	})
+	handle(mux, "/taps/stop", func(ctx context.Context, _ Nothing) ([]probe.TapReport, error) {
+		return h.taps.each(ctx, (*probe.Tap).Stop)
+	})
+	handle(mux, "/taps/late", func(context.Context, Nothing) ([]LateSighting, error) { return h.taps.late(), nil })
 	handle(mux, "/taps/totals", func(context.Context, Nothing) (map[string]uint64, error) { return h.taps.totals(), nil })
 	mux.HandleFunc("GET /taps/sightings", h.taps.download((*probe.Tap).WriteSightings))
 	mux.HandleFunc("GET /taps/capture", h.taps.download((*probe.Tap).WriteCapture))
 }
 
-// StartTaps taps every point and returns once all of them capture; on an error none does. What earlier taps recorded is let go. Host only.
-func (c *Client) StartTaps(ctx context.Context, points []probe.TapPoint) error {
-	_, err := call[[]probe.TapPoint, Nothing](ctx, c, "/taps/start", points)
-	return err
+// LateSighting is a frame that a tap saw after its mark.
+type LateSighting struct {
+	Tap string `json:"tap"`
+	probe.Sighting
+}
+
+// StartTaps taps every point and returns once all of them capture; on an error none does. Earlier taps are stopped after that and let go:
+// what they have seen since MarkTaps is returned. No frame is missed between the two. Host only.
+func (c *Client) StartTaps(ctx context.Context, points []probe.TapPoint) ([]LateSighting, error) {
+	return call[[]probe.TapPoint, []LateSighting](ctx, c, "/taps/start", points)
+}
+
+// MarkTaps returns the taps' reports on what has crossed so far, in the order they were started. The taps go on; what they had seen by then
+// can be downloaded.
+func (c *Client) MarkTaps(ctx context.Context) ([]probe.TapReport, error) {
+	return call[Nothing, []probe.TapReport](ctx, c, "/taps/mark", Nothing{})
+}
+
+// LateSightings are what taps that were stopped have seen since MarkTaps.
+func (c *Client) LateSightings(ctx context.Context) ([]LateSighting, error) {
+	return call[Nothing, []LateSighting](ctx, c, "/taps/late", Nothing{})
 }
 
 // StopTaps ends the capture and returns the taps' reports in the order they were started. What they recorded stays until StartTaps or the end.
@@ -53,19 +76,16 @@ func (c *Client) TapCapture(ctx context.Context, tap string) (io.ReadCloser, err
 	return c.download(ctx, "/taps/capture?tap="+url.QueryEscape(tap))
 }
 
-func (h *host) startTaps(_ context.Context, points []probe.TapPoint) (Nothing, error) {
+func (h *host) startTaps(_ context.Context, points []probe.TapPoint) ([]LateSighting, error) {
 	seen := make(map[string]bool)
 	for _, point := range points {
 		if seen[point.Name] {
-			return Nothing{}, fmt.Errorf("starting taps: two are called %q", point.Name)
+			return nil, fmt.Errorf("starting taps: two are called %q", point.Name)
 		}
 		seen[point.Name] = true
 	}
 	h.taps.mu.Lock()
 	defer h.taps.mu.Unlock()
-	if err := h.taps.closeLocked(); err != nil {
-		return Nothing{}, fmt.Errorf("letting go of earlier taps: %w", err)
-	}
 	taps, errs := make([]*probe.Tap, len(points)), make([]error, len(points))
 	var opening sync.WaitGroup // most of opening one is waiting for the kernel
 	for i, point := range points {
@@ -77,11 +97,38 @@ func (h *host) startTaps(_ context.Context, points []probe.TapPoint) (Nothing, e
 		})
 	}
 	opening.Wait()
+	if err := h.taps.closeLocked(); err != nil {
+		errs = append(errs, fmt.Errorf("ending earlier taps: %w", err))
+	}
+	late := h.taps.lateLocked()
 	h.taps.taps = slices.DeleteFunc(taps, func(t *probe.Tap) bool { return t == nil })
 	if err := errors.Join(errs...); err != nil {
-		return Nothing{}, errors.Join(err, h.taps.closeLocked())
+		err = errors.Join(err, h.taps.closeLocked())
+		h.taps.taps = nil
+		return nil, err
 	}
-	return Nothing{}, nil
+	return late, nil
+}
+
+// mostLate bounds how many late sightings are told.
+const mostLate = 10_000
+
+func (s *tapSet) late() []LateSighting {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lateLocked()
+}
+
+func (s *tapSet) lateLocked() []LateSighting {
+	late := []LateSighting{}
+	for _, tap := range s.taps {
+		for sighting := range tap.Late() {
+			if len(late) < mostLate {
+				late = append(late, LateSighting{Tap: tap.Point().Name, Sighting: sighting})
+			}
+		}
+	}
+	return late
 }
 
 // openTap hands the tap the descriptor of a namespace that only the network knows; the others it opens itself.
@@ -97,22 +144,17 @@ func (h *host) openTap(point probe.TapPoint) (*probe.Tap, error) {
 	return probe.OpenTap(point, options)
 }
 
-// stop stops all taps at once, so that none goes on recording while another drains.
-func (s *tapSet) stop(ctx context.Context) ([]probe.TapReport, error) {
+// each stops or marks all taps at once, so that none goes on recording while another drains.
+func (s *tapSet) each(ctx context.Context, do func(*probe.Tap, context.Context) (probe.TapReport, error)) ([]probe.TapReport, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	reports := make([]probe.TapReport, len(s.taps))
 	errs := make([]error, len(s.taps))
-	var stopping sync.WaitGroup
+	var doing sync.WaitGroup
 	for i, tap := range s.taps {
-		stopping.Go(func() {
-			var err error
-			if reports[i], err = tap.Stop(ctx); err != nil {
-				errs[i] = fmt.Errorf("stopping tap %s: %w", tap.Point().Name, err)
-			}
-		})
+		doing.Go(func() { reports[i], errs[i] = do(tap, ctx) })
 	}
-	stopping.Wait()
+	doing.Wait()
 	return reports, errors.Join(errs...)
 }
 
@@ -159,14 +201,18 @@ func (s *tapSet) find(name string) *probe.Tap {
 func (s *tapSet) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.closeLocked()
+	err := s.closeLocked()
+	s.taps = nil
+	return err
 }
 
+// closeLocked ends the captures. What the taps recorded stays.
 func (s *tapSet) closeLocked() error {
-	errs := make([]error, 0, len(s.taps))
-	for _, tap := range s.taps {
-		errs = append(errs, tap.Close())
+	errs := make([]error, len(s.taps))
+	var closing sync.WaitGroup
+	for i, tap := range s.taps {
+		closing.Go(func() { errs[i] = tap.Close() })
 	}
-	s.taps = nil
+	closing.Wait()
 	return errors.Join(errs...)
 }

@@ -65,9 +65,13 @@ func TestUnwiredHostSaysSo(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("call Wire first")))
 	_, err = host.Interfaces(ctx)
 	g.Expect(err).To(MatchError(ContainSubstring("call Wire first")))
-	g.Expect(host.StartTaps(ctx, []probe.TapPoint{{Name: "x", Namespace: "switch", Interface: "y"}})).To(MatchError(ContainSubstring("call Wire first")))
-	g.Expect(host.StartTaps(ctx, []probe.TapPoint{{Name: "x", Interface: "nowhere"}})).To(MatchError(ContainSubstring("tapping x")))
-	g.Expect(host.StartTaps(ctx, []probe.TapPoint{{Name: "lo", Interface: "lo"}, {Name: "lo", Interface: "lo"}})).To(MatchError(ContainSubstring("two are called")))
+	startTaps := func(points ...probe.TapPoint) error {
+		_, err := host.StartTaps(ctx, points)
+		return err
+	}
+	g.Expect(startTaps(probe.TapPoint{Name: "x", Namespace: "switch", Interface: "y"})).To(MatchError(ContainSubstring("call Wire first")))
+	g.Expect(startTaps(probe.TapPoint{Name: "x", Interface: "nowhere"})).To(MatchError(ContainSubstring("tapping x")))
+	g.Expect(startTaps(probe.TapPoint{Name: "lo", Interface: "lo"}, probe.TapPoint{Name: "lo", Interface: "lo"})).To(MatchError(ContainSubstring("two are called")))
 	_, err = host.Sightings(ctx, "x")
 	g.Expect(err).To(MatchError(ContainSubstring("there is no such tap")))
 	features, err := host.Probe(ctx)
@@ -86,7 +90,8 @@ func TestTapsSeeWhatIsSentAnywhere(t *testing.T) {
 		tapped = append(tapped, p)
 	}
 	g.Expect(tapped).To(HaveLen(8), "both ends of four links")
-	g.Expect(lab.host.StartTaps(ctx, tapped)).To(Succeed())
+	_, err := lab.host.StartTaps(ctx, tapped)
+	g.Expect(err).NotTo(HaveOccurred())
 
 	fromClient := probe.Batch{Name: "from the client", ID: 1, Count: 500, Source: clientMAC, Destination: workerMAC, Size: 200}
 	sent, err := lab.client.Send(ctx, traffic.SendRequest{Interface: "eth0", Batches: []probe.Batch{fromClient}})
@@ -106,11 +111,14 @@ func TestTapsSeeWhatIsSentAnywhere(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("leave the request's empty")))
 
 	g.Eventually(func() (map[string]uint64, error) { return lab.host.TapTotals(ctx) }, "5s").Should(HaveKeyWithValue("host/trunk0", uint64(850)))
-	reports, err := lab.host.StopTaps(ctx)
+	reports, err := lab.host.MarkTaps(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	for _, r := range reports {
 		g.Expect(r.Err()).NotTo(HaveOccurred(), r.Point.Name)
 	}
+	late := probe.Batch{Name: "after the mark", ID: 5, Count: 1, Source: clientMAC, Destination: workerMAC, Size: 100}
+	_, err = lab.host.SendAt(ctx, lab.points["host/w0"], traffic.SendRequest{Batches: []probe.Batch{late}})
+	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(seenAt(t, ctx, lab.host, "host/trunk0")).To(Equal(map[uint64]int{1: 500, 2: 300, 4: 50}))
 	g.Expect(seenAt(t, ctx, lab.host, "w0/eth0")).To(Equal(map[uint64]int{3: 100}))
 	// The second client is in the VLAN, and the switch does not know the worker: it floods, but not what came for VLAN 9.
@@ -122,6 +130,11 @@ func TestTapsSeeWhatIsSentAnywhere(t *testing.T) {
 	_, err = io.ReadFull(capture, start)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(start).To(Equal([]byte{0x0a, 0x0d, 0x0d, 0x0a}), "pcapng begins like this")
+
+	seen, err := lab.host.StartTaps(ctx, tapped[:1])
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(seen).To(ConsistOf(HaveField("Tap", "host/w0"), HaveField("Tap", "w0/eth0")), "frames after the mark")
+	g.Expect(seen).To(HaveEach(HaveField("Sighting.ID", late.FrameID(0))))
 }
 
 // seenAt counts the frames with an ID by batch.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -81,8 +82,10 @@ type keptFrame struct {
 	direction Direction
 }
 
-// recorder keeps what a tap sees. One goroutine adds; total alone may be read meanwhile.
+// recorder keeps what a tap sees. One goroutine adds and marks; total, and what was
+// there at the mark, may be read meanwhile.
 type recorder struct {
+	marked    atomic.Pointer[recorded]
 	total     atomic.Uint64
 	octets    uint64
 	undecoded uint64
@@ -155,10 +158,43 @@ func (r *recorder) keep(p *tapped, frame []byte) {
 	r.retain -= len(data)
 }
 
-func (r *recorder) sightings() iter.Seq[Sighting] {
+// recorded is what was there at some moment. Whatever is added afterwards lies behind it.
+type recorded struct {
+	chunks [][]byte
+	kept   []keptFrame
+}
+
+// mark makes what is there now readable while more is added.
+func (r *recorder) mark() { r.marked.Store(&recorded{chunks: slices.Clone(r.chunks), kept: r.kept}) }
+
+// sightings are those up to the mark, or all without one.
+func (r *recorder) sightings() iter.Seq[Sighting] { return sightingsIn(r.read().chunks) }
+
+// read is what was there at the mark, or all without one.
+func (r *recorder) read() recorded {
+	if marked := r.marked.Load(); marked != nil {
+		return *marked
+	}
+	return recorded{r.chunks, r.kept}
+}
+
+// late are the sightings after the mark.
+func (r *recorder) late() iter.Seq[Sighting] {
+	marked := r.marked.Load()
+	if marked == nil {
+		return sightingsIn(nil)
+	}
+	chunks := slices.Clone(r.chunks)
+	for i, before := range marked.chunks {
+		chunks[i] = chunks[i][len(before):]
+	}
+	return sightingsIn(chunks)
+}
+
+func sightingsIn(chunks [][]byte) iter.Seq[Sighting] {
 	return func(yield func(Sighting) bool) {
 		var s Sighting
-		for _, chunk := range r.chunks {
+		for _, chunk := range chunks {
 			for ; len(chunk) > 0; chunk = chunk[SightingSize:] {
 				s.parse(chunk)
 				if !yield(s) {
@@ -171,7 +207,7 @@ func (r *recorder) sightings() iter.Seq[Sighting] {
 
 func (r *recorder) writeSightings(w io.Writer) error {
 	return writeSightingRecords(w, func(yield func([]byte) bool) {
-		for _, chunk := range r.chunks {
+		for _, chunk := range r.read().chunks {
 			if !yield(chunk) {
 				return
 			}
@@ -184,7 +220,7 @@ func (r *recorder) writeCapture(w io.Writer, name string) error {
 	if err != nil {
 		return err
 	}
-	for _, frame := range r.kept {
+	for _, frame := range r.read().kept {
 		if err := capture.write(time.Unix(0, frame.time), frame.direction, frame.data); err != nil {
 			return err
 		}

@@ -48,11 +48,14 @@ type ring struct {
 
 	read, packets, dropped uint64
 	down                   int
+
+	stopping atomic.Bool
+	asked    chan func() // to be called once all that had arrived is handed over
 }
 
 // openRing returns once each packet that crosses the interface goes to the ring.
 func openRing(point TapPoint, opts TapOptions) (*ring, error) {
-	r := &ring{fd: -1, event: -1}
+	r := &ring{fd: -1, event: -1, asked: make(chan func(), 1)}
 	err := inNamespace(point, opts, func() (err error) {
 		link, err := net.InterfaceByName(point.Interface)
 		if err != nil {
@@ -153,7 +156,20 @@ func (r *ring) poll(event, milliseconds int) (woken bool, err error) {
 	return fds[1].Revents != 0, nil
 }
 
-// wake ends a wait, now or the next one, for good.
+// stop ends run.
+func (r *ring) stop() {
+	r.stopping.Store(true)
+	r.wake()
+}
+
+// ask has run call answer once it has handed over all that has arrived by now. One
+// may ask at a time.
+func (r *ring) ask(answer func()) {
+	r.asked <- answer
+	r.wake()
+}
+
+// wake ends a wait, now or the next one.
 func (r *ring) wake() {
 	r.waking.Lock()
 	defer r.waking.Unlock()
@@ -206,7 +222,7 @@ func parseRingPacket(b []byte) (p tapped) {
 	return p
 }
 
-// run hands packets over until wake is called, then those that had arrived by
+// run hands packets over until stop is called, then those that had arrived by
 // then. idle, if there is one, is called after each batch.
 func (r *ring) run(handle func(*tapped), idle func() error) error {
 	for {
@@ -215,7 +231,19 @@ func (r *ring) run(handle func(*tapped), idle func() error) error {
 			return err
 		}
 		if woken {
-			return r.finish(handle)
+			var number [8]byte
+			_, _ = unix.Read(r.event, number[:]) // waits for the next wake from now on
+			if r.stopping.Load() {
+				return r.finish(handle)
+			}
+			select {
+			case answer := <-r.asked:
+				if err := r.catchUp(handle); err != nil {
+					return err
+				}
+				answer()
+			default:
+			}
 		}
 		r.drain(handle)
 		if idle == nil {
@@ -238,13 +266,18 @@ func (r *ring) count() error {
 	return nil
 }
 
-// finish stops the capture and hands over what had arrived. A block that is still
-// open is handed over by its timer.
+// finish stops the capture and hands over what had arrived.
 func (r *ring) finish(handle func(*tapped)) error {
 	// Binding again waits until no processor delivers to the old binding.
 	if err := r.bind(noEtherType); err != nil && !errors.Is(err, unix.ENODEV) {
 		return err
 	}
+	return r.catchUp(handle)
+}
+
+// catchUp hands over what has arrived. A block that is still open is handed over by
+// its timer.
+func (r *ring) catchUp(handle func(*tapped)) error {
 	const patience = 200 // waits for a block's timer, each up to 5 times its length
 	for range patience {
 		r.drain(handle)

@@ -38,7 +38,7 @@ func OpenTap(point TapPoint, opts TapOptions) (*Tap, error) {
 	t := &Tap{
 		point: point, started: time.Now(), ring: r,
 		recorder: newRecorder(opts.RetainBytes),
-		stop:     sync.OnceFunc(r.wake),
+		stop:     sync.OnceFunc(r.stop),
 		done:     make(chan struct{}),
 	}
 	go t.run()
@@ -54,12 +54,44 @@ func (t *Tap) run() {
 	if err := t.ring.close(); err != nil {
 		t.err = errors.Join(t.err, fmt.Errorf("releasing the ring of tap %s: %w", t.point, err))
 	}
-	t.report = TapReport{
+	t.report = t.reportNow()
+}
+
+// reportNow is for run's goroutine.
+func (t *Tap) reportNow() TapReport {
+	return TapReport{
 		Point: t.point, Frames: t.recorder.total.Load(), Octets: t.recorder.octets,
 		Packets: t.ring.packets, Read: t.ring.read, Dropped: t.ring.dropped,
 		Undecoded: t.recorder.undecoded, UndecodedReason: t.recorder.reason,
 		Retained: uint64(len(t.recorder.kept)), Down: t.ring.down, Duration: time.Since(t.started),
 	}
+}
+
+// Mark returns the report on everything that has crossed the interface before the
+// call. The capture goes on: Sightings, WriteSightings and WriteCapture give what was
+// there at the mark, Late what came after it. A tap is marked once.
+func (t *Tap) Mark(ctx context.Context) (TapReport, error) {
+	marked := make(chan TapReport, 1)
+	t.ring.ask(func() {
+		t.recorder.mark()
+		marked <- t.reportNow()
+	})
+	select {
+	case report := <-marked:
+		return report, nil
+	case <-t.done:
+		return TapReport{}, errors.Join(fmt.Errorf("reading what tap %s has seen so far: it has ended", t.point), t.err)
+	case <-ctx.Done():
+		return TapReport{}, fmt.Errorf("reading what tap %s has seen so far: %w", t.point, context.Cause(ctx))
+	}
+}
+
+// Late are the frames that came after the mark: none before Stop has returned.
+func (t *Tap) Late() iter.Seq[Sighting] {
+	if t.stopped() != nil {
+		return func(func(Sighting) bool) {}
+	}
+	return t.recorder.late()
 }
 
 // Point is what is tapped.
@@ -90,25 +122,33 @@ func (t *Tap) stopped() error {
 	}
 }
 
-// Sightings are the frames seen, in order: none before Stop has returned.
+// readable is nil once the tap was marked or stopped.
+func (t *Tap) readable() error {
+	if t.recorder.marked.Load() != nil {
+		return nil
+	}
+	return t.stopped()
+}
+
+// Sightings are the frames seen, in order: none before Mark or Stop has returned.
 func (t *Tap) Sightings() iter.Seq[Sighting] {
-	if t.stopped() != nil {
+	if t.readable() != nil {
 		return func(func(Sighting) bool) {}
 	}
 	return t.recorder.sightings()
 }
 
-// WriteSightings writes them for [ReadSightings], once Stop has returned.
+// WriteSightings writes them for [ReadSightings], once Mark or Stop has returned.
 func (t *Tap) WriteSightings(w io.Writer) error {
-	if err := t.stopped(); err != nil {
+	if err := t.readable(); err != nil {
 		return err
 	}
 	return t.recorder.writeSightings(w)
 }
 
-// WriteCapture writes the frames kept whole as pcapng, once Stop has returned.
+// WriteCapture writes the frames kept whole as pcapng, once Mark or Stop has returned.
 func (t *Tap) WriteCapture(w io.Writer) error {
-	if err := t.stopped(); err != nil {
+	if err := t.readable(); err != nil {
 		return err
 	}
 	return t.recorder.writeCapture(w, t.point.String())
@@ -139,7 +179,7 @@ func LiveCapture(ctx context.Context, point TapPoint, opts TapOptions, w io.Writ
 	if err := capture.flush(); err != nil {
 		return err
 	}
-	wakeUp := context.AfterFunc(ctx, r.wake)
+	wakeUp := context.AfterFunc(ctx, r.stop)
 	defer wakeUp()
 
 	live := liveWriter{capture: capture, report: TapReport{Point: point}}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"testing"
 	"time"
@@ -210,6 +211,38 @@ func TestPutsTagsBackInPlace(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAMarkDividesWhatATapSees(t *testing.T) {
+	b := newBed(t)
+	batch := func(id uint32, count int) *Batch {
+		return &Batch{Name: "marked", ID: id, Count: count, Source: macA(), Destination: macB(), Size: 100}
+	}
+	tap := b.tap("b", TapOptions{})
+	for range tap.Sightings() {
+		t.Fatal("sightings of a tap that is neither marked nor stopped")
+	}
+	b.send(batch(1, 5000))
+	report, err := tap.Mark(t.Context())
+	b.Expect(err).NotTo(HaveOccurred())
+	b.Expect(report.Err()).NotTo(HaveOccurred())
+	b.Expect(report.Frames).To(BeEquivalentTo(5000))
+	b.Expect(report.Packets).To(BeEquivalentTo(5000))
+	b.send(batch(2, 300))
+	ids := func(sightings iter.Seq[Sighting]) map[uint64]int {
+		seen := map[uint64]int{}
+		for s := range sightings {
+			seen[s.ID>>32]++
+		}
+		return seen
+	}
+	b.Expect(ids(tap.Sightings())).To(Equal(map[uint64]int{1: 5000}))
+	b.Expect(ids(tap.Late())).To(BeEmpty(), "the tap has not been stopped")
+	b.Expect(b.stop(tap).Frames).To(BeEquivalentTo(5300))
+	b.Expect(ids(tap.Sightings())).To(Equal(map[uint64]int{1: 5000}))
+	b.Expect(ids(tap.Late())).To(Equal(map[uint64]int{2: 300}))
+	_, err = tap.Mark(t.Context())
+	b.Expect(err).To(MatchError(ContainSubstring("it has ended")))
 }
 
 // pushTag makes a tc program push a tag onto whatever leaves an interface.

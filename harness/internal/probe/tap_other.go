@@ -26,6 +26,12 @@ func (t *Tap) Total() uint64 { return 0 }
 // Stop fails.
 func (t *Tap) Stop(context.Context) (TapReport, error) { return TapReport{}, errNoTap }
 
+// Mark fails.
+func (t *Tap) Mark(context.Context) (TapReport, error) { return TapReport{}, errNoTap }
+
+// Late are none.
+func (t *Tap) Late() iter.Seq[Sighting] { return newRecorder(-1).late() }
+
 // Sightings are none.
 func (t *Tap) Sightings() iter.Seq[Sighting] { return newRecorder(-1).sightings() }
 
