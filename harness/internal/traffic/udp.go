@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -160,7 +161,11 @@ func (u *datagrams) send(ctx context.Context) error {
 			return u.explain(fmt.Errorf("sending datagram %d: %w", first, err))
 		}
 		if r.Interval == 0 || first+group == r.Count {
-			if ended, err := u.await(ctx); ended || err != nil {
+			since := first // one that was lost is not waited for again before the end
+			if first+group == r.Count {
+				since = 0
+			}
+			if ended, err := u.await(ctx, since); ended || err != nil {
 				return err
 			}
 		}
@@ -168,13 +173,13 @@ func (u *datagrams) send(ctx context.Context) error {
 	return nil
 }
 
-// await returns when every echo is there, when the timeout has passed, or, with ended, when the receiver has failed.
-func (u *datagrams) await(ctx context.Context) (ended bool, err error) {
+// await returns when every echo from number since on is there, when the timeout has passed, or, with ended, when the receiver has failed.
+func (u *datagrams) await(ctx context.Context, since int) (ended bool, err error) {
 	timer := time.NewTimer(u.request.Timeout)
 	defer timer.Stop()
 	for {
 		u.mu.Lock()
-		complete := u.report.Received == u.report.Sent
+		complete := !slices.Contains(u.seen[since:u.report.Sent], false)
 		u.mu.Unlock()
 		if complete {
 			return false, nil
