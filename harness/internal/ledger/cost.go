@@ -41,7 +41,7 @@ func (a *audit) cost(f *frame, in *pass, chosen *outcome) {
 		}
 		return
 	}
-	if a.bridge.refuses(f, in) != "" {
+	if a.refSwitch.refuses(f, in) != "" {
 		return
 	}
 	t := in.tags.tags[0]
@@ -66,12 +66,12 @@ func (a *audit) meant(f *frame, mac probe.MAC, place uint64) bool {
 	if !ok {
 		return false
 	}
-	for _, r := range a.book.sightings(f) {
+	for _, r := range a.table.sightings(f) {
 		at := a.plan.of(r.side)
 		if r.side.out() || at.role != workerPort {
 			continue
 		}
-		workers := a.history.assigned[i].legal(r.time, r.time+settle, nil)
+		workers := a.history.assigned[i].legal(r.time, r.time+handlingTime, nil)
 		if !slices.Contains(workers, uint64(at.index+1)) {
 			continue
 		}
@@ -87,7 +87,7 @@ func (a *audit) meant(f *frame, mac probe.MAC, place uint64) bool {
 // leftBy is when the last copy of a frame left the host.
 func (a *audit) leftBy(f *frame) int64 {
 	var last int64
-	for _, r := range a.book.sightings(f) {
+	for _, r := range a.table.sightings(f) {
 		if r.side.out() && a.plan.of(r.side).role == trunkEnd {
 			last = max(last, r.time)
 		}
@@ -99,7 +99,7 @@ func (a *audit) leftBy(f *frame) int64 {
 // to, the frame is wrong, and a wrong frame is no cost.
 func (a *audit) missed(f *frame, in *pass, client int) {
 	port := a.plan.out(accessPort, client)
-	if slices.ContainsFunc(a.book.sightings(f), func(r record) bool { return r.side == port }) {
+	if slices.ContainsFunc(a.table.sightings(f), func(r record) bool { return r.side == port }) {
 		return
 	}
 	a.charge(f, in, client, "it came with "+in.tags.tags[0].String())
@@ -111,7 +111,7 @@ func (a *audit) charge(f *frame, in *pass, client int, how string) {
 	from := a.lab.Clients[client].Place
 	for i := range a.history.moves[client] {
 		m := &a.history.moves[client][i]
-		if m.Start > in.over {
+		if m.Start > in.doneBy {
 			break
 		}
 		if move != nil {

@@ -73,16 +73,16 @@ func newCounters(lab *Lab, h *history) *counters {
 	return c
 }
 
-func (c *counters) rx(mac int, l life, octets uint64) entry { return c.client(mac, l, 0, octets) }
-func (c *counters) tx(mac int, l life, octets uint64) entry { return c.client(mac, l, 1, octets) }
+func (c *counters) rx(mac int, l period, octets uint64) entry { return c.client(mac, l, 0, octets) }
+func (c *counters) tx(mac int, l period, octets uint64) entry { return c.client(mac, l, 1, octets) }
 
-func (c *counters) client(mac int, l life, direction int, octets uint64) entry {
+func (c *counters) client(mac int, l period, direction int, octets uint64) entry {
 	former := counter(c.first + 4*mac + direction)
 	current := former + 2
 	switch l {
-	case formerLife:
+	case formerPeriod:
 		return entry{counter: former, frames: 1, octets: octets}
-	case eitherLife:
+	case eitherPeriod:
 		return entry{counter: former, frames: 1, octets: octets, or: current}
 	}
 	return entry{counter: current, frames: 1, octets: octets}
@@ -233,5 +233,5 @@ func (h *history) renewed(name string) bool {
 		return false
 	}
 	i, ok := h.macs[mac]
-	return ok && h.lives[i].renewed
+	return ok && h.renewals[i].renewed
 }

@@ -1,11 +1,11 @@
-// Package ledger is the oracle of a lab: it compares every frame that was sent
-// with every frame that was seen, and both with what the demux counted.
+// Package ledger checks a lab: it compares every frame that was sent with every
+// frame that was seen, and both with what the demux counted, listed and announced.
 //
-// It knows what each part of a lab has to do with a frame (a reference switch and
-// a reference demux, written from their contracts and not from their code) and
-// demands it at every tap: each frame exactly where it has to be, exactly as
-// often, with the right tags, length and octets, and nowhere else. The demux's
-// counters have to agree to the frame and the octet.
+// A scenario writes no expectations for single frames. The package holds a
+// reference switch and a reference demux, written from their contracts and not from
+// their code. It computes from them what each tap must see: each frame exactly where
+// it has to be, exactly as often, with the right tags, length and octets, in order,
+// in time, and nowhere else. Counters must agree to the frame and the octet.
 //
 // A lab is checked part by part. What enters a part was seen by its taps, so what
 // has to leave it follows from what came in, and a frame that goes wrong is
@@ -26,4 +26,27 @@
 // leave, or several of the same octets were on their way), 10 ms after it came in
 // are taken for the end of its interval. This matters only that close to a move, a
 // change of an assignment or something learned anew. Nothing else is tolerated.
+//
+// Everything that a part remembers is kept in a register: a list of writes, each
+// somewhere within an interval, that can be asked which values a read within another
+// interval can have found. A client's location in the demux, while the client moves
+// from VLAN 7 to VLAN 8, in µs:
+//
+//	written    ├─ 7 ─┤                   frame A from VLAN 7 handled from 10 to 16
+//	                        ├─ 8 ─┤      frame B from VLAN 8 handled from 30 to 36
+//	reply 1             ├┤               from 22 to 24: A is over, B not begun:  7
+//	reply 2                  ├─┤         from 32 to 35: B is under way:          7 or 8
+//	reply 3                        ├─┤   from 38 to 41: B is over:               8
+//	time       10   16     30    36
+//
+// Reply 2 may leave with either tag, reply 1 and reply 3 with one only.
+//
+// # Reading the code
+//
+// In this order: lab.go and input.go (what is given), taps.go (where each tap sits),
+// frametable.go (all sightings, by frame), register.go, history.go (the registers of
+// a lab), outcome.go, refswitch.go and refdemux.go (what may become of a frame),
+// check.go and part.go (the comparison), then each by itself: counters.go, state.go
+// (assignments, locations, events), timing.go, cost.go (what moves cost), verdict.go,
+// wrongframe.go and report.go (what is printed).
 package ledger

@@ -41,9 +41,9 @@ func (a *audit) describe(f *frame) string {
 	if f.origin < 0 {
 		return fmt.Sprintf("frame %s of no batch (%s)", f.fingerprint, what)
 	}
-	o := &a.book.origins[f.origin]
+	o := &a.table.origins[f.origin]
 	copies := 0
-	for i := f.origin; i >= 0; i = a.book.origins[i].next {
+	for i := f.origin; i >= 0; i = a.table.origins[i].next {
 		copies++
 	}
 	s := &a.in.Sent[o.batch]

@@ -8,10 +8,10 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
-// settle bounds, in nanoseconds, how long after it came in a part can have handled
+// handlingTime bounds, in nanoseconds, how long after it came in a part can have handled
 // a frame that was never seen to leave. It says how far from a move a frame may
 // have fallen victim to it, and nothing else.
-const settle = int64(10e6)
+const handlingTime = int64(10e6)
 
 // The values of the registers.
 //
@@ -51,7 +51,7 @@ type history struct {
 	names     []probe.MAC
 	assigned  []register
 	locations []register
-	lives     []lives
+	renewals  []renewal
 	clients   map[probe.MAC]int
 	initial   []uint64 // of a switch entry
 	moves     [][]Move // by client, in time
@@ -63,16 +63,16 @@ func newHistory(lab *Lab) *history {
 		macs: map[probe.MAC]int{}, clients: map[probe.MAC]int{}, moves: make([][]Move, len(lab.Clients)),
 		initial: []uint64{0}, named: map[string]int{},
 	}
-	h.plug(lab)
-	h.assign(lab)
+	h.followPorts(lab)
+	h.followAssignments(lab)
 	if lab.SwitchKnows {
 		h.initial = append(h.initial, viaTrunk)
 	}
 	return h
 }
 
-// plug follows the ports through their moves.
-func (h *history) plug(lab *Lab) {
+// followPorts follows the ports through their moves.
+func (h *history) followPorts(lab *Lab) {
 	at := func(p Place) uint64 {
 		return placeOf(slices.Index(lab.Trunks, p.Trunk), p.VLAN.Protocol, p.VLAN.VID)
 	}
@@ -104,8 +104,8 @@ func (h *history) plug(lab *Lab) {
 	}
 }
 
-// assign follows the assignments through their changes.
-func (h *history) assign(lab *Lab) {
+// followAssignments follows the assignments through their changes.
+func (h *history) followAssignments(lab *Lab) {
 	worker := map[string]uint64{}
 	for i, w := range lab.Workers {
 		worker[w.Name] = uint64(i + 1)
@@ -117,7 +117,7 @@ func (h *history) assign(lab *Lab) {
 			h.macs[mac], h.names = i, append(h.names, mac)
 			h.assigned = append(h.assigned, register{initial: []uint64{0}})
 			h.locations = append(h.locations, register{initial: []uint64{0}})
-			h.lives = append(h.lives, lives{})
+			h.renewals = append(h.renewals, renewal{})
 		}
 		return i
 	}
@@ -144,7 +144,7 @@ func (h *history) assign(lab *Lab) {
 			// Not a change of worker but a new life: nothing is remembered of the former.
 			h.locations[i].write(0, c.Start, c.End)
 		}
-		h.lives[i].change(last[i] != "", c)
+		h.renewals[i].change(last[i] != "", c)
 		last[i] = c.Worker
 	}
 	for i := range h.assigned {
@@ -153,22 +153,22 @@ func (h *history) assign(lab *Lab) {
 }
 
 // lives tells when a MAC was assigned anew, and so its counters began at 0 again.
-type lives struct {
+type renewal struct {
 	renewed bool
 	ended   int64 // the end of the call that took the last assignment but one away
 	began   int64 // the start of the call that made the last one
 }
 
 // life is whether a frame was handled in a MAC's last assignment or one before it.
-type life int
+type period int
 
 const (
-	lastLife life = iota
-	formerLife
-	eitherLife
+	lastPeriod period = iota
+	formerPeriod
+	eitherPeriod
 )
 
-func (l *lives) change(assigned bool, c Change) {
+func (l *renewal) change(assigned bool, c Change) {
 	switch {
 	case assigned && c.Worker == "":
 		l.ended = c.End
@@ -177,14 +177,14 @@ func (l *lives) change(assigned bool, c Change) {
 	}
 }
 
-func (l *lives) of(p *pass) life {
+func (l *renewal) of(p *pass) period {
 	switch {
 	case !l.renewed || p.time > l.ended:
-		return lastLife
-	case p.over < l.began:
-		return formerLife
+		return lastPeriod
+	case p.doneBy < l.began:
+		return formerPeriod
 	}
-	return eitherLife
+	return eitherPeriod
 }
 
 // entry is the switch's entry of a MAC at a place.

@@ -43,34 +43,36 @@ type outcome struct {
 	why   string // of a frame that leaves nowhere
 }
 
-// arena holds the outcomes of one frame until the next.
-type arena struct {
+// alternatives holds the outcomes of one frame until the next.
+type alternatives struct {
 	outcomes  []outcome
 	emissions []emission
 }
 
-func (a *arena) reset() {
+func (a *alternatives) reset() {
 	a.outcomes, a.emissions = a.outcomes[:0], a.emissions[:0]
 }
 
 // one makes a list of one emission.
-func (a *arena) one(e emission) []emission {
+func (a *alternatives) one(e emission) []emission {
 	a.emissions = append(a.emissions, e)
 	n := len(a.emissions)
 	return a.emissions[n-1 : n : n]
 }
 
 // mark and since make a list of the emissions in between.
-func (a *arena) mark() int              { return len(a.emissions) }
-func (a *arena) emit(e emission)        { a.emissions = append(a.emissions, e) }
-func (a *arena) since(m int) []emission { return a.emissions[m:len(a.emissions):len(a.emissions)] }
+func (a *alternatives) mark() int       { return len(a.emissions) }
+func (a *alternatives) emit(e emission) { a.emissions = append(a.emissions, e) }
+func (a *alternatives) since(m int) []emission {
+	return a.emissions[m:len(a.emissions):len(a.emissions)]
+}
 
-func (a *arena) add(o outcome) { a.outcomes = append(a.outcomes, o) }
+func (a *alternatives) add(o outcome) { a.outcomes = append(a.outcomes, o) }
 
 // pass is a frame that came into a part.
 type pass struct {
 	record
 	// The part handled it at some moment from time to over; learned from it by
-	// taught at the latest.
-	taught, over int64
+	// learnedBy at the latest.
+	learnedBy, doneBy int64
 }

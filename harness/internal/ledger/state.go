@@ -42,9 +42,9 @@ func (a *audit) locationName(place uint64) string {
 	return tagOf(place).String() + " on " + a.lab.Trunks[trunkOf(place)]
 }
 
-// judgeState compares what the demux lists after the window, and the events it
+// checkState compares what the demux lists after the window, and the events it
 // raised within, with what must follow from the frames.
-func (a *audit) judgeState() {
+func (a *audit) checkState() {
 	complain := func(format string, args ...any) {
 		a.verdict.State = append(a.verdict.State, fmt.Sprintf(format, args...))
 	}
@@ -52,7 +52,7 @@ func (a *audit) judgeState() {
 		complain("the demux says that it lost %d events: nobody reads them, or its ring is too small", lost)
 	}
 	if a.in.Assignments != nil {
-		a.judgeAssignments(complain)
+		a.checkAssignments(complain)
 	}
 	if a.in.Events != nil {
 		events := a.in.Events(func(events []control.Event) bool { return len(a.wrongEvents(events)) == 0 })
@@ -60,7 +60,7 @@ func (a *audit) judgeState() {
 	}
 }
 
-func (a *audit) judgeAssignments(complain func(string, ...any)) {
+func (a *audit) checkAssignments(complain func(string, ...any)) {
 	located := map[string]control.ClientCounters{}
 	for _, c := range a.in.After.Clients {
 		located[c.MAC] = c

@@ -49,9 +49,9 @@ func (v *Verdict) writeDelays(w *strings.Builder) {
 	})
 }
 
-// judgeHeld checks how long a part kept a frame. Of several identical ones that came
+// checkHeld checks how long a part kept a frame. Of several identical ones that came
 // in, it cannot be known which of those that left is whose.
-func (a *audit) judgeHeld(f *frame, p part) {
+func (a *audit) checkHeld(f *frame, p part) {
 	if len(a.ins) == 0 || a.injected(f, p) {
 		return
 	}
@@ -66,8 +66,8 @@ func (a *audit) judgeHeld(f *frame, p part) {
 
 // injected tells whether a batch sent a frame out of one of a part's own interfaces.
 func (a *audit) injected(f *frame, p part) bool {
-	for i := f.origin; i >= 0; i = a.book.origins[i].next {
-		if a.plan.of(a.book.origins[i].side).role.part() == p {
+	for i := f.origin; i >= 0; i = a.table.origins[i].next {
+		if a.plan.of(a.table.origins[i].side).role.part() == p {
 			return true
 		}
 	}
@@ -78,9 +78,9 @@ func (a *audit) injected(f *frame, p part) bool {
 // told apart on links.
 const mostCarried = 64
 
-// judgeCarried checks how long the links took.
-func (a *audit) judgeCarried(f *frame) {
-	seen := a.book.sightings(f)
+// checkCarried checks how long the links took.
+func (a *audit) checkCarried(f *frame) {
+	seen := a.table.sightings(f)
 	if len(seen) > mostCarried {
 		return
 	}
@@ -127,12 +127,12 @@ func (a *audit) held(p part, least, most int64) string {
 // disorder finds the frames that a tap saw before an earlier one of the same batch,
 // source and destination. Each batch is sent by one thread on one processor.
 func (a *audit) disorder() map[int32]string {
-	frames := make([]int32, len(a.book.origins)) // by origin, -1 for identical ones
+	frames := make([]int32, len(a.table.origins)) // by origin, -1 for identical ones
 	for i := range frames {
 		frames[i] = -1
 	}
-	for i := range a.book.frames {
-		if o := a.book.frames[i].origin; o >= 0 && a.book.origins[o].next < 0 {
+	for i := range a.table.frames {
+		if o := a.table.frames[i].origin; o >= 0 && a.table.origins[o].next < 0 {
 			frames[o] = int32(i)
 		}
 	}
@@ -148,12 +148,12 @@ func (a *audit) disorder() map[int32]string {
 		if index < 0 {
 			continue
 		}
-		f, o := &a.book.frames[index], &a.book.origins[i]
+		f, o := &a.table.frames[index], &a.table.origins[i]
 		if o.batch != batch || before == nil || f.source != before.source || f.dest != before.dest {
 			clear(last)
 		}
 		batch, before = o.batch, f
-		seen := a.book.sightings(f)
+		seen := a.table.sightings(f)
 		for j, r := range seen {
 			if slices.ContainsFunc(seen[:j], func(x record) bool { return x.side == r.side }) {
 				continue // a copy
@@ -176,6 +176,6 @@ func (a *audit) disorder() map[int32]string {
 func (a *audit) moving(f *frame, from, to int64) bool {
 	return slices.ContainsFunc(a.lab.Moves, func(m Move) bool {
 		mac := a.lab.Clients[a.history.named[m.Client]].MAC
-		return (mac == f.source || mac == f.dest || group(f.dest)) && m.Start <= to && from <= m.End+settle
+		return (mac == f.source || mac == f.dest || group(f.dest)) && m.Start <= to && from <= m.End+handlingTime
 	})
 }

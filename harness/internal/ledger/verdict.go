@@ -41,10 +41,10 @@ type Verdict struct {
 	// Senders are the batches whose sender reports something else than the batch.
 	Senders []string
 
-	void     []string
-	accounts []account
-	plan     *layout
-	held     [theDemux + 1]delays // by part; the links under endpoint
+	incomplete  []string
+	wrongFrames []wrongFrame
+	plan        *layout
+	held        [theDemux + 1]delays // by part; the links under endpoint
 }
 
 // TapTotal is what one tap saw, octets as they were at that tap.
@@ -94,8 +94,8 @@ type Difference struct {
 	Want, Got  control.Tally
 }
 
-// account is one wrong frame, kept to be told.
-type account struct {
+// wrongFrame is one wrong frame, kept to be told.
+type wrongFrame struct {
 	frame  int32
 	time   int64
 	rows   []row
@@ -107,8 +107,8 @@ type account struct {
 // Err is nil if everything was as it had to be. Else it tells what was not: first
 // what makes a verdict impossible, if anything does, and nothing more in that case.
 func (v *Verdict) Err() error {
-	if len(v.void) > 0 {
-		return errors.New("inconclusive: the captures are incomplete:\n  " + strings.Join(v.void, "\n  "))
+	if len(v.incomplete) > 0 {
+		return errors.New("inconclusive: the captures are incomplete:\n  " + strings.Join(v.incomplete, "\n  "))
 	}
 	if v.Wrong == 0 && len(v.Counters) == 0 && len(v.State) == 0 && len(v.Senders) == 0 {
 		return nil
@@ -116,8 +116,9 @@ func (v *Verdict) Err() error {
 	return errors.New(v.complaint())
 }
 
-// Void tells whether a tap lost frames or something else made a verdict impossible.
-func (v *Verdict) Void() bool { return len(v.void) > 0 }
+// Inconclusive tells whether a tap lost frames or something else made a verdict
+// impossible.
+func (v *Verdict) Inconclusive() bool { return len(v.incomplete) > 0 }
 
 func (v *Verdict) of(p part) *PartTotal {
 	if p == theSwitch {
@@ -129,24 +130,24 @@ func (v *Verdict) of(p part) *PartTotal {
 // total adds up what the taps saw.
 func (v *Verdict) total(a *audit) {
 	v.plan = a.plan
-	v.Frames = len(a.book.frames)
+	v.Frames = len(a.table.frames)
 	for i, t := range a.plan.taps {
 		in, out := sideOf(i, probe.In), sideOf(i, probe.Out)
 		v.Taps = append(v.Taps, TapTotal{
 			Name: t.name,
-			In:   control.Tally{Packets: a.book.counts[in], Bytes: a.book.octets[in]},
-			Out:  control.Tally{Packets: a.book.counts[out], Bytes: a.book.octets[out]},
+			In:   control.Tally{Packets: a.table.counts[in], Bytes: a.table.octets[in]},
+			Out:  control.Tally{Packets: a.table.counts[out], Bytes: a.table.octets[out]},
 		})
 	}
 	v.Sides = make([]SideTotal, 2*len(a.plan.taps))
 }
 
-// blame notes a wrong frame. Those that came first are kept to be told.
-func (v *Verdict) blame(a *audit, index int32) {
+// addWrong notes a wrong frame. Those that came first are kept to be told.
+func (v *Verdict) addWrong(a *audit, index int32) {
 	v.Wrong++
-	f := &a.book.frames[index]
+	f := &a.table.frames[index]
 	var first int64
-	if seen := a.book.sightings(f); len(seen) > 0 {
+	if seen := a.table.sightings(f); len(seen) > 0 {
 		first = seen[0].time
 	}
 	for _, r := range a.rows {
@@ -154,17 +155,17 @@ func (v *Verdict) blame(a *audit, index int32) {
 		s.Missing += max(0, r.want-r.got)
 		s.Extra += max(0, r.got-r.want)
 	}
-	at, _ := slices.BinarySearchFunc(v.accounts, first+1, func(x account, t int64) int { return cmp.Compare(x.time, t) })
+	at, _ := slices.BinarySearchFunc(v.wrongFrames, first+1, func(x wrongFrame, t int64) int { return cmp.Compare(x.time, t) })
 	if at >= shownFrames {
 		return
 	}
-	v.accounts = slices.Insert(v.accounts, at, account{
+	v.wrongFrames = slices.Insert(v.wrongFrames, at, wrongFrame{
 		frame: index, time: first, rows: slices.Clone(a.rows), notes: slices.Clone(a.notes), faults: slices.Clone(a.faults),
 	})
-	v.accounts = v.accounts[:min(len(v.accounts), shownFrames)]
+	v.wrongFrames = v.wrongFrames[:min(len(v.wrongFrames), shownFrames)]
 }
 
-// finish writes the accounts, after which the frames can be forgotten.
+// finish writes the wrongFrames, after which the frames can be forgotten.
 func (v *Verdict) finish(a *audit) {
 	for i := range v.Sides {
 		s := side(i)
@@ -172,7 +173,7 @@ func (v *Verdict) finish(a *audit) {
 	}
 	v.Sides = slices.DeleteFunc(v.Sides, func(s SideTotal) bool { return s.Missing == 0 && s.Extra == 0 })
 	slices.SortStableFunc(v.Costs, func(x, y Cost) int { return cmp.Compare(x.Time, y.Time) })
-	for i := range v.accounts {
-		v.accounts[i].text = a.tell(&v.accounts[i])
+	for i := range v.wrongFrames {
+		v.wrongFrames[i].text = a.explain(&v.wrongFrames[i])
 	}
 }

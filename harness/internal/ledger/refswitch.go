@@ -23,17 +23,17 @@ func station(mac probe.MAC) bool { return !group(mac) && mac != probe.MAC{} }
 
 // bridge is the reference switch: for each place a learning bridge of the access
 // ports there and the trunk.
-type bridge struct {
+type refSwitch struct {
 	*history
-	plan  *layout
-	arena *arena
-	buf   []uint64
-	ids   []uint64
+	plan         *layout
+	alternatives *alternatives
+	buf          []uint64
+	ids          []uint64
 }
 
 // refuses is the reason for a frame that the switch neither learns from nor
 // forwards.
-func (b *bridge) refuses(f *frame, p *pass) string {
+func (b *refSwitch) refuses(f *frame, p *pass) string {
 	switch {
 	case b.plan.of(p.side).role == switchEnd && !p.tags.vlan():
 		return whyUntagged
@@ -47,7 +47,7 @@ func (b *bridge) refuses(f *frame, p *pass) string {
 
 // learn writes down where the switch saw the source of a frame. left says whether a
 // sighting of the frame left on a trunk with that tag.
-func (b *bridge) learn(f *frame, p *pass, outs []record) {
+func (b *refSwitch) learn(f *frame, p *pass, outs []record) {
 	if b.refuses(f, p) != "" {
 		return
 	}
@@ -57,37 +57,37 @@ func (b *bridge) learn(f *frame, p *pass, outs []record) {
 		place := placeOf(at.index, t.Protocol, t.VID())
 		r := b.entry(place, f.source)
 		if b.inhabited(place, p) {
-			r.write(viaTrunk, p.time, p.taught)
+			r.write(viaTrunk, p.time, p.learnedBy)
 		} else {
-			r.maybe(viaTrunk, p.time, p.taught)
+			r.maybe(viaTrunk, p.time, p.learnedBy)
 		}
 		return
 	}
 	port := uint64(at.index + 1)
-	b.buf = b.ports[at.index].legal(p.time, p.taught, b.buf[:0])
+	b.buf = b.ports[at.index].legal(p.time, p.learnedBy, b.buf[:0])
 	for _, place := range b.buf {
 		if place == nowhere {
 			continue
 		}
 		if len(b.buf) == 1 || b.leftWith(place, outs) {
-			b.entry(place, f.source).write(port, p.time, p.taught)
+			b.entry(place, f.source).write(port, p.time, p.learnedBy)
 		} else {
-			b.entry(place, f.source).maybe(port, p.time, p.taught)
+			b.entry(place, f.source).maybe(port, p.time, p.learnedBy)
 		}
 	}
 }
 
 // inhabited tells whether some port was at a place for certain.
-func (b *bridge) inhabited(place uint64, p *pass) bool {
+func (b *refSwitch) inhabited(place uint64, p *pass) bool {
 	for _, client := range b.atPlace[place] {
-		if at, ok := b.ports[client].sole(p.time, p.over); ok && at == place {
+		if at, ok := b.ports[client].sole(p.time, p.doneBy); ok && at == place {
 			return true
 		}
 	}
 	return false
 }
 
-func (b *bridge) leftWith(place uint64, outs []record) bool {
+func (b *refSwitch) leftWith(place uint64, outs []record) bool {
 	trunk := b.plan.out(switchEnd, trunkOf(place))
 	for i := range outs {
 		if outs[i].side == trunk && outs[i].tags.count > 0 && outs[i].tags.tags[0] == tagOf(place) {
@@ -97,10 +97,10 @@ func (b *bridge) leftWith(place uint64, outs []record) bool {
 	return false
 }
 
-// handle adds everything the switch may do with a frame to the arena.
-func (b *bridge) handle(f *frame, p *pass) {
+// handle adds everything the switch may do with a frame to the alternatives.
+func (b *refSwitch) handle(f *frame, p *pass) {
 	if why := b.refuses(f, p); why != "" {
-		b.arena.add(outcome{why: why})
+		b.alternatives.add(outcome{why: why})
 		return
 	}
 	at := b.plan.of(p.side)
@@ -108,16 +108,16 @@ func (b *bridge) handle(f *frame, p *pass) {
 		t := p.tags.tags[0]
 		place := placeOf(at.index, t.Protocol, t.VID())
 		if len(b.atPlace[place]) == 0 {
-			b.arena.add(outcome{why: whyNoPort})
+			b.alternatives.add(outcome{why: whyNoPort})
 			return
 		}
 		b.forward(f, p, place, -1, p.tags.pop(), p.length-tagOctets)
 		return
 	}
 	var places [8]uint64
-	for _, place := range b.ports[at.index].legal(p.time, p.over, places[:0]) {
+	for _, place := range b.ports[at.index].legal(p.time, p.doneBy, places[:0]) {
 		if place == nowhere {
-			b.arena.add(outcome{why: whyMoving})
+			b.alternatives.add(outcome{why: whyMoving})
 			continue
 		}
 		b.forward(f, p, place, at.index, p.tags, p.length)
@@ -126,25 +126,25 @@ func (b *bridge) handle(f *frame, p *pass) {
 
 // forward is the bridge of one place. tags and length are those of the frame at an
 // access port, from the client it came from or -1 for the trunk.
-func (b *bridge) forward(f *frame, p *pass, place uint64, from int, tags stack, length uint16) {
+func (b *refSwitch) forward(f *frame, p *pass, place uint64, from int, tags stack, length uint16) {
 	if group(f.dest) {
 		b.flood(p, place, from, tags, length)
 		return
 	}
-	b.ids = b.entry(place, f.dest).legal(p.time, p.over, b.ids[:0])
+	b.ids = b.entry(place, f.dest).legal(p.time, p.doneBy, b.ids[:0])
 	flooded := false
 	for _, id := range b.ids {
 		switch {
 		case id == viaTrunk && from < 0, id != 0 && id == uint64(from+1):
-			b.arena.add(outcome{why: whyFiltered})
+			b.alternatives.add(outcome{why: whyFiltered})
 			continue
 		case id == viaTrunk:
-			b.arena.add(outcome{want: b.arena.one(b.toTrunk(place, tags, length))})
+			b.alternatives.add(outcome{want: b.alternatives.one(b.toTrunk(place, tags, length))})
 			continue
 		case id != 0:
 			there, gone := b.present(int(id-1), place, p)
 			if there {
-				b.arena.add(outcome{want: b.arena.one(emission{side: b.plan.out(accessPort, int(id-1)), tags: tags, length: length})})
+				b.alternatives.add(outcome{want: b.alternatives.one(emission{side: b.plan.out(accessPort, int(id-1)), tags: tags, length: length})})
 			}
 			if !gone {
 				continue
@@ -159,23 +159,23 @@ func (b *bridge) forward(f *frame, p *pass, place uint64, from int, tags stack, 
 
 // present tells whether a client's port can have been at a place, and whether it
 // can have been elsewhere.
-func (b *bridge) present(client int, place uint64, p *pass) (there, gone bool) {
-	b.buf = b.ports[client].legal(p.time, p.over, b.buf[:0])
+func (b *refSwitch) present(client int, place uint64, p *pass) (there, gone bool) {
+	b.buf = b.ports[client].legal(p.time, p.doneBy, b.buf[:0])
 	there = slices.Contains(b.buf, place)
 	return there, !there || len(b.buf) > 1
 }
 
-func (b *bridge) toTrunk(place uint64, tags stack, length uint16) emission {
+func (b *refSwitch) toTrunk(place uint64, tags stack, length uint16) emission {
 	return emission{side: b.plan.out(switchEnd, trunkOf(place)), tags: tags.push(tagOf(place)), length: length + tagOctets}
 }
 
 // flood is a copy to everyone at the place but where the frame came from.
-func (b *bridge) flood(p *pass, place uint64, from int, tags stack, length uint16) {
+func (b *refSwitch) flood(p *pass, place uint64, from int, tags stack, length uint16) {
 	var unsure [8]int
 	moving := unsure[:0]
-	start := b.arena.mark()
+	start := b.alternatives.mark()
 	if from >= 0 {
-		b.arena.emit(b.toTrunk(place, tags, length))
+		b.alternatives.emit(b.toTrunk(place, tags, length))
 	}
 	for _, client := range b.atPlace[place] {
 		if client == from {
@@ -185,20 +185,20 @@ func (b *bridge) flood(p *pass, place uint64, from int, tags stack, length uint1
 		if there && gone {
 			moving = append(moving, client)
 		} else if there {
-			b.arena.emit(emission{side: b.plan.out(accessPort, client), tags: tags, length: length})
+			b.alternatives.emit(emission{side: b.plan.out(accessPort, client), tags: tags, length: length})
 		}
 	}
-	want := b.arena.since(start)
-	start = b.arena.mark()
+	want := b.alternatives.since(start)
+	start = b.alternatives.mark()
 	for _, client := range moving {
-		b.arena.emit(emission{side: b.plan.out(accessPort, client), tags: tags, length: length})
+		b.alternatives.emit(emission{side: b.plan.out(accessPort, client), tags: tags, length: length})
 	}
-	o := outcome{want: want, may: b.arena.since(start)}
+	o := outcome{want: want, may: b.alternatives.since(start)}
 	if len(want) == 0 {
 		o.why = whyAlone
 		if from < 0 {
 			o.why = whyNoPort
 		}
 	}
-	b.arena.add(o)
+	b.alternatives.add(o)
 }

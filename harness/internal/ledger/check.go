@@ -13,27 +13,27 @@ import (
 func (l *Lab) Check(in *Input) *Verdict {
 	v := &Verdict{}
 	if err := l.Validate(); err != nil {
-		v.void = append(v.void, err.Error())
+		v.incomplete = append(v.incomplete, err.Error())
 		return v
 	}
 	plan, err := newLayout(l)
 	if err != nil {
-		v.void = append(v.void, err.Error())
+		v.incomplete = append(v.incomplete, err.Error())
 		return v
 	}
 	a := &audit{lab: l, in: in, plan: plan, verdict: v}
-	v.void = append(v.void, a.book.load(plan, in)...)
+	v.incomplete = append(v.incomplete, a.table.load(plan, in)...)
 	a.expect()
 	v.total(a)
-	if len(v.void) > 0 {
+	if len(v.incomplete) > 0 {
 		return v
 	}
 	a.remember()
-	a.judge()
+	a.checkFrames()
 	for _, t := range a.counters.compare(a.history, &in.Before, &in.After) {
 		v.Counters = append(v.Counters, Difference{Kind: t.kind, Name: t.name, Want: t.want, Got: t.got})
 	}
-	a.judgeState()
+	a.checkState()
 	v.Learned = a.history.learned(l)
 	v.finish(a)
 	return v
@@ -41,17 +41,17 @@ func (l *Lab) Check(in *Input) *Verdict {
 
 // audit is one Check under way.
 type audit struct {
-	lab      *Lab
-	in       *Input
-	plan     *layout
-	book     book
-	verdict  *Verdict
-	history  *history
-	counters *counters
-	arena    arena
-	bridge   *bridge
-	director *director
-	sockets  []bool // by tap: what leaves there needs no batch
+	lab          *Lab
+	in           *Input
+	plan         *layout
+	table        frameTable
+	verdict      *Verdict
+	history      *history
+	counters     *counters
+	alternatives alternatives
+	refSwitch    *refSwitch
+	refDemux     *refDemux
+	sockets      []bool // by tap: what leaves there needs no batch
 
 	ins     []pass
 	outs    []record
@@ -78,14 +78,14 @@ func (a *audit) expect() {
 			}
 		}
 		if !found {
-			a.verdict.void = append(a.verdict.void, fmt.Sprintf("sockets of %q: the lab has no such client or worker", name))
+			a.verdict.incomplete = append(a.verdict.incomplete, fmt.Sprintf("sockets of %q: the lab has no such client or worker", name))
 		}
 	}
 	for i := range a.in.Sent {
 		s := &a.in.Sent[i]
 		tap, ok := a.plan.named[s.Tap]
 		if !ok {
-			a.verdict.void = append(a.verdict.void, fmt.Sprintf("batch %q was sent at %s: the lab has no such tap", s.Batch.Name, s.Tap))
+			a.verdict.incomplete = append(a.verdict.incomplete, fmt.Sprintf("batch %q was sent at %s: the lab has no such tap", s.Batch.Name, s.Tap))
 			continue
 		}
 		var frames, octets uint64
@@ -111,18 +111,18 @@ func (a *audit) expect() {
 func (a *audit) originate(data []byte, o origin) {
 	o.tags = stackOf(data)
 	fp := probe.FingerprintOf(data)
-	i, ok := a.book.index[fp]
+	i, ok := a.table.index[fp]
 	if !ok {
-		f := frame{fingerprint: fp, origin: -1, first: int32(len(a.book.records)), last: int32(len(a.book.records))}
+		f := frame{fingerprint: fp, origin: -1, first: int32(len(a.table.records)), last: int32(len(a.table.records))}
 		copy(f.dest[:], data)
 		copy(f.source[:], data[6:])
 		f.etherType = etherTypeOf(data)
-		i = a.book.add(f)
+		i = a.table.add(f)
 	}
-	f := &a.book.frames[i]
+	f := &a.table.frames[i]
 	o.next = f.origin
-	f.origin = int32(len(a.book.origins))
-	a.book.origins = append(a.book.origins, o)
+	f.origin = int32(len(a.table.origins))
+	a.table.origins = append(a.table.origins, o)
 }
 
 // remember lets both parts learn from everything they saw, so that what they knew
@@ -130,19 +130,19 @@ func (a *audit) originate(data []byte, o origin) {
 func (a *audit) remember() {
 	a.history = newHistory(a.lab)
 	a.counters = newCounters(a.lab, a.history)
-	a.bridge = &bridge{history: a.history, plan: a.plan, arena: &a.arena}
-	a.director = &director{
-		history: a.history, plan: a.plan, arena: &a.arena, counters: a.counters, passUntagged: a.lab.PassUntagged,
+	a.refSwitch = &refSwitch{history: a.history, plan: a.plan, alternatives: &a.alternatives}
+	a.refDemux = &refDemux{
+		history: a.history, plan: a.plan, alternatives: &a.alternatives, counters: a.counters, passUntagged: a.lab.PassUntagged,
 	}
-	for i := range a.book.frames {
-		f := &a.book.frames[i]
+	for i := range a.table.frames {
+		f := &a.table.frames[i]
 		a.collect(f, theSwitch)
 		for j := range a.ins {
-			a.bridge.learn(f, &a.ins[j], a.outs)
+			a.refSwitch.learn(f, &a.ins[j], a.outs)
 		}
 		a.collect(f, theDemux)
 		for j := range a.ins {
-			a.director.learn(f, &a.ins[j], a.outs)
+			a.refDemux.learn(f, &a.ins[j], a.outs)
 		}
 	}
 	a.history.forget()
@@ -153,7 +153,7 @@ func (a *audit) remember() {
 // be known which of those that left is whose, or that any is.
 func (a *audit) collect(f *frame, p part) {
 	a.ins, a.outs = a.ins[:0], a.outs[:0]
-	for _, r := range a.book.sightings(f) {
+	for _, r := range a.table.sightings(f) {
 		if a.plan.of(r.side).role.part() != p {
 			continue
 		}
@@ -165,30 +165,30 @@ func (a *audit) collect(f *frame, p part) {
 	}
 	for i := range a.ins {
 		in := &a.ins[i]
-		in.taught, in.over = in.time+settle, in.time+settle
+		in.learnedBy, in.doneBy = in.time+handlingTime, in.time+handlingTime
 		if len(a.ins) == 1 && len(a.outs) > 0 {
-			in.taught, in.over = max(in.time, a.outs[0].time), max(in.time, a.outs[len(a.outs)-1].time)
+			in.learnedBy, in.doneBy = max(in.time, a.outs[0].time), max(in.time, a.outs[len(a.outs)-1].time)
 		}
 	}
 }
 
-// judge checks every frame at every part and link.
-func (a *audit) judge() {
+// checkFrames checks every frame at every part and link.
+func (a *audit) checkFrames() {
 	disorder := a.disorder()
-	for i := range a.book.frames {
-		f := &a.book.frames[i]
+	for i := range a.table.frames {
+		f := &a.table.frames[i]
 		a.rows, a.notes, a.faults = a.rows[:0], a.notes[:0], a.faults[:0]
 		if fault := disorder[int32(i)]; fault != "" {
 			a.faults = append(a.faults, fault)
 		}
 		costs := len(a.verdict.Costs)
-		a.judgeOrigin(f)
-		a.judgeLinks(f)
-		a.judgeCarried(f)
-		a.judgePart(f, theSwitch)
-		a.judgePart(f, theDemux)
+		a.checkOrigin(f)
+		a.checkLinks(f)
+		a.checkCarried(f)
+		a.checkPart(f, theSwitch)
+		a.checkPart(f, theDemux)
 		if len(a.faults) > 0 || slices.ContainsFunc(a.rows, row.wrong) {
-			a.verdict.blame(a, int32(i))
+			a.verdict.addWrong(a, int32(i))
 			a.verdict.Costs = a.verdict.Costs[:costs] // a fault, whatever else it is
 		}
 	}
@@ -214,15 +214,15 @@ func (a *audit) row(s side, length uint16, tags stack) *row {
 	return &a.rows[len(a.rows)-1]
 }
 
-// judgeOrigin checks that clients and workers sent what they had to, and nothing else.
-func (a *audit) judgeOrigin(f *frame) {
-	for i := f.origin; i >= 0; i = a.book.origins[i].next {
-		o := &a.book.origins[i]
+// checkOrigin checks that clients and workers sent what they had to, and nothing else.
+func (a *audit) checkOrigin(f *frame) {
+	for i := f.origin; i >= 0; i = a.table.origins[i].next {
+		o := &a.table.origins[i]
 		if a.plan.of(o.side).role.part() == endpoint {
 			a.row(o.side, o.length, o.tags).want++
 		}
 	}
-	for _, r := range a.book.sightings(f) {
+	for _, r := range a.table.sightings(f) {
 		if !r.side.out() || a.plan.of(r.side).role.part() != endpoint {
 			continue
 		}
@@ -234,9 +234,9 @@ func (a *audit) judgeOrigin(f *frame) {
 	}
 }
 
-// judgeLinks checks that both ends of every link saw the same.
-func (a *audit) judgeLinks(f *frame) {
-	for _, r := range a.book.sightings(f) {
+// checkLinks checks that both ends of every link saw the same.
+func (a *audit) checkLinks(f *frame) {
+	for _, r := range a.table.sightings(f) {
 		if r.side.out() {
 			a.row(sideOf(a.plan.of(r.side).peer, probe.In), r.length, r.tags).want++
 		} else {

@@ -14,18 +14,18 @@ import (
 // before it had gone right, and what was.
 type line struct {
 	row
-	time    int64 // of the first sighting, 0 for none
-	culprit bool  // it went wrong here, and not before
+	time      int64 // of the first sighting, 0 for none
+	wrongHere bool  // it went wrong here, and not before
 }
 
-// tell writes the account of a wrong frame.
-func (a *audit) tell(x *account) string {
-	f := &a.book.frames[x.frame]
+// explain writes the account of a wrong frame.
+func (a *audit) explain(x *wrongFrame) string {
+	f := &a.table.frames[x.frame]
 	lines := a.follow(f, x.rows)
 	var w strings.Builder
 	fmt.Fprintf(&w, "%s\n", a.describe(f))
 	var start int64
-	if seen := a.book.sightings(f); len(seen) > 0 {
+	if seen := a.table.sightings(f); len(seen) > 0 {
 		start = seen[0].time
 		fmt.Fprintf(&w, "  first seen %s at %s\n", clock(start), a.plan.of(seen[0].side).name)
 	} else {
@@ -44,16 +44,16 @@ func (a *audit) tell(x *account) string {
 			row(a.plan.of(l.side).name, l.side.direction(), l.form(), l.length, l.want, l.got, after(l.time, start), l.remark())
 		}
 	})
-	a.twin(&w, f, lines)
+	a.findAltered(&w, f, lines)
 	a.dump(&w, f)
 	return w.String()
 }
 
 func (l *line) remark() string {
 	switch {
-	case l.culprit && l.got < l.want:
+	case l.wrongHere && l.got < l.want:
 		return "← missing"
-	case l.culprit && l.got > l.want:
+	case l.wrongHere && l.got > l.want:
 		return "← too many"
 	}
 	return ""
@@ -91,7 +91,7 @@ func (p part) String() string {
 func (a *audit) follow(f *frame, rows []row) []line {
 	lines := make([]line, 0, 2*len(rows))
 	for _, r := range rows {
-		lines = append(lines, line{row: r, culprit: r.want != r.got})
+		lines = append(lines, line{row: r, wrongHere: r.want != r.got})
 	}
 	find := func(e emission) *line {
 		for i := range lines {
@@ -112,12 +112,12 @@ func (a *audit) follow(f *frame, rows []row) []line {
 			if lost > 0 {
 				a.behind(f, far, lost, find)
 			}
-		} else if l.culprit && lost > 0 {
+		} else if l.wrongHere && lost > 0 {
 			a.behind(f, l.emission, lost, find)
 		}
 	}
 	for i := range lines {
-		for _, r := range a.book.sightings(f) {
+		for _, r := range a.table.sightings(f) {
 			if lines[i].matches(r.side, r.length, r.tags) {
 				lines[i].time = r.time
 				break
@@ -135,37 +135,37 @@ func (a *audit) behind(f *frame, e emission, lost int, find func(emission) *line
 	if p == endpoint {
 		return
 	}
-	for _, e := range a.imagine(f, p, e) {
+	for _, e := range a.expectedFrom(f, p, e) {
 		find(e).want += lost
 	}
 }
 
-// imagine is what a part would have done with a frame that never came.
-func (a *audit) imagine(f *frame, p part, e emission) []emission {
+// expectedFrom is what a part would have done with a frame that never came.
+func (a *audit) expectedFrom(f *frame, p part, e emission) []emission {
 	var now int64
-	if seen := a.book.sightings(f); len(seen) > 0 {
+	if seen := a.table.sightings(f); len(seen) > 0 {
 		now = seen[len(seen)-1].time
 	}
-	in := pass{record: record{time: now, side: e.side, tags: e.tags, length: e.length}, taught: now, over: now}
-	a.arena.reset()
+	in := pass{record: record{time: now, side: e.side, tags: e.tags, length: e.length}, learnedBy: now, doneBy: now}
+	a.alternatives.reset()
 	if p == theSwitch {
-		a.bridge.handle(f, &in)
+		a.refSwitch.handle(f, &in)
 	} else {
-		a.director.handle(f, &in)
+		a.refDemux.handle(f, &in)
 	}
-	if len(a.arena.outcomes) == 0 {
+	if len(a.alternatives.outcomes) == 0 {
 		return nil
 	}
-	return slices.Clone(a.arena.outcomes[0].want)
+	return slices.Clone(a.alternatives.outcomes[0].want)
 }
 
 // arrange puts the lines in the order in which the frame travelled.
 func (a *audit) arrange(f *frame, lines []line) {
 	up := true
-	if seen := a.book.sightings(f); len(seen) > 0 {
+	if seen := a.table.sightings(f); len(seen) > 0 {
 		up = a.plan.of(seen[0].side).role < trunkEnd
 	} else if f.origin >= 0 {
-		up = a.plan.of(a.book.origins[f.origin].side).role < trunkEnd
+		up = a.plan.of(a.table.origins[f.origin].side).role < trunkEnd
 	}
 	slices.SortStableFunc(lines, func(x, y line) int {
 		s, t := int(x.side), int(y.side)
@@ -179,16 +179,16 @@ func (a *audit) arrange(f *frame, lines []line) {
 	})
 }
 
-// twin looks for a frame that was seen where this one is missing, from the same
+// findAltered looks for a frame that was seen where this one is missing, from the same
 // sender and as long, and that nobody sent: this one with other octets.
-func (a *audit) twin(w *strings.Builder, f *frame, lines []line) {
+func (a *audit) findAltered(w *strings.Builder, f *frame, lines []line) {
 	for i := range lines {
 		l := &lines[i]
-		if !l.culprit || l.got >= l.want {
+		if !l.wrongHere || l.got >= l.want {
 			continue
 		}
-		for j := range a.book.frames {
-			g := &a.book.frames[j]
+		for j := range a.table.frames {
+			g := &a.table.frames[j]
 			if g.origin >= 0 || g == f || !a.alike(g, f, l) {
 				continue
 			}
@@ -204,7 +204,7 @@ func (a *audit) alike(g, f *frame, l *line) bool {
 	if g.source != f.source && g.dest != f.dest {
 		return false
 	}
-	seen := a.book.sightings(g)
+	seen := a.table.sightings(g)
 	if len(seen) == 0 || seen[0].side != l.side {
 		return false
 	}
@@ -239,7 +239,7 @@ func (a *audit) octets(f *frame) ([]byte, bool) {
 
 func (a *audit) data(f *frame) ([]byte, bool) {
 	if f.origin >= 0 {
-		o := &a.book.origins[f.origin]
+		o := &a.table.origins[f.origin]
 		for n, data := range a.in.Sent[o.batch].Batch.AllFrames() {
 			if n == int(o.number) {
 				return slices.Clone(data), true
@@ -249,7 +249,7 @@ func (a *audit) data(f *frame) ([]byte, bool) {
 	if a.in.Capture == nil {
 		return nil, false
 	}
-	for _, r := range a.book.sightings(f) {
+	for _, r := range a.table.sightings(f) {
 		if data, ok := a.in.Capture(a.plan.of(r.side).name, f.fingerprint); ok {
 			return data, true
 		}

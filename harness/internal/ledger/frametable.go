@@ -12,7 +12,7 @@ import (
 // record is one sighting, without what all sightings of a frame have in common.
 type record struct {
 	time   int64 // corrected, see load
-	frame  int32 // index into book.frames
+	frame  int32 // index into frameTable.frames
 	length uint16
 	side   side
 	tags   stack
@@ -23,8 +23,8 @@ type frame struct {
 	fingerprint  probe.Fingerprint
 	source, dest probe.MAC
 	etherType    uint16
-	first, last  int32 // its records are book.records[first:last]
-	origin       int32 // index into book.origins of where a batch sent it, -1 for nowhere
+	first, last  int32 // its records are frameTable.records[first:last]
+	origin       int32 // index into frameTable.origins of where a batch sent it, -1 for nowhere
 }
 
 // origin is where a batch sent a frame.
@@ -36,8 +36,8 @@ type origin struct {
 	next          int32 // the same frame sent once more, -1 for no more
 }
 
-// book is every sighting of every tap, by frame.
-type book struct {
+// frameTable is every sighting of every tap, by frame.
+type frameTable struct {
 	frames  []frame
 	index   map[probe.Fingerprint]int32
 	origins []origin
@@ -53,15 +53,15 @@ const mostReserved = 1 << 24
 // stamp of an incoming frame can be older than that: the kernel may have stamped it
 // when it was queued. So each time is raised to just after the one before it, which
 // is still not later than the moment the tap saw the frame.
-func (b *book) load(plan *layout, in *Input) (troubles []string) {
+func (ft *frameTable) load(plan *layout, in *Input) (troubles []string) {
 	taps := in.Taps
 	var sent uint64
 	for i := range in.Sent {
 		sent += in.Sent[i].Report.Frames
 	}
-	b.frames = make([]frame, 0, min(sent, mostReserved))
-	b.index = make(map[probe.Fingerprint]int32, min(sent, mostReserved))
-	b.octets, b.counts = make([]uint64, 2*len(plan.taps)), make([]uint64, 2*len(plan.taps))
+	ft.frames = make([]frame, 0, min(sent, mostReserved))
+	ft.index = make(map[probe.Fingerprint]int32, min(sent, mostReserved))
+	ft.octets, ft.counts = make([]uint64, 2*len(plan.taps)), make([]uint64, 2*len(plan.taps))
 	present := make([]bool, len(plan.taps))
 	var most uint64
 	for i := range taps {
@@ -93,10 +93,10 @@ func (b *book) load(plan *layout, in *Input) (troubles []string) {
 			seen++
 			clock = max(clock+1, s.Time)
 			at := sideOf(number, s.Direction)
-			b.counts[at]++
-			b.octets[at] += uint64(s.Length)
+			ft.counts[at]++
+			ft.octets[at] += uint64(s.Length)
 			records = append(records, record{
-				time: clock, frame: b.frameOf(&s), length: s.Length, side: at,
+				time: clock, frame: ft.frameOf(&s), length: s.Length, side: at,
 				tags: stack{count: s.TagCount, tags: s.Tags},
 			})
 		}
@@ -109,46 +109,46 @@ func (b *book) load(plan *layout, in *Input) (troubles []string) {
 			troubles = append(troubles, plan.taps[i].name+": no sightings were given")
 		}
 	}
-	b.sort(records)
+	ft.sort(records)
 	return troubles
 }
 
-func (b *book) frameOf(s *probe.Sighting) int32 {
-	i, ok := b.index[s.Fingerprint]
+func (ft *frameTable) frameOf(s *probe.Sighting) int32 {
+	i, ok := ft.index[s.Fingerprint]
 	if !ok {
-		i = b.add(frame{fingerprint: s.Fingerprint, source: s.Source, dest: s.Destination, etherType: s.EtherType, origin: -1})
+		i = ft.add(frame{fingerprint: s.Fingerprint, source: s.Source, dest: s.Destination, etherType: s.EtherType, origin: -1})
 	}
 	return i
 }
 
-func (b *book) add(f frame) int32 {
-	i := int32(len(b.frames))
-	b.frames = append(b.frames, f)
-	b.index[f.fingerprint] = i
+func (ft *frameTable) add(f frame) int32 {
+	i := int32(len(ft.frames))
+	ft.frames = append(ft.frames, f)
+	ft.index[f.fingerprint] = i
 	return i
 }
 
 // sort groups the records by frame, and those of each by time.
-func (b *book) sort(records []record) {
+func (ft *frameTable) sort(records []record) {
 	for i := range records {
-		b.frames[records[i].frame].last++
+		ft.frames[records[i].frame].last++
 	}
 	var next int32
-	for i := range b.frames {
-		f := &b.frames[i]
+	for i := range ft.frames {
+		f := &ft.frames[i]
 		n := f.last
 		f.first, f.last = next, next
 		next += n
 	}
-	b.records = make([]record, len(records))
+	ft.records = make([]record, len(records))
 	for i := range records {
-		f := &b.frames[records[i].frame]
-		b.records[f.last] = records[i]
+		f := &ft.frames[records[i].frame]
+		ft.records[f.last] = records[i]
 		f.last++
 	}
-	for i := range b.frames {
-		slices.SortStableFunc(b.sightings(&b.frames[i]), func(x, y record) int { return cmp.Compare(x.time, y.time) })
+	for i := range ft.frames {
+		slices.SortStableFunc(ft.sightings(&ft.frames[i]), func(x, y record) int { return cmp.Compare(x.time, y.time) })
 	}
 }
 
-func (b *book) sightings(f *frame) []record { return b.records[f.first:f.last] }
+func (ft *frameTable) sightings(f *frame) []record { return ft.records[f.first:f.last] }

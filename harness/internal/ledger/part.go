@@ -1,7 +1,7 @@
 package ledger
 
-// judgePart checks that what left a part is what it had to do with what came in.
-func (a *audit) judgePart(f *frame, p part) {
+// checkPart checks that what left a part is what it had to do with what came in.
+func (a *audit) checkPart(f *frame, p part) {
 	a.collect(f, p)
 	if len(a.ins) == 0 && len(a.outs) == 0 && f.origin < 0 {
 		return
@@ -10,24 +10,24 @@ func (a *audit) judgePart(f *frame, p part) {
 		r := &a.outs[i]
 		a.row(r.side, r.length, r.tags).got++
 	}
-	a.judgeHeld(f, p)
+	a.checkHeld(f, p)
 	// What a batch injected behind the part is no work of the part.
-	for i := f.origin; i >= 0; i = a.book.origins[i].next {
-		o := &a.book.origins[i]
+	for i := f.origin; i >= 0; i = a.table.origins[i].next {
+		o := &a.table.origins[i]
 		if a.plan.of(o.side).role.part() == p {
 			a.row(o.side, o.length, o.tags).want++
 		}
 	}
-	a.arena.reset()
+	a.alternatives.reset()
 	a.choices = a.choices[:0]
 	for i := range a.ins {
-		first := len(a.arena.outcomes)
+		first := len(a.alternatives.outcomes)
 		if p == theSwitch {
-			a.bridge.handle(f, &a.ins[i])
+			a.refSwitch.handle(f, &a.ins[i])
 		} else {
-			a.director.handle(f, &a.ins[i])
+			a.refDemux.handle(f, &a.ins[i])
 		}
-		a.choices = append(a.choices, choice{first: first, end: len(a.arena.outcomes)})
+		a.choices = append(a.choices, choice{first: first, end: len(a.alternatives.outcomes)})
 	}
 	// What is certain first: the rest is free to explain what is left then.
 	for i := range a.choices {
@@ -41,13 +41,13 @@ func (a *audit) judgePart(f *frame, p part) {
 		}
 	}
 	for i := range a.choices {
-		a.settle(f, &a.ins[i], p, &a.choices[i])
+		a.conclude(f, &a.ins[i], p, &a.choices[i])
 	}
 }
 
 // choice is which of several outcomes a part chose for a frame that came in.
 type choice struct {
-	first, end int // the outcomes, in the arena
+	first, end int // the outcomes, in the alternatives
 	outcome    *outcome
 	tied       bool // another would explain as much
 }
@@ -57,7 +57,7 @@ type choice struct {
 func (a *audit) choose(c *choice) {
 	best, most := -1, -1
 	for i := c.first; i < c.end; i++ {
-		explained, ok := a.explains(&a.arena.outcomes[i])
+		explained, ok := a.explains(&a.alternatives.outcomes[i])
 		switch {
 		case ok && explained > most:
 			best, most, c.tied = i, explained, false
@@ -65,14 +65,14 @@ func (a *audit) choose(c *choice) {
 			c.tied = true
 		}
 	}
-	c.outcome = &a.arena.outcomes[max(best, c.first)]
+	c.outcome = &a.alternatives.outcomes[max(best, c.first)]
 	for i := range c.outcome.want {
 		a.rowOf(&c.outcome.want[i]).want++
 	}
 }
 
-// settle draws the consequences of a choice.
-func (a *audit) settle(f *frame, in *pass, p part, c *choice) {
+// conclude draws the consequences of a choice.
+func (a *audit) conclude(f *frame, in *pass, p part, c *choice) {
 	o := c.outcome
 	copies := len(o.want)
 	for i := range o.may {
@@ -100,7 +100,7 @@ func (a *audit) settle(f *frame, in *pass, p part, c *choice) {
 // others are the outcomes besides the chosen one that leave nowhere either.
 func (a *audit) others(c *choice) []outcome {
 	var others []outcome
-	for _, o := range a.arena.outcomes[c.first:c.end] {
+	for _, o := range a.alternatives.outcomes[c.first:c.end] {
 		if len(o.want) == 0 && o.entry.counter != c.outcome.entry.counter {
 			others = append(others, o)
 		}

@@ -16,25 +16,25 @@ const (
 
 const whyPassed = "the host's own stack got it"
 
-// director is the reference demux.
-type director struct {
+// refDemux is the reference demux.
+type refDemux struct {
 	*history
 	plan         *layout
-	arena        *arena
+	alternatives *alternatives
 	counters     *counters
 	passUntagged bool
 	values       []uint64
 	workers      []uint64
-	fates        []fate
+	candidates   []candidate
 	picked       []uint64
 }
 
-func (d *director) drop(reason string, p *pass) {
-	d.arena.add(outcome{why: reason, entry: entry{counter: d.counters.drop(reason), frames: 1, octets: uint64(p.length)}})
+func (d *refDemux) drop(reason string, p *pass) {
+	d.alternatives.add(outcome{why: reason, entry: entry{counter: d.counters.drop(reason), frames: 1, octets: uint64(p.length)}})
 }
 
 // learn writes down where the demux saw a client.
-func (d *director) learn(f *frame, p *pass, outs []record) {
+func (d *refDemux) learn(f *frame, p *pass, outs []record) {
 	at := d.plan.of(p.side)
 	if at.role != trunkEnd || !p.tags.vlan() || !station(f.source) {
 		return
@@ -45,18 +45,18 @@ func (d *director) learn(f *frame, p *pass, outs []record) {
 		return
 	}
 	place := placeOf(at.index, t.Protocol, t.TCI)
-	worker, sure := d.assigned[mac].sole(p.time, p.over)
+	worker, sure := d.assigned[mac].sole(p.time, p.doneBy)
 	left := slices.ContainsFunc(outs, func(r record) bool { return d.plan.of(r.side).role == workerPort })
 	switch {
 	case left, sure && worker != 0:
-		d.locations[mac].write(place, p.time, p.taught)
+		d.locations[mac].write(place, p.time, p.learnedBy)
 	case !sure:
-		d.locations[mac].maybe(place, p.time, p.taught)
+		d.locations[mac].maybe(place, p.time, p.learnedBy)
 	}
 }
 
-// handle adds everything the demux may do with a frame to the arena.
-func (d *director) handle(f *frame, p *pass) {
+// handle adds everything the demux may do with a frame to the alternatives.
+func (d *refDemux) handle(f *frame, p *pass) {
 	switch at := d.plan.of(p.side); {
 	case at.role == trunkEnd:
 		d.fromTrunk(f, p)
@@ -67,11 +67,11 @@ func (d *director) handle(f *frame, p *pass) {
 	}
 }
 
-func (d *director) fromTrunk(f *frame, p *pass) {
+func (d *refDemux) fromTrunk(f *frame, p *pass) {
 	switch {
 	case !p.tags.vlan():
 		if d.passUntagged {
-			d.arena.add(outcome{why: whyPassed, entry: entry{counter: d.counters.passed(), frames: 1, octets: uint64(p.length)}})
+			d.alternatives.add(outcome{why: whyPassed, entry: entry{counter: d.counters.passed(), frames: 1, octets: uint64(p.length)}})
 			return
 		}
 		d.drop(dropUntagged, p)
@@ -88,32 +88,32 @@ func (d *director) fromTrunk(f *frame, p *pass) {
 		d.drop(dropUnknownClient, p)
 		return
 	}
-	d.workers = d.assigned[mac].legal(p.time, p.over, d.workers[:0])
+	d.workers = d.assigned[mac].legal(p.time, p.doneBy, d.workers[:0])
 	for _, w := range d.workers {
 		if w == 0 {
 			d.drop(dropUnknownClient, p)
 			continue
 		}
-		d.arena.add(outcome{
-			want:  d.arena.one(emission{side: d.plan.out(workerPort, int(w-1)), tags: p.tags.pop(), length: p.length - tagOctets}),
-			entry: d.counters.rx(mac, d.lives[mac].of(p), uint64(p.length)),
+		d.alternatives.add(outcome{
+			want:  d.alternatives.one(emission{side: d.plan.out(workerPort, int(w-1)), tags: p.tags.pop(), length: p.length - tagOctets}),
+			entry: d.counters.rx(mac, d.renewals[mac].of(p), uint64(p.length)),
 		})
 	}
 }
 
-func (d *director) toTrunk(p *pass, place uint64) emission {
+func (d *refDemux) toTrunk(p *pass, place uint64) emission {
 	return emission{
 		side: d.plan.out(trunkEnd, trunkOf(place)), tags: p.tags.push(tagOf(place)), length: p.length + tagOctets,
 	}
 }
 
-func (d *director) fromWorker(f *frame, p *pass, worker int) {
+func (d *refDemux) fromWorker(f *frame, p *pass, worker int) {
 	mac, known := d.macs[f.dest]
 	if !known {
 		d.drop(dropNotAssigned, p)
 		return
 	}
-	d.workers = d.assigned[mac].legal(p.time, p.over, d.workers[:0])
+	d.workers = d.assigned[mac].legal(p.time, p.doneBy, d.workers[:0])
 	refused := false
 	for _, w := range d.workers {
 		if w != uint64(worker+1) {
@@ -123,49 +123,49 @@ func (d *director) fromWorker(f *frame, p *pass, worker int) {
 			refused = true
 			continue
 		}
-		d.values = d.locations[mac].legal(p.time, p.over, d.values[:0])
+		d.values = d.locations[mac].legal(p.time, p.doneBy, d.values[:0])
 		for _, place := range d.values {
 			if place == 0 {
 				d.drop(dropUnlearned, p)
 				continue
 			}
 			e := d.toTrunk(p, place)
-			d.arena.add(outcome{
-				want:  d.arena.one(e),
-				entry: d.counters.tx(mac, d.lives[mac].of(p), uint64(e.length)),
+			d.alternatives.add(outcome{
+				want:  d.alternatives.one(e),
+				entry: d.counters.tx(mac, d.renewals[mac].of(p), uint64(e.length)),
 			})
 		}
 	}
 }
 
-// fate is what a group frame may find out about one of its worker's clients: the
+// candidate is what a group frame may find out about one of its worker's clients: the
 // locations it may have, 0 for none.
-type fate struct {
+type candidate struct {
 	values []uint64
 	sure   bool // it belongs to the worker
 }
 
-// mostFates bounds how many combinations of unsure clients are tried.
-const mostFates = 1024
+// mostCombinations bounds how many combinations of unsure clients are tried.
+const mostCombinations = 1024
 
 // flood is a copy to each place where the worker has a client. Which client's TCI a
 // shared place gets is not defined: each is right.
-func (d *director) flood(p *pass, worker int) {
-	d.fates = d.fates[:0]
+func (d *refDemux) flood(p *pass, worker int) {
+	d.candidates = d.candidates[:0]
 	members, certain := false, false
 	combinations := 1
 	for mac := range d.assigned {
-		d.workers = d.assigned[mac].legal(p.time, p.over, d.workers[:0])
+		d.workers = d.assigned[mac].legal(p.time, p.doneBy, d.workers[:0])
 		if !slices.Contains(d.workers, uint64(worker+1)) {
 			continue
 		}
 		sure := len(d.workers) == 1
 		members, certain = true, certain || sure
-		values := d.locations[mac].legal(p.time, p.over, nil)
+		values := d.locations[mac].legal(p.time, p.doneBy, nil)
 		if !sure && !slices.Contains(values, 0) {
 			values = append(values, 0)
 		}
-		d.fates = append(d.fates, fate{values: values, sure: sure})
+		d.candidates = append(d.candidates, candidate{values: values, sure: sure})
 		combinations *= len(values)
 	}
 	if !members || !certain {
@@ -174,16 +174,16 @@ func (d *director) flood(p *pass, worker int) {
 	if !members {
 		return
 	}
-	if combinations > mostFates {
-		combinations = mostFates
+	if combinations > mostCombinations {
+		combinations = mostCombinations
 	}
 	d.picked = d.picked[:0]
-	for range d.fates {
+	for range d.candidates {
 		d.picked = append(d.picked, 0)
 	}
 	for i := range combinations {
 		rest := i
-		for c, f := range d.fates {
+		for c, f := range d.candidates {
 			d.picked[c] = f.values[rest%len(f.values)]
 			rest /= len(f.values)
 		}
@@ -192,16 +192,16 @@ func (d *director) flood(p *pass, worker int) {
 }
 
 // copies adds the outcome for one choice of locations.
-func (d *director) copies(p *pass, worker int) {
-	start := d.arena.mark()
+func (d *refDemux) copies(p *pass, worker int) {
+	start := d.alternatives.mark()
 	var octets uint64
 	for _, place := range d.picked {
 		if place == 0 {
 			continue
 		}
 		e := d.toTrunk(p, place)
-		if i := slices.IndexFunc(d.arena.emissions[start:], func(o emission) bool { return samePlace(&o, &e) }); i >= 0 {
-			o := &d.arena.emissions[start+i]
+		if i := slices.IndexFunc(d.alternatives.emissions[start:], func(o emission) bool { return samePlace(&o, &e) }); i >= 0 {
+			o := &d.alternatives.emissions[start+i]
 			if first := o.tags.tags[0].TCI; len(o.anyOf) == 0 && first != e.tags.tags[0].TCI {
 				o.anyOf = []uint16{first}
 			}
@@ -211,14 +211,14 @@ func (d *director) copies(p *pass, worker int) {
 			continue
 		}
 		octets += uint64(e.length)
-		d.arena.emit(e)
+		d.alternatives.emit(e)
 	}
-	want := d.arena.since(start)
+	want := d.alternatives.since(start)
 	if len(want) == 0 {
 		d.drop(dropUnlearned, p)
 		return
 	}
-	d.arena.add(outcome{want: want, entry: entry{counter: d.counters.flooded(worker), frames: uint64(len(want)), octets: octets}})
+	d.alternatives.add(outcome{want: want, entry: entry{counter: d.counters.flooded(worker), frames: uint64(len(want)), octets: octets}})
 }
 
 func samePlace(a, b *emission) bool {
