@@ -77,42 +77,36 @@ func (f *Follower) collect(ctx context.Context, enough func([]control.Event) boo
 	}
 }
 
-// follow is the lab's own follower, which sees what every window has to know.
-type follow struct {
-	*Follower // nil before the first window
-	stop      context.CancelFunc
-}
-
-// keepFollowing starts the lab's own follower, unless it is there.
-func (l *Lab) keepFollowing(ctx context.Context) error {
-	if l.events.Follower != nil {
-		return nil
+// keepFollowing gives the lab's own follower, and starts it unless it is there.
+func (l *Lab) keepFollowing(ctx context.Context) (*Follower, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.follower != nil {
+		return l.follower, nil
 	}
 	watch, stop := context.WithCancel(context.WithoutCancel(ctx)) // for the lab's life
 	f, err := l.Follow(watch)
 	if err != nil {
 		stop()
-		return fmt.Errorf("watching the demux's events: %w", err)
+		return nil, fmt.Errorf("watching the demux's events: %w", err)
 	}
-	l.events = follow{f, stop}
-	return nil
+	l.follower, l.stopFollower = f, stop
+	return f, nil
 }
 
 // stopFollowing ends the lab's own follower and tells whether there was one. The
 // open window misses events then.
 func (l *Lab) stopFollowing() bool {
-	if l.events.Follower == nil {
-		return false
-	}
-	l.events.stop()
-	<-l.events.ended
-	l.events = follow{}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if w := l.window; w != nil {
-		w.mu.Lock()
-		w.eventsMissed = true
-		w.mu.Unlock()
+	if l.follower == nil {
+		return false
+	}
+	l.stopFollower()
+	<-l.follower.ended
+	l.follower = nil
+	if l.window != nil {
+		l.window.eventsMissed.Store(true)
 	}
 	return true
 }

@@ -45,7 +45,9 @@ type Lab struct {
 	mu     sync.Mutex
 	state  state   // guarded by mu
 	window *Window // guarded by mu; the one that is open, nil for none
-	events follow  // what the demux says, from the first window on
+
+	follower     *Follower // guarded by mu; of the windows, from the first on
+	stopFollower context.CancelFunc
 }
 
 // Node is a container of the lab and the agent in it.

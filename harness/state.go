@@ -185,7 +185,8 @@ func (l *Lab) RestartDemux(ctx context.Context, signal string) error {
 	if err := l.checkAttached(ctx); err != nil || !watched {
 		return err
 	}
-	return l.keepFollowing(ctx)
+	_, err := l.keepFollowing(ctx)
+	return err
 }
 
 // node is the client or worker of that name, nil if there is none.

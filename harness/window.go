@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
@@ -36,7 +37,7 @@ type Window struct {
 	sockets []string      // guarded by mu
 	sending int           // guarded by mu; how many calls that send are under way
 
-	eventsMissed bool // guarded by mu; the demux was restarted
+	eventsMissed atomic.Bool // the demux was restarted
 }
 
 // OpenWindow taps every interface of the lab and returns once all taps capture.
@@ -57,10 +58,11 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 	if w.points, err = l.tapPoints(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.keepFollowing(ctx); err != nil {
+	follower, err := l.keepFollowing(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if n := l.events.Pending(); n > 0 {
+	if n := follower.Pending(); n > 0 {
 		return nil, fmt.Errorf("opening a window: the demux has raised %d events since the last one was closed, without a frame that was sent", n)
 	}
 	if w.before, err = l.Demux().Counters(ctx); err != nil {
@@ -228,13 +230,17 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 	if err := w.lab.checkAttached(ctx); err != nil {
 		return nil, err
 	}
+	follower, err := w.lab.keepFollowing(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var watching error
 	in.Events = func(enough func([]control.Event) bool) (events []control.Event) {
-		events, watching = w.lab.events.collect(ctx, enough)
+		events, watching = follower.collect(ctx, enough)
 		return events
 	}
 	w.mu.Lock()
-	in.Sent, in.Sockets, in.EventsMissed = w.sent, w.sockets, w.eventsMissed
+	in.Sent, in.Sockets, in.EventsMissed = w.sent, w.sockets, w.eventsMissed.Load()
 	w.mu.Unlock()
 	w.ledger.Moves, w.ledger.Changes = w.lab.changes()
 	for _, report := range reports {

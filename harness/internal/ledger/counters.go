@@ -65,9 +65,7 @@ func newCounters(lab *Lab, h *history) *counters {
 		add(kindFlooded, w.Name)
 	}
 	c.pass = add(kindPassed, "untagged")
-	for _, reason := range []string{
-		dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned,
-	} {
+	for _, reason := range dropReasons() {
 		c.drops[reason] = add(kindDropped, reason)
 	}
 	return c
@@ -147,7 +145,8 @@ func (c *counters) compare(h *history, before, after *control.Counters) (wrong [
 		all.kind, all.name = kindDropped, "in all"
 		wrong = append(wrong, all)
 	}
-	// And nothing else may have counted anything.
+	// And nothing else may have counted anything, such as drops for other reasons:
+	// no_worker, wrong_place, too_long.
 	for _, name := range sortedNames(got) {
 		if got[name] != (control.Tally{}) {
 			wrong = append(wrong, tally{kind: name.kind, name: name.name, got: got[name]})

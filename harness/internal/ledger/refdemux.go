@@ -14,6 +14,12 @@ const (
 	dropUnlearned     = "unlearned"
 )
 
+// dropReasons are those that frames of a lab can be dropped for. Any other must not
+// be counted: its worker is always there, no place is forbidden, nothing is too long.
+func dropReasons() []string {
+	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned}
+}
+
 const whyPassed = "the host's own stack got it"
 
 // refDemux is the reference demux.

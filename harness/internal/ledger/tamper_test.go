@@ -246,6 +246,9 @@ func TestWhatIsCountedWrongIsFound(t *testing.T) {
 			in.After.Drops[5].Packets++
 		}, `dropped +not_assigned +frames +4 +3 +-1\n`},
 		{"a reason that must not happen", func(in *ledger.Input) { in.After.Drops[6].Packets++ }, `dropped +tag_failed +frames +0 +1 +\+1`},
+		{"a reason that the ledger does not know", func(in *ledger.Input) {
+			in.After.Drops = append(in.After.Drops, control.DropCounter{Reason: "no_worker", Tally: control.Tally{Packets: 1, Bytes: 60}})
+		}, `dropped +no_worker +frames +0 +1 +\+1`},
 		{"a frame passed", func(in *ledger.Input) { in.After.Passed.Packets++ }, `passed +untagged +frames +0 +1 +\+1`},
 		{"a client of nobody", func(in *ledger.Input) {
 			in.After.Clients = append(in.After.Clients, control.ClientCounters{MAC: "02:00:00:00:00:99", Rx: control.Tally{Packets: 1}})
