@@ -28,6 +28,15 @@ func Operator() Scenario {
 				Run: reassign,
 			},
 			{
+				Text: "loses no frame of others, and doubles none, when assignments change under load",
+				Topology: func(v Variant) harness.Topology {
+					t := rack(v, 3)
+					t.Clients[2].Worker = "w0" // shares it with c0, which is the one that changes
+					return t
+				},
+				Run: changeUnderLoad,
+			},
+			{
 				Text: "refuses what cannot be done and keeps what was there",
 				Topology: func(v Variant) harness.Topology {
 					t := rack(v, 2)
@@ -70,6 +79,65 @@ func reassign(ctx context.Context, r *Run) {
 	talk("c0 is reassigned to w1, which has a client already", func() error { return r.Lab.Reassign(ctx, c0.MAC, w1.Name) })
 	talk("c0 is unassigned", func() error { return r.Lab.Unassign(ctx, c0.MAC) })
 	talk("c0 is assigned again", func() error { return r.Lab.Assign(ctx, c0.MAC, w0.Name) })
+}
+
+// changeUnderLoad reassigns, unassigns and assigns c0 while every client and worker
+// sends. The ledger knows when each call began and returned: outside of that, one
+// worker alone is right.
+func changeUnderLoad(ctx context.Context, r *Run) {
+	const cycles, rate, perBatch = 6, 4_000, 40 // rate in frames/s of each of the senders
+	window := r.Introduce(ctx)
+	c0, c1, c2 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1], r.Lab.Topology.Clients[2]
+	w0, w1 := r.Lab.Topology.Workers[0], r.Lab.Topology.Workers[1]
+	changed := make(chan struct{})
+	group, sending := errgroup.WithContext(ctx)
+	send := func(node string, from, to harness.MAC) {
+		group.Go(func() error {
+			for n := 0; ; n++ {
+				select {
+				case <-changed:
+					return nil
+				default:
+				}
+				b := r.Batch(fmt.Sprintf("%s to %s, %d", node, to, n), perBatch, from, to)
+				b.Rate = rate
+				if err := window.Send(sending, node, b); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	send(c0.Name, c0.MAC, w0.MAC)
+	send(c1.Name, c1.MAC, w1.MAC)
+	send(c2.Name, c2.MAC, w0.MAC)
+	for _, w := range []harness.Worker{w0, w1} {
+		for _, to := range []harness.MAC{c0.MAC, c1.MAC, c2.MAC, broadcast()} {
+			send(w.Name, w.MAC, to)
+		}
+	}
+	group.Go(func() error {
+		defer close(changed)
+		for range cycles {
+			for _, change := range []func() error{
+				func() error { return r.Lab.Reassign(sending, c0.MAC, w1.Name) },
+				func() error { return r.Lab.Reassign(sending, c0.MAC, w0.Name) },
+				func() error { return r.Lab.Unassign(sending, c0.MAC) },
+				func() error { return r.Lab.Assign(sending, c0.MAC, w1.Name) },
+				func() error { return r.Lab.Unassign(sending, c0.MAC) },
+				func() error { return r.Lab.Assign(sending, c0.MAC, w0.Name) },
+			} {
+				if err := change(); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	r.Check(group.Wait())
+	verdict := r.Close(ctx, window)
+	for _, reason := range []string{"unknown_client", "not_assigned"} {
+		r.Expect(verdict.Demux.Ended[reason]).NotTo(gomega.BeZero(), "frames that came while c0 had no worker, or another one: %s", reason)
+	}
 }
 
 func refuse(ctx context.Context, r *Run) {
