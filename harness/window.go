@@ -18,6 +18,7 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
 // Window is a time in which every interface of a lab is tapped. It collects what
@@ -33,9 +34,10 @@ type Window struct {
 	ledger ledger.Lab // as the lab was when the window opened
 
 	mu      sync.Mutex
-	sent    []ledger.Sent // guarded by mu
-	sockets []string      // guarded by mu
-	sending int           // guarded by mu; how many calls that send are under way
+	sent    []ledger.Sent   // guarded by mu
+	sockets []string        // guarded by mu
+	sending int             // guarded by mu; how many calls that send are under way
+	watched map[uint16]bool // guarded by mu; EtherTypes of what was sent, which the tap of the host's stack sees
 
 	eventsMissed atomic.Bool // the demux was restarted
 }
@@ -43,7 +45,7 @@ type Window struct {
 // OpenWindow taps every interface of the lab and returns once all taps capture.
 // The window before must have been closed.
 func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
-	w := &Window{lab: l, Opened: "unknown"}
+	w := &Window{lab: l, Opened: "unknown", watched: map[uint16]bool{}}
 	if _, file, line, ok := runtime.Caller(1); ok {
 		w.Opened = fmt.Sprintf("%s:%d", file, line)
 	}
@@ -107,7 +109,7 @@ func (w *Window) Send(ctx context.Context, node string, batches ...probe.Batch) 
 	if n == nil {
 		return fmt.Errorf("sending frames: there is no client or worker called %q", node)
 	}
-	return w.send(node+"/"+nodeInterface, batches, func() (traffic.SendReport, error) {
+	return w.send(ctx, node+"/"+nodeInterface, batches, func() (traffic.SendReport, error) {
 		return n.Send(ctx, traffic.SendRequest{Interface: nodeInterface, Batches: batches})
 	})
 }
@@ -116,12 +118,15 @@ func (w *Window) Send(ctx context.Context, node string, batches ...probe.Batch) 
 // or none, as no access port would send them.
 func (w *Window) Inject(ctx context.Context, trunk int, batches ...probe.Batch) error {
 	name := "switch/" + trunkName(trunk)
-	return w.send(name, batches, func() (traffic.SendReport, error) {
+	return w.send(ctx, name, batches, func() (traffic.SendReport, error) {
 		return w.lab.host.SendAt(ctx, w.points[name], traffic.SendRequest{Batches: batches})
 	})
 }
 
-func (w *Window) send(tap string, batches []probe.Batch, send func() (traffic.SendReport, error)) error {
+func (w *Window) send(ctx context.Context, tap string, batches []probe.Batch, send func() (traffic.SendReport, error)) error {
+	if err := w.watch(ctx, batches); err != nil {
+		return fmt.Errorf("sending frames at %s: %w", tap, err)
+	}
 	w.mu.Lock()
 	w.sending++
 	w.mu.Unlock()
@@ -134,6 +139,35 @@ func (w *Window) send(tap string, batches []probe.Batch, send func() (traffic.Se
 	}
 	if err = errors.Join(err, report.Err()); err != nil {
 		return fmt.Errorf("sending frames at %s: %w", tap, err)
+	}
+	return nil
+}
+
+// watch lets the tap of the host's stack see the EtherTypes of the batches.
+func (w *Window) watch(ctx context.Context, batches []probe.Batch) error {
+	var types []uint16
+	w.mu.Lock()
+	for i := range batches {
+		if batches[i].Validate() != nil {
+			continue // the sender says what is wrong with it
+		}
+		for _, t := range batches[i].EtherTypes() {
+			if !w.watched[t] {
+				types = append(types, t)
+			}
+		}
+	}
+	w.mu.Unlock()
+	if len(types) == 0 {
+		return nil
+	}
+	if err := w.lab.host.WatchEtherTypes(ctx, wire.HostStack, types); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range types {
+		w.watched[t] = true
 	}
 	return nil
 }

@@ -158,14 +158,23 @@ func TestGroupFrameOfWorkerWithoutClients(t *testing.T) {
 	b.Eventually(b.drops).Should(Equal(map[string]demux.Tally{"not_assigned": tally(frame.Bytes())}))
 }
 
+// The stack behind the programs gets what is passed, and nothing else.
 func TestUntaggedPass(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode demux.AttachMode) {
 		b := start(t, demux.Options{Attach: mode, Untagged: demux.UntaggedPass})
-		stack := nettest.Open(t, "trunk0")
-		b.sw[0].Send(fromClient(1))
-		b.Eventually(func() demux.Tally { return b.counters().Passed }).Should(Equal(tally(fromClient(1).Bytes())))
-		b.Eventually(stack.Frames).Should(Equal([][]byte{fromClient(1).Bytes()}))
-		b.Expect(b.drops()).To(BeEmpty())
+		b.assign(mac(1), 0)
+		onTrunk, onWorker := nettest.OpenStack(t, "trunk0", 0x88b5), nettest.OpenStack(t, "w0", 0x88b5)
+		for _, frame := range []nettest.Frame{fromClient(1, tag(7)), fromClient(99, tag(7)), fromClient(1)} {
+			b.sw[0].Send(frame)
+		}
+		b.far[0].Send(toClient(1))
+		b.far[0].Send(toClient(99))
+		b.Eventually(b.drops).Should(Equal(map[string]demux.Tally{
+			"unknown_client": tally(fromClient(99, tag(7)).Bytes()), "not_assigned": tally(toClient(99).Bytes()),
+		}))
+		b.Expect(b.counters().Passed).To(Equal(tally(fromClient(1).Bytes())))
+		b.Eventually(onTrunk.Frames).Should(Equal([][]byte{fromClient(1).Bytes()}))
+		b.Expect(onWorker.Count()).To(BeZero())
 	})
 }
 

@@ -27,15 +27,28 @@ type Port struct {
 	keep   bool
 }
 
-// Open captures on the interface until the test ends.
+// Open captures on the interface until the test ends: every frame, before any
+// program at tc ingress.
 func Open(t testing.TB, name string) *Port {
+	t.Helper()
+	return open(t, name, ethPAll)
+}
+
+// OpenStack captures what goes on from the interface to the stack: frames of the
+// EtherType that no program at tc ingress dropped or redirected.
+func OpenStack(t testing.TB, name string, etherType uint16) *Port {
+	t.Helper()
+	return open(t, name, etherType<<8|etherType>>8)
+}
+
+func open(t testing.TB, name string, protocol uint16) *Port {
 	t.Helper()
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		t.Fatalf("looking up %s: %v", name, err)
 	}
 	p := &Port{t: t, done: make(chan struct{}), stopped: make(chan struct{}), keep: true}
-	p.capture = packetSocket(t, link.Attrs().Index, ethPAll)
+	p.capture = packetSocket(t, link.Attrs().Index, protocol)
 	p.send = packetSocket(t, link.Attrs().Index, 0)
 	set := func(fd, level, option, value int) {
 		if err := unix.SetsockoptInt(fd, level, option, value); err != nil {

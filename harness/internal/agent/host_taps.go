@@ -29,6 +29,7 @@ func (h *host) tapRoutes(mux *http.ServeMux) {
 	})
 	handle(mux, "/taps/late", func(context.Context, Nothing) ([]LateSighting, error) { return h.taps.late(), nil })
 	handle(mux, "/taps/totals", func(context.Context, Nothing) (map[string]uint64, error) { return h.taps.totals(), nil })
+	handle(mux, "/taps/watch", h.taps.watch)
 	mux.HandleFunc("GET /taps/sightings", h.taps.download((*probe.Tap).WriteSightings))
 	mux.HandleFunc("GET /taps/capture", h.taps.download((*probe.Tap).WriteCapture))
 }
@@ -64,6 +65,18 @@ func (c *Client) StopTaps(ctx context.Context) ([]probe.TapReport, error) {
 // TapTotals is the number of wire frames each tap has seen so far, by its point's name.
 func (c *Client) TapTotals(ctx context.Context) (map[string]uint64, error) {
 	return call[Nothing, map[string]uint64](ctx, c, "/taps/totals", Nothing{})
+}
+
+// watchRequest is the body of /taps/watch.
+type watchRequest struct {
+	Tap        string   `json:"tap"`
+	EtherTypes []uint16 `json:"ether_types"`
+}
+
+// WatchEtherTypes returns once a tap of what goes on to a stack sees these EtherTypes too.
+func (c *Client) WatchEtherTypes(ctx context.Context, tap string, etherTypes []uint16) error {
+	_, err := call[watchRequest, Nothing](ctx, c, "/taps/watch", watchRequest{Tap: tap, EtherTypes: etherTypes})
+	return err
 }
 
 // Sightings downloads what a stopped tap saw, for [probe.ReadSightings]. The caller closes it.
@@ -166,6 +179,14 @@ func (s *tapSet) totals() map[string]uint64 {
 		totals[tap.Point().Name] = tap.Total()
 	}
 	return totals
+}
+
+func (s *tapSet) watch(_ context.Context, r watchRequest) (Nothing, error) {
+	tap := s.find(r.Tap)
+	if tap == nil {
+		return Nothing{}, fmt.Errorf("watching EtherTypes at tap %q: there is no such tap", r.Tap)
+	}
+	return Nothing{}, tap.Watch(r.EtherTypes)
 }
 
 // download serves what write makes of the tap that the query names.

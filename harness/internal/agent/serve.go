@@ -79,7 +79,6 @@ func commonRoutes(mux *http.ServeMux, role Role) {
 	helloRoutes(mux, role)
 	footprintRoutes(mux)
 	trafficRoutes(mux)
-	tapRoutes(mux)
 }
 
 // serveStream answers calls on one connection until it or ctx ends, and returns when the calls have.

@@ -238,7 +238,9 @@ func (a *audit) checkOrigin(f *frame) {
 func (a *audit) checkLinks(f *frame) {
 	for _, r := range a.table.sightings(f) {
 		if r.side.out() {
-			a.row(sideOf(a.plan.of(r.side).peer, probe.In), r.length, r.tags).want++
+			if far, on := a.plan.far(r.side); on {
+				a.row(far, r.length, r.tags).want++
+			}
 		} else {
 			a.row(r.side, r.length, r.tags).got++
 		}

@@ -92,6 +92,9 @@ func (ft *frameTable) load(plan *layout, in *Input) (troubles []string) {
 			}
 			seen++
 			clock = max(clock+1, s.Time)
+			if plan.taps[number].role == hostStack {
+				s.Direction = probe.Out // of the demux
+			}
 			at := sideOf(number, s.Direction)
 			ft.counts[at]++
 			ft.octets[at] += uint64(s.Length)

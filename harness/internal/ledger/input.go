@@ -53,6 +53,18 @@ type Input struct {
 	Capture func(tap string, fp probe.Fingerprint) ([]byte, bool)
 }
 
+// marked tells of the packets that left the demux with a mark or a priority: those
+// are the host's own business, and a client must not set them.
+func (in *Input) marked() []string {
+	var faults []string
+	for i := range in.Taps {
+		if r := &in.Taps[i].Report; r.Marked > 0 {
+			faults = append(faults, fmt.Sprintf("%d packets left %s with a mark or a priority", r.Marked, in.Taps[i].Name))
+		}
+	}
+	return faults
+}
+
 // trouble is why a tap cannot be believed, nil if it can. seen is how many
 // sightings arrived.
 func (t *Tap) trouble(seen int) error {

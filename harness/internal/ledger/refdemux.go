@@ -20,8 +20,6 @@ func dropReasons() []string {
 	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned}
 }
 
-const whyPassed = "the host's own stack got it"
-
 // refDemux is the reference demux.
 type refDemux struct {
 	*history
@@ -77,7 +75,10 @@ func (d *refDemux) fromTrunk(f *frame, p *pass) {
 	switch {
 	case !p.tags.vlan():
 		if d.passUntagged {
-			d.alternatives.add(outcome{why: whyPassed, entry: entry{counter: d.counters.passed(), frames: 1, octets: uint64(p.length)}})
+			d.alternatives.add(outcome{
+				want:  d.alternatives.one(emission{side: d.plan.out(hostStack, 0), tags: p.tags, length: p.length}),
+				entry: entry{counter: d.counters.passed(), frames: 1, octets: uint64(p.length)},
+			})
 			return
 		}
 		d.drop(dropUntagged, p)

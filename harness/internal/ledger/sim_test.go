@@ -319,6 +319,7 @@ func (s *sim) fromTrunk(trunk string, data []byte) {
 	switch {
 	case !isTag(data[12:]) && s.lab.PassUntagged:
 		s.count("passed untagged", len(data))
+		s.record("host/stack", probe.In, data, s.now)
 	case !isTag(data[12:]):
 		s.count("dropped untagged", len(data))
 	case src[0]&1 == 1, src == probe.MAC{}:

@@ -45,6 +45,7 @@ func (a *audit) locationName(place uint64) string {
 // checkState compares what the demux lists after the window, and the events it
 // raised within, with what must follow from the frames.
 func (a *audit) checkState() {
+	a.verdict.State = append(a.verdict.State, a.in.marked()...)
 	complain := func(format string, args ...any) {
 		a.verdict.State = append(a.verdict.State, fmt.Sprintf(format, args...))
 	}

@@ -142,6 +142,13 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 				s.Tags[0], s.TagCount, s.Length = probe.Tag{Protocol: probe.Dot1Q, TCI: 5}, 1, s.Length+4
 			}, "host/w0", "w0/eth0")
 		}, []string{`host/w0 +out +802.1Q vid 5 +\d+ +0 +1`}},
+		{"a dropped frame that goes on to the host's stack", func(m *mover) {
+			m.add(m.frame(7, 1), "host/trunk0", "host/stack", in)
+			m.edit(m.frame(7, 1), func(s *probe.Sighting) { *s = untagged(*s) }, "host/stack")
+		}, []string{`host/stack +out +no tag +\d+ +0 +1 .* ← too many`}},
+		{"a forwarded frame that goes on to the host's stack too", func(m *mover) {
+			m.add(m.frame(1, 2), "host/w0", "host/stack", in)
+		}, []string{`host/stack +out +no tag +\d+ +0 +1 .* ← too many`, `host/trunk0 +out .* 1 +1`}},
 		{"another worker's frame", func(m *mover) {
 			m.add(m.frame(0, 3), "host/w0", "host/w1", out)
 			m.add(m.frame(0, 3), "w0/eth0", "w1/eth0", in)
@@ -256,6 +263,7 @@ func TestWhatIsCountedWrongIsFound(t *testing.T) {
 		{"counters that were there before", func(in *ledger.Input) {
 			in.Before.Clients = slices.Clone(in.After.Clients)
 		}, `rx +02:00:00:00:00:01 +frames +4 +0 +-4\n`},
+		{"a mark on what leaves", func(in *ledger.Input) { tapOf(in, "host/w1").Report.Marked = 2 }, `2 packets left host/w1 with a mark or a priority`},
 		{"a sender that stopped", func(in *ledger.Input) {
 			in.Sent[0].Report.Frames, in.Sent[0].Report.Error = 3, "no buffer space"
 		}, `batch "c0/eth0-1" at c0/eth0 is 4 frames of \d+ octets; the sender reports 3 of \d+: no buffer space`},
@@ -271,6 +279,16 @@ func TestWhatIsCountedWrongIsFound(t *testing.T) {
 			g.Expect(v.Err()).To(MatchError(MatchRegexp(test.want)))
 		})
 	}
+}
+
+func tapOf(in *ledger.Input, name string) *ledger.Tap {
+	return &in.Taps[slices.IndexFunc(in.Taps, func(t ledger.Tap) bool { return t.Name == name })]
+}
+
+// untagged is a sighting of the frame without its outer tag.
+func untagged(s probe.Sighting) probe.Sighting {
+	s.Tags, s.TagCount, s.Length = [probe.SightedTags]probe.Tag{s.Tags[1], s.Tags[2]}, s.TagCount-1, s.Length-4
+	return s
 }
 
 func client0(in *ledger.Input) *control.ClientCounters {

@@ -18,7 +18,11 @@ const (
 	trunkEnd               // the host's end of a trunk
 	workerPort             // the host's end of a worker's link
 	workerEnd              // a worker's interface
+	hostStack              // what goes on to the host's own stack, behind the demux
 )
+
+// stackTap is the name of the tap of what goes on to the host's own stack.
+const stackTap = "host/stack"
 
 // part is what handles frames between taps.
 type part uint8
@@ -33,7 +37,7 @@ func (r role) part() part {
 	switch r {
 	case accessPort, switchEnd:
 		return theSwitch
-	case trunkEnd, workerPort:
+	case trunkEnd, workerPort, hostStack:
 		return theDemux
 	}
 	return endpoint
@@ -61,7 +65,7 @@ type tapPoint struct {
 type layout struct {
 	taps  []tapPoint
 	named map[string]int
-	tap   [workerEnd + 1][]int // by role and index
+	tap   [hostStack + 1][]int // by role and index
 }
 
 func newLayout(lab *Lab) (*layout, error) {
@@ -89,6 +93,7 @@ func newLayout(lab *Lab) (*layout, error) {
 	for i, w := range lab.Workers {
 		add(w.Name+"/"+orEth0(w.Interface), workerEnd, i)
 	}
+	add(stackTap, hostStack, 0)
 	if len(l.named) != len(l.taps) {
 		return nil, fmt.Errorf("two taps of the lab have one name: %v", slices.Sorted(maps.Keys(l.named)))
 	}
@@ -109,7 +114,7 @@ func orEth0(name string) string {
 }
 
 // Taps are the names of the taps that Check needs, in the order a frame meets them
-// on its way from a client to a worker.
+// on its way from a client to a worker; last that of the host's own stack.
 func (l *Lab) Taps() []string {
 	plan, err := newLayout(l)
 	if err != nil {
@@ -123,5 +128,11 @@ func (l *Lab) Taps() []string {
 }
 
 func (l *layout) out(r role, index int) side { return sideOf(l.tap[r][index], probe.Out) }
+
+// far is where what leaves at a side comes in; false for the host's stack, where it ends.
+func (l *layout) far(s side) (side, bool) {
+	at := l.of(s)
+	return sideOf(at.peer, probe.In), at.role != hostStack
+}
 
 func (l *layout) of(s side) tapPoint { return l.taps[s.tap()] }

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
 const (
@@ -95,7 +93,10 @@ func (a *audit) checkCarried(f *frame) {
 				n++
 			}
 		}
-		far := sideOf(a.plan.of(out.side).peer, probe.In)
+		far, on := a.plan.far(out.side)
+		if !on {
+			continue
+		}
 		for _, r := range seen {
 			if r.side != far {
 				continue

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
 // line is one row of a wrong frame's account: what had to be seen if everything
@@ -106,8 +104,8 @@ func (a *audit) follow(f *frame, rows []row) []line {
 	for i := 0; i < len(lines) && len(lines) < 64; i++ {
 		l := lines[i]
 		lost := l.want - l.got
-		if l.side.out() && lost != 0 {
-			far := emission{side: sideOf(a.plan.of(l.side).peer, probe.In), tags: l.tags, length: l.length}
+		if side, on := a.plan.far(l.side); l.side.out() && on && lost != 0 {
+			far := emission{side: side, tags: l.tags, length: l.length}
 			find(far).want += lost
 			if lost > 0 {
 				a.behind(f, far, lost, find)

@@ -5,9 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/bits"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -36,26 +34,25 @@ const (
 )
 
 // ring is a packet socket on one interface whose packets arrive in mapped
-// memory. One goroutine uses it; wake may be called by any.
+// memory. One goroutine uses it, but for the bell.
 type ring struct {
-	fd, event int
-	waking    sync.Mutex // keeps close from closing event under wake
-	index     int
-	mem       []byte
-	block     int // octets of each
-	blocks    int
-	next      int
+	bell
+	fd     int
+	index  int
+	mem    []byte
+	block  int // octets of each
+	blocks int
+	next   int
 
 	read, packets, dropped uint64
 	down                   int
-
-	stopping atomic.Bool
-	asked    chan func() // to be called once all that had arrived is handed over
+	marks                  *marks // nil unless they are asked for
+	marked                 uint64
 }
 
 // openRing returns once each packet that crosses the interface goes to the ring.
 func openRing(point TapPoint, opts TapOptions) (*ring, error) {
-	r := &ring{fd: -1, event: -1, asked: make(chan func(), 1)}
+	r := &ring{fd: -1, bell: bell{event: -1}}
 	err := inNamespace(point, opts, func() (err error) {
 		link, err := net.InterfaceByName(point.Interface)
 		if err != nil {
@@ -73,7 +70,7 @@ func openRing(point TapPoint, opts TapOptions) (*ring, error) {
 		return nil
 	})
 	if err == nil {
-		err = r.start(point.MaxPacket, opts.RingSize)
+		err = r.start(point, opts.RingSize)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("tapping %s: %w", point, err), r.close())
@@ -81,9 +78,14 @@ func openRing(point TapPoint, opts TapOptions) (*ring, error) {
 	return r, nil
 }
 
-func (r *ring) start(maxPacket, size int) (err error) {
-	if r.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return fmt.Errorf("making an eventfd: %w", err)
+func (r *ring) start(point TapPoint, size int) (err error) {
+	if point.Marks {
+		if r.marks, err = countMarks(r.fd); err != nil {
+			return err
+		}
+	}
+	if err = r.open(); err != nil {
+		return err
 	}
 	if err = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
 		return fmt.Errorf("choosing TPACKET_V3: %w", err)
@@ -93,7 +95,7 @@ func (r *ring) start(maxPacket, size int) (err error) {
 	}
 	ringSize := largeRing
 	r.block = largeBlock
-	if maxPacket > 0 && maxPacket <= smallPacket {
+	if point.MaxPacket > 0 && point.MaxPacket <= smallPacket {
 		r.block, ringSize = smallBlock, smallRing
 	}
 	size = cmp.Or(max(size, 0), ringSize)
@@ -115,10 +117,7 @@ func (r *ring) start(maxPacket, size int) (err error) {
 }
 
 func (r *ring) bind(protocol uint16) error {
-	address := &unix.SockaddrLinklayer{Protocol: bits.ReverseBytes16(protocol), Ifindex: r.index}
-	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
-		address.Protocol = protocol
-	}
+	address := &unix.SockaddrLinklayer{Protocol: networkOrder(protocol), Ifindex: r.index}
 	if err := unix.Bind(r.fd, address); err != nil {
 		return fmt.Errorf("binding to interface index %d: %w", r.index, err)
 	}
@@ -154,28 +153,6 @@ func (r *ring) poll(event, milliseconds int) (woken bool, err error) {
 		}
 	}
 	return fds[1].Revents != 0, nil
-}
-
-// stop ends run.
-func (r *ring) stop() {
-	r.stopping.Store(true)
-	r.wake()
-}
-
-// ask has run call answer once it has handed over all that has arrived by now. One
-// may ask at a time.
-func (r *ring) ask(answer func()) {
-	r.asked <- answer
-	r.wake()
-}
-
-// wake ends a wait, now or the next one.
-func (r *ring) wake() {
-	r.waking.Lock()
-	defer r.waking.Unlock()
-	if r.event >= 0 {
-		_, _ = unix.Write(r.event, []byte{1, 0, 0, 0, 0, 0, 0, 1}) // a 64-bit number in either byte order
-	}
 }
 
 // drain hands over the packets of each block that the kernel has finished.
@@ -222,36 +199,26 @@ func parseRingPacket(b []byte) (p tapped) {
 	return p
 }
 
-// run hands packets over until stop is called, then those that had arrived by
-// then. idle, if there is one, is called after each batch.
-func (r *ring) run(handle func(*tapped), idle func() error) error {
+// run hands packets over until stop is called, then those that had arrived by then.
+func (r *ring) run(handle func(*tapped)) error {
 	for {
 		woken, err := r.wait()
 		if err != nil {
 			return err
 		}
 		if woken {
-			var number [8]byte
-			_, _ = unix.Read(r.event, number[:]) // waits for the next wake from now on
-			if r.stopping.Load() {
+			stop, answer := r.hear()
+			if stop {
 				return r.finish(handle)
 			}
-			select {
-			case answer := <-r.asked:
+			if answer != nil {
 				if err := r.catchUp(handle); err != nil {
 					return err
 				}
 				answer()
-			default:
 			}
 		}
 		r.drain(handle)
-		if idle == nil {
-			continue
-		}
-		if err := idle(); err != nil {
-			return err
-		}
 	}
 }
 
@@ -263,7 +230,14 @@ func (r *ring) count() error {
 	}
 	r.packets += uint64(stats.Packets) // drops included
 	r.dropped += uint64(stats.Drops)
-	return nil
+	if r.marks != nil {
+		r.marked, err = r.marks.count()
+	}
+	return err
+}
+
+func (r *ring) report(to *TapReport) {
+	to.Packets, to.Read, to.Dropped, to.Down, to.Marked = r.packets, r.read, r.dropped, r.down, r.marked
 }
 
 // finish stops the capture and hands over what had arrived.
@@ -296,18 +270,18 @@ func (r *ring) catchUp(handle func(*tapped)) error {
 
 // close releases memory and descriptors. What was counted stays.
 func (r *ring) close() error {
-	r.waking.Lock()
-	defer r.waking.Unlock()
 	var errs []error
+	if r.marks != nil {
+		errs = append(errs, r.marks.close())
+		r.marks = nil
+	}
 	if r.mem != nil {
 		errs = append(errs, unix.Munmap(r.mem))
 		r.mem = nil
 	}
-	for _, fd := range []*int{&r.fd, &r.event} {
-		if *fd >= 0 {
-			errs = append(errs, unix.Close(*fd))
-			*fd = -1
-		}
+	if r.fd >= 0 {
+		errs = append(errs, unix.Close(r.fd))
+		r.fd = -1
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, r.bell.close())...)
 }

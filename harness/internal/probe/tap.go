@@ -18,6 +18,14 @@ type TapPoint struct {
 	// Interface is the name within that namespace, or the caller's own one where
 	// neither PID nor Namespace is set.
 	Interface string `json:"interface"`
+	// EtherTypes make the tap one of what goes on to the stack of the namespace, on
+	// whichever interface it came in: packets of these EtherTypes that no program at
+	// tc ingress dropped or redirected, without their outer tag. Such a tap has no
+	// Interface. More are added by [Tap.Watch]. Optional.
+	EtherTypes []uint16 `json:"ether_types,omitempty"`
+	// Marks counts the packets that the interface sends with a mark or a priority.
+	// Optional.
+	Marks bool `json:"marks,omitempty"`
 	// MaxPacket is the octets of the largest packet that can cross it, a
 	// super-packet whole. Where all are small, so is the tap's ring. Optional: 64 KiB.
 	MaxPacket int `json:"max_packet,omitempty"`
@@ -65,6 +73,9 @@ type TapReport struct {
 	Undecoded uint64 `json:"undecoded"`
 	// UndecodedReason is why, of the first one.
 	UndecodedReason string `json:"undecoded_reason,omitempty"`
+	// Marked is the packets that left with a mark or a priority, where the point
+	// asks for Marks.
+	Marked uint64 `json:"marked,omitempty"`
 	// Retained is the frames kept whole.
 	Retained uint64 `json:"retained"`
 	// Down is how often the interface was found down while tapped.

@@ -15,13 +15,26 @@ type Tap struct {
 	point    TapPoint
 	started  time.Time
 	recorder *recorder
-	ring     *ring // used by run alone until done is closed
+	source   source // run and report are called by run alone
 	stop     func()
 	done     chan struct{}
 
 	// Written by run, to be read once done is closed.
 	report TapReport
 	err    error
+}
+
+// source is where a tap's packets come from.
+type source interface {
+	// run hands packets over until stop is called, then those that had arrived by then.
+	run(handle func(*tapped)) error
+	stop()
+	// ask has run call answer once it has handed over all that has arrived by now. One
+	// may ask at a time.
+	ask(answer func())
+	// report fills in what only the source knows, once run has returned.
+	report(r *TapReport)
+	close() error
 }
 
 // errRunning is returned for what can only be asked of a stopped tap.
@@ -31,14 +44,20 @@ var errRunning = errors.New("the tap is still capturing: stop it first")
 // crosses the interface from then on is seen. It needs CAP_NET_RAW in the
 // interface's network namespace, and CAP_SYS_ADMIN to enter another one.
 func OpenTap(point TapPoint, opts TapOptions) (*Tap, error) {
-	r, err := openRing(point, opts)
+	var from source
+	var err error
+	if len(point.EtherTypes) > 0 {
+		from, err = openStack(point, opts)
+	} else {
+		from, err = openRing(point, opts)
+	}
 	if err != nil {
 		return nil, err
 	}
 	t := &Tap{
-		point: point, started: time.Now(), ring: r,
+		point: point, started: time.Now(), source: from,
 		recorder: newRecorder(opts.RetainBytes),
-		stop:     sync.OnceFunc(r.stop),
+		stop:     sync.OnceFunc(from.stop),
 		done:     make(chan struct{}),
 	}
 	go t.run()
@@ -47,24 +66,35 @@ func OpenTap(point TapPoint, opts TapOptions) (*Tap, error) {
 
 func (t *Tap) run() {
 	defer close(t.done)
-	err := t.ring.run(t.recorder.add, nil)
+	err := t.source.run(t.recorder.add)
 	if err != nil {
 		t.err = fmt.Errorf("tapping %s: %w", t.point, err)
 	}
-	if err := t.ring.close(); err != nil {
-		t.err = errors.Join(t.err, fmt.Errorf("releasing the ring of tap %s: %w", t.point, err))
+	if err := t.source.close(); err != nil {
+		t.err = errors.Join(t.err, fmt.Errorf("releasing tap %s: %w", t.point, err))
 	}
 	t.report = t.reportNow()
 }
 
 // reportNow is for run's goroutine.
 func (t *Tap) reportNow() TapReport {
-	return TapReport{
+	r := TapReport{
 		Point: t.point, Frames: t.recorder.total.Load(), Octets: t.recorder.octets,
-		Packets: t.ring.packets, Read: t.ring.read, Dropped: t.ring.dropped,
 		Undecoded: t.recorder.undecoded, UndecodedReason: t.recorder.reason,
-		Retained: uint64(len(t.recorder.kept)), Down: t.ring.down, Duration: time.Since(t.started),
+		Retained: uint64(len(t.recorder.kept)), Duration: time.Since(t.started),
 	}
+	t.source.report(&r)
+	return r
+}
+
+// Watch returns once a tap of what goes on to a stack sees packets of these
+// EtherTypes too.
+func (t *Tap) Watch(etherTypes []uint16) error {
+	s, ok := t.source.(*stack)
+	if !ok {
+		return fmt.Errorf("watching EtherTypes at tap %s: it is on an interface and sees all of them", t.point)
+	}
+	return s.watch(etherTypes)
 }
 
 // Mark returns the report on everything that has crossed the interface before the
@@ -72,7 +102,7 @@ func (t *Tap) reportNow() TapReport {
 // there at the mark, Late what came after it. A tap is marked once.
 func (t *Tap) Mark(ctx context.Context) (TapReport, error) {
 	marked := make(chan TapReport, 1)
-	t.ring.ask(func() {
+	t.source.ask(func() {
 		t.recorder.mark()
 		marked <- t.reportNow()
 	})
@@ -160,55 +190,4 @@ func (t *Tap) Close() error {
 	t.stop()
 	<-t.done
 	return t.err
-}
-
-// LiveCapture writes what an interface carries to w as pcapng, in the form that
-// the wire would carry it, until ctx ends (which is no error) or w fails. The
-// first octet is written once it captures. A packet lost, because w was too slow
-// for example, is an error, but only at the end.
-func LiveCapture(ctx context.Context, point TapPoint, opts TapOptions, w io.Writer) (err error) {
-	r, err := openRing(point, opts)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.close()) }()
-	capture, err := newCaptureWriter(w, point.String())
-	if err != nil {
-		return err
-	}
-	if err := capture.flush(); err != nil {
-		return err
-	}
-	wakeUp := context.AfterFunc(ctx, r.stop)
-	defer wakeUp()
-
-	live := liveWriter{capture: capture, report: TapReport{Point: point}}
-	err = r.run(live.add, func() error { return errors.Join(live.err, capture.flush()) })
-	live.report.Packets, live.report.Read, live.report.Dropped = r.packets, r.read, r.dropped
-	return errors.Join(err, live.err, capture.flush(), live.report.Err())
-}
-
-// liveWriter writes packets as they come.
-type liveWriter struct {
-	capture   *captureWriter
-	segmenter Segmenter
-	buf       []byte
-	report    TapReport
-	err       error
-}
-
-func (l *liveWriter) add(p *tapped) {
-	err := p.wireFrames(&l.segmenter, func(frame []byte) bool {
-		if l.err == nil {
-			l.buf = p.appendFrame(l.buf[:0], frame)
-			l.err = l.capture.write(time.Unix(0, p.time), p.direction, l.buf)
-		}
-		return l.err == nil
-	})
-	if err != nil {
-		if l.report.Undecoded == 0 {
-			l.report.UndecodedReason = err.Error()
-		}
-		l.report.Undecoded++
-	}
 }

@@ -2,10 +2,8 @@ package probe
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"os"
 	"testing"
@@ -361,42 +359,6 @@ func TestStopMissesNothing(t *testing.T) {
 		b.send(&Batch{Name: "few", ID: 1, Count: 7, Source: macA(), Destination: macB(), Size: 60})
 		b.Expect(b.stop(tap).Frames).To(BeEquivalentTo(7))
 	}
-}
-
-func TestLiveCaptureWritesWhatTheWireCarries(t *testing.T) {
-	b := newBed(t)
-	here, err := os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
-	b.Expect(err).NotTo(HaveOccurred())
-	defer func() { _ = here.Close() }()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	r, w := io.Pipe()
-	ended := make(chan error, 1)
-	go func() {
-		err := LiveCapture(ctx, TapPoint{Name: "c0/eth0", Interface: "b"}, TapOptions{NamespaceFD: int(here.Fd())}, w)
-		ended <- errors.Join(err, w.Close())
-	}()
-	first := make([]byte, 1) // from here on it captures
-	_, err = io.ReadFull(r, first)
-	b.Expect(err).NotTo(HaveOccurred())
-	batch := &Batch{
-		Name: "super", ID: 2, Count: 2, Source: macA(), Destination: macB(), Tags: []Tag{{Dot1Q, 9}}, Flow: flow(TCP, true),
-		GSO: &GSO{SegmentSize: 700, Segments: 5},
-	}
-	b.send(batch)
-	cancel()
-	rest, err := io.ReadAll(r)
-	b.Expect(err).NotTo(HaveOccurred())
-	b.Expect(<-ended).To(Succeed())
-	frames, err := ReadCapture(io.MultiReader(bytes.NewReader(first), bytes.NewReader(rest)), "live")
-	b.Expect(err).NotTo(HaveOccurred())
-	var got [][]byte
-	for _, frame := range frames {
-		got = append(got, frame.Data)
-		b.Expect(frame.Time).To(BeTemporally("~", time.Now(), time.Minute))
-	}
-	expectSame(b, got, wire(batch))
-	b.Expect(rest).To(ContainSubstring("c0/eth0"))
 }
 
 // BenchmarkTap is what the reader of a tap does with a frame: the most frames a

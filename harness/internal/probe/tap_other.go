@@ -17,6 +17,9 @@ type Tap struct{}
 // OpenTap fails: taps need Linux.
 func OpenTap(TapPoint, TapOptions) (*Tap, error) { return nil, errNoTap }
 
+// Watch fails.
+func (t *Tap) Watch([]uint16) error { return errNoTap }
+
 // Point is the zero point.
 func (t *Tap) Point() TapPoint { return TapPoint{} }
 
@@ -43,6 +46,3 @@ func (t *Tap) WriteCapture(io.Writer) error { return errNoTap }
 
 // Close does nothing.
 func (t *Tap) Close() error { return nil }
-
-// LiveCapture fails: taps need Linux.
-func LiveCapture(context.Context, TapPoint, TapOptions, io.Writer) error { return errNoTap }

@@ -63,7 +63,7 @@ func TestApplyLaysWhatThePlanSays(t *testing.T) {
 			names = append(names, p.Name)
 		}
 		g.Expect(names).To(Equal([]string{
-			"c0/eth0", "switch/c0", "c1/eth0", "switch/c1", "switch/trunk0", "host/trunk0", "switch/trunk1", "host/trunk1", "host/w0", "w0/eth0",
+			"c0/eth0", "switch/c0", "c1/eth0", "switch/c1", "switch/trunk0", "host/trunk0", "switch/trunk1", "host/trunk1", "host/w0", "w0/eth0", "host/stack",
 		}))
 		_, err = n.Namespace("nobody")
 		g.Expect(err).To(MatchError(ContainSubstring("no such node")))

@@ -105,8 +105,9 @@ func (n *Network) Move(ctx context.Context, m Move) (MoveWindow, error) {
 	return w, nil
 }
 
-// TapPoints lists both ends of every link. What is inside the switch is not
-// among them: whatever passes there passes a port or a trunk as well.
+// TapPoints lists both ends of every link, and last what goes on to the host's
+// own stack. What is inside the switch is not among them: whatever passes there
+// passes a port or a trunk as well.
 func (n *Network) TapPoints() []probe.TapPoint {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -116,6 +117,7 @@ func (n *Network) TapPoints() []probe.TapPoint {
 		p := probe.TapPoint{Name: e.Node + "/" + e.Interface, Interface: e.Interface, MaxPacket: largest}
 		switch e.Node {
 		case HostNode:
+			p.Marks = true
 		case SwitchNode:
 			p.Namespace = SwitchNode
 		default:
@@ -123,7 +125,7 @@ func (n *Network) TapPoints() []probe.TapPoint {
 		}
 		points = append(points, p)
 	}
-	return points
+	return append(points, probe.TapPoint{Name: HostStack, EtherTypes: probe.CommonEtherTypes()})
 }
 
 // ends lists both ends of every link, in the order a client's frame meets them.

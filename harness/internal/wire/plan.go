@@ -37,6 +37,9 @@ const (
 	SwitchNode = "switch"
 )
 
+// HostStack is the tap of what goes on to the host's own stack.
+const HostStack = HostNode + "/stack"
+
 // Plan is everything Apply makes. It travels as JSON.
 type Plan struct {
 	Switch  string   `json:"switch"`         // one of SwitchKinds
