@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 	"time"
@@ -17,8 +16,6 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 )
-
-//go:generate go run ./internal/samples/write captures
 
 //go:embed captures
 var embedded embed.FS
@@ -31,18 +28,6 @@ type Frame struct {
 	Time   time.Time
 	// Data is the whole frame, tags included.
 	Data []byte
-}
-
-// ReadCaptureFile reads every frame of a pcap or pcapng file. A file that is no
-// capture, is damaged, empty or not Ethernet, or holds frames that are cut short, is
-// an error of one line that names file and reason.
-func ReadCaptureFile(path string) ([]Frame, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading a capture: %w", err)
-	}
-	defer func() { _ = file.Close() }()
-	return ReadCapture(file, path)
 }
 
 // ReadCaptures reads every .pcap and .pcapng file of a folder and its subfolders,
@@ -85,7 +70,9 @@ func ReadCaptures(folder fs.FS) ([]Frame, error) {
 }
 
 // EmbeddedCaptures is a small set of capture files that belongs to the project:
-// one or a few frames of each of many protocols, some of them malformed.
+// one or a few frames of each of many protocols, some of them malformed. They
+// were put together from the protocols' specifications, with documentation
+// addresses; no device has sent them.
 func EmbeddedCaptures() fs.FS {
 	folder, err := fs.Sub(embedded, "captures")
 	if err != nil {
@@ -99,8 +86,9 @@ type packetReader interface {
 	ReadPacketData() ([]byte, gopacket.CaptureInfo, error)
 }
 
-// ReadCapture reads every frame of a pcap or pcapng stream. Its errors are those of
-// [ReadCaptureFile], with name for the file's.
+// ReadCapture reads every frame of a pcap or pcapng file of that name. A file that
+// is no capture, is damaged, empty or not Ethernet, or holds frames that are cut
+// short, is an error of one line that names file and reason.
 func ReadCapture(r io.Reader, name string) ([]Frame, error) {
 	refuse := func(format string, args ...any) ([]Frame, error) {
 		return nil, fmt.Errorf("capture %s "+format, append([]any{name}, args...)...)

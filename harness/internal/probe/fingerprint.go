@@ -66,36 +66,3 @@ func tcpChecksumOfOnes(frame []byte, tags int) int {
 	}
 	return 0
 }
-
-// FrameIDOf is the ID that [Batch.Packet] put into a wire frame, wherever its
-// tags and IP headers end; false where there is none.
-func FrameIDOf(frame []byte) (uint64, bool) {
-	at := 12 + tagLen*tagStack(frame) + 2
-	if id, ok := frameIDAt(frame, at); ok || len(frame) < at+ipv4Header+udpHeader+minPayload {
-		return id, ok
-	}
-	if t := binary.BigEndian.Uint16(frame[at-2:]); t != etherTypeIPv4 && t != etherTypeIPv6 {
-		return 0, false
-	}
-	h, err := parseHeaders(frame)
-	if err != nil || h.fragment {
-		return 0, false
-	}
-	switch h.protocol {
-	case protocolUDP:
-		return frameIDAt(frame, h.transport+udpHeader)
-	case protocolTCP:
-		if len(frame) < h.transport+tcpHeader {
-			return 0, false
-		}
-		return frameIDAt(frame, h.transport+int(frame[h.transport+12]>>4)*4)
-	}
-	return 0, false
-}
-
-func frameIDAt(frame []byte, at int) (uint64, bool) {
-	if len(frame) < at+minPayload || binary.BigEndian.Uint32(frame[at:]) != magic {
-		return 0, false
-	}
-	return binary.BigEndian.Uint64(frame[at+4:]), true
-}

@@ -2,13 +2,31 @@ package probe
 
 import (
 	"encoding/binary"
+	"io"
 	"iter"
 )
 
 func macA() MAC { return MAC{0x02, 0, 0, 0, 0, 0x0a} }
 func macB() MAC { return MAC{0x02, 0, 0, 0, 0, 0x0b} }
 
-func pull(tap *Tap) (func() (Sighting, bool), func()) { return iter.Pull(tap.Sightings()) }
+// sightings are those that a stopped tap hands over.
+func sightings(tap *Tap) iter.Seq[Sighting] {
+	return func(yield func(Sighting) bool) {
+		r, w := io.Pipe()
+		defer func() { _ = r.Close() }()
+		go func() { _ = w.CloseWithError(tap.WriteSightings(w)) }()
+		for s, err := range ReadSightings(r) {
+			if err != nil {
+				panic(err)
+			}
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+func pull(tap *Tap) (func() (Sighting, bool), func()) { return iter.Pull(sightings(tap)) }
 
 type superPacketSample struct {
 	packet []byte

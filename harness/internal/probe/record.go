@@ -51,7 +51,6 @@ func (p *tapped) appendFrame(b, frame []byte) []byte {
 func (p *tapped) sight(frame []byte) (s Sighting) {
 	inner := tagStack(frame)
 	s.Fingerprint = fingerprint(frame, inner)
-	s.ID, _ = FrameIDOf(frame)
 	s.Time, s.Direction = p.time, p.direction
 	s.Length = uint16(len(frame))
 	if p.tagged {
@@ -167,9 +166,6 @@ type recorded struct {
 // mark makes what is there now readable while more is added.
 func (r *recorder) mark() { r.marked.Store(&recorded{chunks: slices.Clone(r.chunks), kept: r.kept}) }
 
-// sightings are those up to the mark, or all without one.
-func (r *recorder) sightings() iter.Seq[Sighting] { return sightingsIn(r.read().chunks) }
-
 // read is what was there at the mark, or all without one.
 func (r *recorder) read() recorded {
 	if marked := r.marked.Load(); marked != nil {
@@ -203,16 +199,6 @@ func sightingsIn(chunks [][]byte) iter.Seq[Sighting] {
 			}
 		}
 	}
-}
-
-func (r *recorder) writeSightings(w io.Writer) error {
-	return writeSightingRecords(w, func(yield func([]byte) bool) {
-		for _, chunk := range r.read().chunks {
-			if !yield(chunk) {
-				return
-			}
-		}
-	})
 }
 
 func (r *recorder) writeCapture(w io.Writer, name string) error {

@@ -35,8 +35,6 @@ const SightedTags = 3
 // Sighting is one wire frame at one tap.
 type Sighting struct {
 	Fingerprint Fingerprint
-	// ID is the frame's ID where it carries one (see [FrameIDOf]), else 0.
-	ID uint64
 	// Time is when the kernel saw the frame, in nanoseconds since 1970.
 	Time int64
 	// Length in octets on the wire, tags included, FCS excluded.
@@ -55,70 +53,55 @@ type Sighting struct {
 func (s *Sighting) Stack() []Tag { return s.Tags[:min(int(s.TagCount), SightedTags)] }
 
 // SightingSize is the octets of an encoded sighting.
-const SightingSize = 56
+const SightingSize = 48
 
 // sightingMagic begins a stream of sightings. Its end is a record of direction 0
-// whose ID is the number of sightings, so that no cut goes unnoticed.
-const sightingMagic = "vdsight1"
+// whose time is the number of sightings, so that no cut goes unnoticed.
+const sightingMagic = "vdsight2"
 
 // put encodes the sighting into b[:SightingSize], little endian.
 func (s *Sighting) put(b []byte) {
 	_ = b[SightingSize-1]
 	binary.LittleEndian.PutUint64(b, uint64(s.Fingerprint))
-	binary.LittleEndian.PutUint64(b[8:], s.ID)
-	binary.LittleEndian.PutUint64(b[16:], uint64(s.Time))
-	binary.LittleEndian.PutUint16(b[24:], s.Length)
-	binary.LittleEndian.PutUint16(b[26:], s.EtherType)
+	binary.LittleEndian.PutUint64(b[8:], uint64(s.Time))
+	binary.LittleEndian.PutUint16(b[16:], s.Length)
+	binary.LittleEndian.PutUint16(b[18:], s.EtherType)
 	for i, tag := range s.Tags {
-		binary.LittleEndian.PutUint16(b[28+4*i:], tag.Protocol)
-		binary.LittleEndian.PutUint16(b[30+4*i:], tag.TCI)
+		binary.LittleEndian.PutUint16(b[20+4*i:], tag.Protocol)
+		binary.LittleEndian.PutUint16(b[22+4*i:], tag.TCI)
 	}
-	b[40], b[41] = s.TagCount, uint8(s.Direction)
-	copy(b[42:], s.Destination[:])
-	copy(b[48:], s.Source[:])
-	b[54], b[55] = 0, 0
+	b[32], b[33] = s.TagCount, uint8(s.Direction)
+	copy(b[34:], s.Destination[:])
+	copy(b[40:], s.Source[:])
+	b[46], b[47] = 0, 0
 }
 
 // parse decodes the sighting from b[:SightingSize].
 func (s *Sighting) parse(b []byte) {
 	_ = b[SightingSize-1]
 	s.Fingerprint = Fingerprint(binary.LittleEndian.Uint64(b))
-	s.ID = binary.LittleEndian.Uint64(b[8:])
-	s.Time = int64(binary.LittleEndian.Uint64(b[16:]))
-	s.Length = binary.LittleEndian.Uint16(b[24:])
-	s.EtherType = binary.LittleEndian.Uint16(b[26:])
+	s.Time = int64(binary.LittleEndian.Uint64(b[8:]))
+	s.Length = binary.LittleEndian.Uint16(b[16:])
+	s.EtherType = binary.LittleEndian.Uint16(b[18:])
 	for i := range s.Tags {
-		s.Tags[i].Protocol = binary.LittleEndian.Uint16(b[28+4*i:])
-		s.Tags[i].TCI = binary.LittleEndian.Uint16(b[30+4*i:])
+		s.Tags[i].Protocol = binary.LittleEndian.Uint16(b[20+4*i:])
+		s.Tags[i].TCI = binary.LittleEndian.Uint16(b[22+4*i:])
 	}
-	s.TagCount, s.Direction = b[40], Direction(b[41])
-	copy(s.Destination[:], b[42:])
-	copy(s.Source[:], b[48:])
+	s.TagCount, s.Direction = b[32], Direction(b[33])
+	copy(s.Destination[:], b[34:])
+	copy(s.Source[:], b[40:])
 }
 
-// WriteSightings encodes sightings, [SightingSize] octets each, between a header
+// writeSightings writes pieces of one or more encoded sightings between a header
 // and an end mark.
-func WriteSightings(w io.Writer, sightings iter.Seq[Sighting]) error {
-	return writeSightingRecords(w, func(yield func([]byte) bool) {
-		var record [SightingSize]byte
-		for s := range sightings {
-			s.put(record[:])
-			if !yield(record[:]) {
-				return
-			}
-		}
-	})
-}
-
-// writeSightingRecords writes pieces of one or more whole records.
-func writeSightingRecords(w io.Writer, pieces iter.Seq[[]byte]) error {
+func writeSightings(w io.Writer, pieces [][]byte) error {
 	bw := bufio.NewWriterSize(w, 64<<10)
 	if _, err := bw.WriteString(sightingMagic); err != nil {
 		return fmt.Errorf("writing sightings: %w", err)
 	}
 	var end Sighting
-	for piece := range pieces {
-		end.ID += uint64(len(piece) / SightingSize)
+	for _, piece := range pieces {
+		end.Time += int64(len(piece) / SightingSize)
 		if _, err := bw.Write(piece); err != nil {
 			return fmt.Errorf("writing sightings: %w", err)
 		}
@@ -127,12 +110,12 @@ func writeSightingRecords(w io.Writer, pieces iter.Seq[[]byte]) error {
 	end.put(record[:])
 	_, err := bw.Write(record[:])
 	if err = errors.Join(err, bw.Flush()); err != nil {
-		return fmt.Errorf("writing the end of %d sightings: %w", end.ID, err)
+		return fmt.Errorf("writing the end of %d sightings: %w", end.Time, err)
 	}
 	return nil
 }
 
-// ReadSightings decodes what [WriteSightings] or [Tap.WriteSightings] wrote,
+// ReadSightings decodes what [Tap.WriteSightings] wrote,
 // as it arrives, and ends after the first error, if any. A stream that ends
 // early is an error.
 func ReadSightings(r io.Reader) iter.Seq2[Sighting, error] {
@@ -149,15 +132,15 @@ func ReadSightings(r io.Reader) iter.Seq2[Sighting, error] {
 			return
 		}
 		var s Sighting
-		for n := uint64(0); ; n++ {
+		for n := int64(0); ; n++ {
 			if _, err := io.ReadFull(br, record[:]); err != nil {
 				yield(Sighting{}, fmt.Errorf("reading sighting %d: %w", n, noEOF(err)))
 				return
 			}
 			s.parse(record[:])
 			if s.Direction == 0 {
-				if s.ID != n {
-					yield(Sighting{}, fmt.Errorf("reading sightings: %d arrived of %d", n, s.ID))
+				if s.Time != n {
+					yield(Sighting{}, fmt.Errorf("reading sightings: %d arrived of %d", n, s.Time))
 				}
 				return
 			}

@@ -14,12 +14,20 @@ func someSightings(n int) []Sighting {
 	var all []Sighting
 	for i := range n {
 		all = append(all, Sighting{
-			Fingerprint: Fingerprint(i) * 0x9e3779b97f4a7c15, ID: uint64(i) << 33, Time: 1764000000_123456789 + int64(i),
+			Fingerprint: Fingerprint(i) * 0x9e3779b97f4a7c15, Time: 1764000000_123456789 + int64(i),
 			Length: uint16(60 + i), EtherType: 0x88b5, Tags: [3]Tag{{Dot1AD, uint16(i)}, {Dot1Q, 7}, {Dot1Q, 8}},
 			TagCount: 4, Direction: Out, Destination: macA(), Source: macB(),
 		})
 	}
 	return all
+}
+
+func encoded(all []Sighting) (pieces [][]byte) {
+	for i := range all {
+		pieces = append(pieces, make([]byte, SightingSize))
+		all[i].put(pieces[i])
+	}
+	return pieces
 }
 
 func readAll(r io.Reader) (all []Sighting, err error) {
@@ -36,16 +44,16 @@ func TestSightingsSurviveEncoding(t *testing.T) {
 	g := NewWithT(t)
 	want := someSightings(5000)
 	var buf bytes.Buffer
-	g.Expect(WriteSightings(&buf, slices.Values(want))).To(Succeed())
+	g.Expect(writeSightings(&buf, encoded(want))).To(Succeed())
 	g.Expect(readAll(&buf)).To(Equal(want))
-	g.Expect(WriteSightings(&buf, slices.Values([]Sighting{}))).To(Succeed())
+	g.Expect(writeSightings(&buf, nil)).To(Succeed())
 	g.Expect(readAll(&buf)).To(BeEmpty())
 }
 
 func TestSightingsThatEndEarlyAreAnError(t *testing.T) {
 	g := NewWithT(t)
 	var buf bytes.Buffer
-	g.Expect(WriteSightings(&buf, slices.Values(someSightings(3)))).To(Succeed())
+	g.Expect(writeSightings(&buf, encoded(someSightings(3)))).To(Succeed())
 	whole := buf.Bytes()
 	for n := range whole {
 		_, err := readAll(bytes.NewReader(whole[:n]))
@@ -63,7 +71,7 @@ type fullDisk struct{}
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 
 func TestSightingsTellOfAFailedWrite(t *testing.T) {
-	NewWithT(t).Expect(WriteSightings(fullDisk{}, slices.Values(someSightings(3)))).
+	NewWithT(t).Expect(writeSightings(fullDisk{}, encoded(someSightings(3)))).
 		To(MatchError(ContainSubstring("no space left")))
 }
 

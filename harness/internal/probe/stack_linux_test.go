@@ -64,7 +64,7 @@ func TestStackTapSeesWhatTrafficControlLeavesToTheStack(t *testing.T) {
 			if test.seen > 0 {
 				expectSame(b, kept(tap), wire(batch))
 			}
-			for s := range tap.Sightings() {
+			for s := range sightings(tap) {
 				b.Expect(s.Direction).To(Equal(In))
 			}
 		})
@@ -89,7 +89,7 @@ func TestStackTapSeesTheEtherTypesItWatches(t *testing.T) {
 	}
 	b.stop(tap)
 	var got []int
-	for s := range tap.Sightings() {
+	for s := range sightings(tap) {
 		got = append(got, int(s.Length))
 	}
 	b.Expect(got).To(ConsistOf(90, 90, 90, 86, 86, 86, 86, 86, 86, 17))

@@ -160,20 +160,12 @@ func (t *Tap) readable() error {
 	return t.stopped()
 }
 
-// Sightings are the frames seen, in order: none before Mark or Stop has returned.
-func (t *Tap) Sightings() iter.Seq[Sighting] {
-	if t.readable() != nil {
-		return func(func(Sighting) bool) {}
-	}
-	return t.recorder.sightings()
-}
-
 // WriteSightings writes them for [ReadSightings], once Mark or Stop has returned.
 func (t *Tap) WriteSightings(w io.Writer) error {
 	if err := t.readable(); err != nil {
 		return err
 	}
-	return t.recorder.writeSightings(w)
+	return writeSightings(w, t.recorder.read().chunks)
 }
 
 // WriteCapture writes the frames kept whole as pcapng, once Mark or Stop has returned.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"testing"
@@ -65,7 +66,7 @@ func seesEveryFrame(t *testing.T, pairs, count int) {
 		want := FingerprintOf(buf)
 		for j, next := range sighted {
 			s, ok := next()
-			if !ok || s.Fingerprint != want || s.ID != batch.FrameID(i) || int(s.Length) != len(buf) {
+			if !ok || s.Fingerprint != want || int(s.Length) != len(buf) {
 				t.Fatalf("tap %d, frame %d: saw %+v, want fingerprint %v and %d octets", j, i, s, want, len(buf))
 			}
 			if s.TagCount != 1 || s.Tags[0] != batch.Tags[0] || s.Source != macA() || s.Destination != macB() || s.EtherType != DefaultEtherType {
@@ -174,7 +175,7 @@ func TestPutsTagsBackInPlace(t *testing.T) {
 			for _, tap := range []*Tap{out, in} {
 				b.stop(tap)
 				expectSame(b, kept(tap), wire(batch))
-				for s := range tap.Sightings() {
+				for s := range sightings(tap) {
 					b.Expect(s.TagCount).To(BeEquivalentTo(4))
 					b.Expect(s.Stack()).To(Equal(batch.Tags[:3]))
 					b.Expect(s.Length).To(BeEquivalentTo(100))
@@ -198,7 +199,7 @@ func TestPutsTagsBackInPlace(t *testing.T) {
 				frames := kept(tap)
 				b.Expect(frames).To(HaveLen(len(untagged)))
 				i := 0
-				for s := range tap.Sightings() {
+				for s := range sightings(tap) {
 					b.Expect(tagIn(frames[i])).To(Equal(Tag{protocol, 0xe00d}))
 					b.Expect(s.Stack()).To(Equal([]Tag{{protocol, 0xe00d}}))
 					b.Expect(s.Length).To(BeEquivalentTo(len(untagged[i]) + 4))
@@ -214,12 +215,10 @@ func TestPutsTagsBackInPlace(t *testing.T) {
 func TestAMarkDividesWhatATapSees(t *testing.T) {
 	b := newBed(t)
 	batch := func(id uint32, count int) *Batch {
-		return &Batch{Name: "marked", ID: id, Count: count, Source: macA(), Destination: macB(), Size: 100}
+		return &Batch{Name: "marked", ID: id, EtherType: 0x9900 + uint16(id), Count: count, Source: macA(), Destination: macB(), Size: 100}
 	}
 	tap := b.tap("b", TapOptions{})
-	for range tap.Sightings() {
-		t.Fatal("sightings of a tap that is neither marked nor stopped")
-	}
+	b.Expect(tap.WriteSightings(io.Discard)).To(MatchError(errRunning), "the tap is neither marked nor stopped")
 	b.send(batch(1, 5000))
 	report, err := tap.Mark(t.Context())
 	b.Expect(err).NotTo(HaveOccurred())
@@ -227,18 +226,18 @@ func TestAMarkDividesWhatATapSees(t *testing.T) {
 	b.Expect(report.Frames).To(BeEquivalentTo(5000))
 	b.Expect(report.Packets).To(BeEquivalentTo(5000))
 	b.send(batch(2, 300))
-	ids := func(sightings iter.Seq[Sighting]) map[uint64]int {
-		seen := map[uint64]int{}
+	ids := func(sightings iter.Seq[Sighting]) map[uint16]int {
+		seen := map[uint16]int{}
 		for s := range sightings {
-			seen[s.ID>>32]++
+			seen[s.EtherType-0x9900]++
 		}
 		return seen
 	}
-	b.Expect(ids(tap.Sightings())).To(Equal(map[uint64]int{1: 5000}))
+	b.Expect(ids(sightings(tap))).To(Equal(map[uint16]int{1: 5000}))
 	b.Expect(ids(tap.Late())).To(BeEmpty(), "the tap has not been stopped")
 	b.Expect(b.stop(tap).Frames).To(BeEquivalentTo(5300))
-	b.Expect(ids(tap.Sightings())).To(Equal(map[uint64]int{1: 5000}))
-	b.Expect(ids(tap.Late())).To(Equal(map[uint64]int{2: 300}))
+	b.Expect(ids(sightings(tap))).To(Equal(map[uint16]int{1: 5000}))
+	b.Expect(ids(tap.Late())).To(Equal(map[uint16]int{2: 300}))
 	_, err = tap.Mark(t.Context())
 	b.Expect(err).To(MatchError(ContainSubstring("it has ended")))
 }
