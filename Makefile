@@ -34,7 +34,7 @@ GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=ju
 PLAIN = [ -t 1 ] || plain=--no-color
 
 .DEFAULT_GOAL := help
-.PHONY: help e2e test demo lint generate clean
+.PHONY: help e2e test demo bench lint generate clean
 
 help: ## list these targets
 	@printf 'vlandemux: give every client behind a VLAN trunk a worker of its own.\n\n'
@@ -44,6 +44,8 @@ help: ## list these targets
 	@printf '  SEED=42                   repeat the run of that seed     (e2e)\n'
 	@printf '  KERNEL=6.1                in a VM with that kernel of Debian, a .deb or a folder (e2e, test)\n'
 	@printf '  PROCS=2                   that many labs side by side     (e2e)\n'
+	@printf '  BENCH=program,lab         only these names or groups      (bench)\n'
+	@printf '  COMPARE=old.json          say what changed since that run (bench)\n'
 	@printf '  CAPTURES=DIR              replay the captures in DIR      (e2e)\n'
 	@printf '  VLANDEMUX_SWITCH=KINDS    on each of these switches: 8021q,tc,bridge    (e2e; one: demo)\n'
 	@printf '  DOCKER_HOST=...           another Docker engine           (e2e, test, demo)\n'
@@ -83,6 +85,13 @@ endif
 
 demo: ## watch three clients with one IP address reach three workers
 	@go run ./e2e/demo
+
+bench: ## measure the demux beside its limit and the kernel's own means, and labs beside bare containers
+	@go build -o $(BUILT)/dockerexec ./harness/dockerexec
+	@CGO_ENABLED=0 go build -o $(BUILT)/bench/testdata/vlandemux ./images/host/vlandemux
+	@CGO_ENABLED=0 go build -o $(BUILT)/bench/dataplane ./e2e/bench/dataplane
+	@go build -o $(BUILT)/bench/bench ./e2e/bench
+	@exec $(BUILT)/bench/bench -built=$(BUILT) -reports=$(REPORTS) $(if $(BENCH),-only=$(BENCH)) $(if $(COMPARE),-compare=$(COMPARE))
 
 lint: ## gofmt, go vet, golangci-lint, actionlint, generated files up to date
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'these files want gofmt -w'; exit 1; }

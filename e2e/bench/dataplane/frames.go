@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+)
+
+// sending is how long one measurement of a rate sends.
+const sending = 100 * time.Millisecond
+
+// rate is one measurement of frames a second.
+type rate struct {
+	name    string
+	running *running
+	senders []*sender // each on a processor of its own
+	dropped bool      // the frames end in the program
+}
+
+// frameRates measures frames a second that arrive at the worker, of pinned senders
+// that lose none: 60 octets, of one client and of many in turn.
+func (b *bench) frameRates(ctx context.Context) (err error) {
+	if b.wants("frames/60") {
+		if err := b.oneClient(ctx); err != nil {
+			return err
+		}
+	}
+	for _, clients := range []int{1, 1000, 65536, 1_000_000} {
+		name := fmt.Sprintf("frames/%d", clients)
+		if !b.wants(name) {
+			continue
+		}
+		if err := b.manyClients(ctx, name, clients); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// oneClient compares all variants: one client, both processors, and for ours a flood of
+// unknown MACs too.
+func (b *bench) oneClient(ctx context.Context) (err error) {
+	var rates []rate
+	var started []*running
+	defer func() { err = errors.Join(err, closeAll(started)) }()
+	for _, v := range []variant{direct(), limit(), ours(), seed(), peer(), macvlan(), u32()} {
+		r, err := v.start(ctx, 2)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "bench: variant %s is left out: %v\n", v.name, err)
+			continue
+		}
+		started = append(started, r)
+		var each []*sender
+		for cpu := range min(2, runtime.NumCPU()) {
+			s, err := r.sender(frames{clients: 1, first: cpu, burst: burst, tagged: v.tagged, address: clientMAC})
+			if err != nil {
+				return err
+			}
+			each = append(each, s)
+		}
+		rates = append(rates, rate{name: "frames/60", running: r, senders: each[:1]})
+		if len(each) > 1 {
+			rates = append(rates, rate{name: "frames/60/2cpus", running: r, senders: each})
+		}
+		if v.name == "ours" {
+			strangers, err := r.sender(frames{clients: 65536, burst: burst, tagged: true, address: strangerMAC})
+			if err != nil {
+				return err
+			}
+			rates = append(rates, rate{name: "frames/unknown", running: r, senders: []*sender{strangers}, dropped: true})
+		}
+	}
+	return b.takeRates(rates)
+}
+
+// manyClients compares the variants that have a table.
+func (b *bench) manyClients(ctx context.Context, name string, clients int) (err error) {
+	var rates []rate
+	var started []*running
+	defer func() { err = errors.Join(err, closeAll(started)) }()
+	for _, v := range []variant{limit(), ours(), seed()} {
+		r, err := v.start(ctx, clients)
+		if err != nil {
+			return err
+		}
+		started = append(started, r)
+		f := frames{clients: clients, burst: burst, tagged: true, address: clientMAC}
+		if err := r.learn(f); err != nil {
+			return err
+		}
+		s, err := r.sender(f)
+		if err != nil {
+			return err
+		}
+		rates = append(rates, rate{name: name, running: r, senders: []*sender{s}})
+	}
+	return b.takeRates(rates)
+}
+
+// sender sends from the client's end, until the path is closed.
+func (r *running) sender(f frames) (*sender, error) {
+	s, err := newSender(r.phys, clientEnd, f)
+	if err == nil {
+		r.keep(s)
+	}
+	return s, err
+}
+
+// learn sends a frame of each client.
+func (r *running) learn(f frames) error {
+	s, err := newSender(r.phys, clientEnd, f)
+	if err != nil {
+		return err
+	}
+	_, err = s.send(f.clients)
+	return errors.Join(err, s.Close())
+}
+
+func (b *bench) takeRates(rates []rate) error {
+	for round := -1; round < b.rounds; round++ { // the first does not count
+		for _, r := range rates {
+			value, err := r.measure()
+			if err != nil {
+				return fmt.Errorf("variant %s: %w", r.running.variant.name, err)
+			}
+			if round < 0 {
+				continue
+			}
+			if err := b.emit(r.name, r.running.variant.name, "frames/s", value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// measure returns the frames a second.
+func (r rate) measure() (float64, error) {
+	before, err := r.running.delivered()
+	if err != nil {
+		return 0, err
+	}
+	type result struct {
+		sent      int
+		perSecond float64
+		err       error
+	}
+	results := make(chan result, len(r.senders))
+	for cpu, s := range r.senders {
+		go func() {
+			var sent result
+			sent.err = pinned(cpu, func() (err error) {
+				sent.sent, sent.perSecond, err = s.rate(sending)
+				return err
+			})
+			results <- sent
+		}()
+	}
+	var perSecond float64
+	var sent int
+	var errs []error
+	for range r.senders {
+		one := <-results
+		sent += one.sent
+		perSecond += one.perSecond
+		errs = append(errs, one.err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return 0, err
+	}
+	after, err := r.running.arrived(before, sent, r.dropped)
+	if err != nil {
+		return 0, err
+	}
+	if r.dropped {
+		return perSecond, nil
+	}
+	return perSecond * float64(after-before) / float64(sent), nil
+}
+
+// arrived waits for the last frames and returns the counter of the far end.
+func (r *running) arrived(before uint64, sent int, dropped bool) (uint64, error) {
+	for end := time.Now().Add(time.Second); ; {
+		after, err := r.delivered()
+		switch {
+		case err != nil:
+			return 0, err
+		case dropped && after != before:
+			return 0, fmt.Errorf("%d frames of strangers were delivered", after-before)
+		case dropped || after-before == uint64(sent):
+			return after, nil
+		case after == before && time.Now().After(end):
+			return 0, fmt.Errorf("none of %d frames arrived", sent)
+		case time.Now().After(end):
+			fmt.Fprintf(os.Stderr, "bench: %s lost %d of %d frames: they do not count\n", r.variant.name, uint64(sent)-(after-before), sent)
+			return after, nil
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// perTurn is how many frames a program gets in its turn.
+const perTurn = 3000
+
+// turn is one program and the frames that make it run.
+type turn struct {
+	name, variant string
+	program       *ebpf.Program
+	sender        *sender
+	frames        int // in a turn
+}
+
+// programs measures what each program costs for one frame of live traffic: by
+// the kernel's own clock around each run, less what an empty program costs. In
+// program/ each frame comes alone, after a system call; in burst/ 64 of them in
+// a row, when caches and branch predictors still know the program.
+func (b *bench) programs(ctx context.Context) (err error) {
+	turns := map[int][]turn{} // by burst
+	var started []*running
+	defer func() { err = errors.Join(err, closeAll(started)) }()
+	for _, v := range []variant{ours(), limit(), peer(), seed()} {
+		r, err := v.start(ctx, 1)
+		if err != nil {
+			return err
+		}
+		started = append(started, r)
+		for name, burst := range map[string]int{"program": 1, "burst": burst} {
+			in, out, err := r.senders(burst)
+			if err != nil {
+				return err
+			}
+			turns[burst] = append(turns[burst],
+				turn{name + "/phys2virt", v.name, r.phys2virt, in, perTurn},
+				turn{name + "/virt2phys", v.name, r.virt2phys, out, perTurn})
+		}
+	}
+	if err := b.instructions(started); err != nil {
+		return err
+	}
+	return errors.Join(b.takeTurns(1, turns[1]), b.takeTurns(burst, turns[burst]))
+}
+
+// senders sends from the client, and from its worker to it. The first lets the
+// variant learn where the client is.
+func (r *running) senders(burst int) (in, out *sender, err error) {
+	in, err = newSender(r.phys, clientEnd, frames{clients: 1, burst: burst, tagged: r.variant.tagged, address: clientMAC})
+	if err != nil {
+		return nil, nil, err
+	}
+	r.keep(in)
+	out, err = newSender(r.virt, r.far, frames{clients: 1, burst: burst, toClients: true, address: clientMAC})
+	if err != nil {
+		return nil, nil, err
+	}
+	r.keep(out)
+	_, err = in.send(1)
+	return in, out, err
+}
+
+// takeTurns measures all programs, and an empty one beside them.
+func (b *bench) takeTurns(burst int, turns []turn) (err error) {
+	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+	if err != nil {
+		return fmt.Errorf("turning BPF run statistics on: %w", err)
+	}
+	defer func() { err = errors.Join(err, stats.Close()) }()
+	p, empty, err := emptyProgram(burst)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+
+	costs, overheads := make([][]float64, len(turns)), []float64{}
+	err = pinned(0, func() error {
+		for round := -1; round < b.rounds; round++ { // the first does not count
+			overhead, err := empty.cost()
+			if err != nil {
+				return err
+			}
+			overheads = append(overheads, overhead)
+			for i, t := range turns {
+				cost, err := t.cost()
+				if err != nil {
+					return fmt.Errorf("variant %s of %s: %w", t.variant, t.name, err)
+				}
+				if round >= 0 {
+					costs[i] = append(costs[i], cost)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	overhead := median(overheads)
+	for i, t := range turns {
+		for _, cost := range costs[i] {
+			if err := b.emit(t.name, t.variant, "ns", cost-overhead); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func emptyProgram(burst int) (*path, turn, error) {
+	p, err := newPath(false)
+	if err != nil {
+		return nil, turn{}, err
+	}
+	objects, err := p.load(1)
+	if err != nil {
+		return nil, turn{}, errors.Join(err, p.Close())
+	}
+	r, err := p.tcx(objects.Empty, objects.Empty)
+	if err != nil {
+		return nil, turn{}, errors.Join(err, p.Close())
+	}
+	r.path, r.variant = p, variant{name: "empty", tagged: true}
+	in, _, err := r.senders(burst)
+	if err != nil {
+		return nil, turn{}, errors.Join(err, p.Close())
+	}
+	return p, turn{name: "overhead", variant: "empty", program: objects.Empty, sender: in, frames: perTurn}, nil
+}
+
+// cost lets the program run and returns what a run took, in ns: the median of ten
+// slices, so that one in which another process had the processor does not count.
+func (t turn) cost() (float64, error) {
+	costs := make([]float64, 10)
+	for i := range costs {
+		var err error
+		if costs[i], err = t.slice(max(1, t.frames/len(costs))); err != nil {
+			return 0, err
+		}
+	}
+	return median(costs), nil
+}
+
+func (t turn) slice(frames int) (float64, error) {
+	before, err := t.program.Stats()
+	if err != nil {
+		return 0, err
+	}
+	sent, err := t.sender.send(frames)
+	if err != nil {
+		return 0, err
+	}
+	for end := time.Now().Add(10 * time.Second); ; {
+		after, err := t.program.Stats()
+		if err != nil {
+			return 0, err
+		}
+		runs := after.RunCount - before.RunCount
+		if runs >= uint64(sent) {
+			return float64((after.Runtime - before.Runtime).Nanoseconds()) / float64(runs), nil
+		}
+		if time.Now().After(end) {
+			return 0, fmt.Errorf("the program ran %d times for %d frames", runs, sent)
+		}
+	}
+}
+
+// instructions emits what the verifier went through for each program.
+func (b *bench) instructions(started []*running) error {
+	for _, r := range started {
+		for name, program := range map[string]*ebpf.Program{"verifier/phys2virt": r.phys2virt, "verifier/virt2phys": r.virt2phys} {
+			info, err := program.Info()
+			if err != nil {
+				return err
+			}
+			if count, known := info.VerifiedInstructions(); known {
+				if err := b.emit(name, r.variant.name, "instructions", float64(count)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func closeAll(started []*running) error {
+	var errs []error
+	for _, r := range started {
+		errs = append(errs, r.Close())
+	}
+	return errors.Join(errs...)
+}

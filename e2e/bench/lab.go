@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/client"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vlandemux/vlandemux/e2e/bench/result"
+	"github.com/vlandemux/vlandemux/harness"
+)
+
+// labs measures labs from their start to the first frame delivered, and from Close
+// to nothing left; the same from the harness's pool; and beside them bare containers.
+func (o options) labs(ctx context.Context, h *harness.Harness, results *result.Run) error {
+	if !o.wants("lab-up") && !o.wants("lab-down") && !o.wants("lab-pool") && !o.wants("lab") {
+		return nil
+	}
+	for _, clients := range []int{1, 3, 16, 64} {
+		containers := 2*clients + 1
+		if len(o.only) > 0 && !o.wantsLab(containers) || len(o.only) == 0 && clients == 64 {
+			continue
+		}
+		for range min(o.rounds, 1+40/containers) {
+			if err := bare(ctx, h, containers, results); err != nil {
+				return fmt.Errorf("bare containers: %w", err)
+			}
+			if err := lab(ctx, h.Images(), clients, results); err != nil {
+				return fmt.Errorf("lab of %d containers: %w", containers, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (o options) wantsLab(containers int) bool {
+	for _, only := range o.only {
+		group, number, found := strings.Cut(only, "/")
+		if strings.HasPrefix(group, "lab") && (!found || number == fmt.Sprint(containers)) {
+			return true
+		}
+	}
+	return false
+}
+
+// stopwatch adds the time since it was set as a sample.
+type stopwatch struct {
+	results *result.Run
+	variant string
+	start   time.Time
+}
+
+func (s *stopwatch) set() { s.start = time.Now() }
+
+func (s *stopwatch) stop(group string, containers int) {
+	s.results.Add(result.Sample{
+		Name: fmt.Sprintf("%s/%d", group, containers), Variant: s.variant, Unit: "s", Value: time.Since(s.start).Seconds(),
+	})
+}
+
+// lab starts a lab twice: its containers are new at first, then those of the first.
+func lab(ctx context.Context, images harness.Images, clients int, results *result.Run) (err error) {
+	h, err := harness.Connect(ctx, harness.Options{Images: images, Log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	closed := false
+	defer func() {
+		if !closed {
+			err = errors.Join(err, h.Close())
+		}
+	}()
+	topology := topology(clients)
+	watch := stopwatch{results: results, variant: "ours"}
+	for _, group := range []string{"lab-up", "lab-pool-up"} {
+		watch.set()
+		l, err := h.Start(ctx, topology, 0)
+		if err != nil {
+			return err
+		}
+		if err := firstFrame(ctx, l); err != nil {
+			return errors.Join(err, l.Close())
+		}
+		watch.stop(group, len(l.Nodes()))
+		watch.set()
+		if err := l.Close(); err != nil {
+			return err
+		}
+		if group == "lab-pool-up" {
+			watch.stop("lab-pool-down", 2*clients+1)
+		}
+	}
+	// One that is ended right away: nothing of it is left.
+	watch.set()
+	l, err := h.Start(ctx, topology, 0)
+	if err != nil {
+		return err
+	}
+	watch.set()
+	if err := l.Close(); err != nil {
+		return err
+	}
+	closed = true
+	if err := h.Close(); err != nil {
+		return err
+	}
+	watch.stop("lab-down", 2*clients+1)
+	return nil
+}
+
+// firstFrame returns once a worker has answered its client.
+func firstFrame(ctx context.Context, l *harness.Lab) error {
+	report, err := l.Client("c0").Ping(ctx, harness.PingRequest{Destination: workerAddress().Addr()})
+	if err != nil {
+		return fmt.Errorf("sending the first frame: %w", err)
+	}
+	if report.Received != 1 {
+		return errors.New("the worker did not answer its client")
+	}
+	return nil
+}
+
+func clientAddress() netip.Prefix { return netip.MustParsePrefix("192.168.1.1/24") }
+func workerAddress() netip.Prefix { return netip.MustParsePrefix("192.168.1.2/24") }
+
+// topology has as many workers as clients.
+func topology(clients int) harness.Topology {
+	var t harness.Topology
+	for i := range clients {
+		worker := fmt.Sprintf("w%d", i)
+		t.Clients = append(t.Clients, harness.Client{
+			Name: fmt.Sprintf("c%d", i), MAC: harness.MAC{2, 0, 0, 0, 0, byte(i)}, VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: uint16(2 + i)},
+			Worker: worker, Addresses: []netip.Prefix{clientAddress()},
+		})
+		t.Workers = append(t.Workers, harness.Worker{Name: worker, MAC: harness.MAC{2, 0, 0, 0, 1, byte(i)}, Addresses: []netip.Prefix{workerAddress()}})
+	}
+	return t
+}
+
+// bare makes and removes containers side by side, and nothing else.
+func bare(ctx context.Context, h *harness.Harness, containers int, results *result.Run) (err error) {
+	api, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, api.Close()) }()
+	if _, err := api.Ping(ctx); err != nil {
+		return err
+	}
+	ids := make([]string, containers)
+	defer func() {
+		for _, id := range ids {
+			if id != "" && err != nil {
+				err = errors.Join(err, api.ContainerRemove(context.WithoutCancel(ctx), id, container.RemoveOptions{Force: true}))
+			}
+		}
+	}()
+	watch := stopwatch{results: results, variant: "bare"}
+	watch.set()
+	var group errgroup.Group
+	for i := range ids {
+		group.Go(func() error {
+			created, err := api.ContainerCreate(ctx,
+				&container.Config{Image: h.Images().Client, OpenStdin: true, NetworkDisabled: true},
+				&container.HostConfig{NetworkMode: "none", LogConfig: container.LogConfig{Type: "none"}}, nil, nil, "")
+			if err != nil {
+				return err
+			}
+			ids[i] = created.ID
+			return api.ContainerStart(ctx, created.ID, container.StartOptions{})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	watch.stop("lab-up", containers)
+	watch.set()
+	for _, id := range ids {
+		group.Go(func() error { return api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true}) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	watch.stop("lab-down", containers)
+	return nil
+}

@@ -1,0 +1,169 @@
+package result
+
+import (
+	"fmt"
+	"image/color"
+	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgsvg"
+	"os"
+)
+
+// panel is one chart: names on the horizontal axis, a mark for each variant.
+type panel struct {
+	title string
+	names []string
+	log   bool
+}
+
+func panels() []panel {
+	return []panel{
+		{title: "program, ns a frame", names: []string{"program/phys2virt", "program/virt2phys", "burst/phys2virt", "burst/virt2phys"}},
+		{title: "group frame, ns, by clients of the worker", names: []string{"group/100", "group/10000", "group/100000"}, log: true},
+		{title: "frames a second, 60 octets", names: []string{"frames/60", "frames/60/2cpus", "frames/unknown"}},
+		{title: "frames a second, by clients", names: []string{"frames/1", "frames/1000", "frames/65536", "frames/1000000"}},
+		{title: "TCP, Gbit/s", names: []string{"tcp"}},
+		{title: "lab, s", names: []string{"lab-up/7", "lab-up/33", "lab-down/7", "lab-down/33", "lab-pool/7", "lab-pool/33"}},
+	}
+}
+
+const (
+	plotWidth   = 36 * vg.Centimeter
+	plotHeight  = 24 * vg.Centimeter
+	plotColumns = 3
+)
+
+// WritePlot writes a chart of the rows to files of that name with .svg and .png.
+// Each mark is a median, its line the range.
+func WritePlot(path string, rows []Row) error {
+	var plots []*plot.Plot
+	for _, p := range panels() {
+		chart, err := p.draw(rows)
+		if err != nil {
+			return fmt.Errorf("plotting %s: %w", p.title, err)
+		}
+		if chart != nil {
+			plots = append(plots, chart)
+		}
+	}
+	if len(plots) == 0 {
+		return nil
+	}
+	svg := vgsvg.New(plotWidth, plotHeight)
+	arrange(plots, draw.New(svg))
+	file, err := os.Create(path + ".svg")
+	if err != nil {
+		return fmt.Errorf("writing the plot: %w", err)
+	}
+	if _, err := svg.WriteTo(file); err != nil {
+		return fmt.Errorf("writing the plot: %w", err)
+	}
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("writing the plot: %w", err)
+	}
+	image := vgimg.New(plotWidth, plotHeight)
+	arrange(plots, draw.New(image))
+	if file, err = os.Create(path + ".png"); err != nil {
+		return fmt.Errorf("writing the plot: %w", err)
+	}
+	if _, err := (vgimg.PngCanvas{Canvas: image}).WriteTo(file); err != nil {
+		return fmt.Errorf("writing the plot: %w", err)
+	}
+	return file.Close()
+}
+
+func arrange(plots []*plot.Plot, canvas draw.Canvas) {
+	lines := (len(plots) + plotColumns - 1) / plotColumns
+	grid := make([][]*plot.Plot, lines)
+	for i := range grid {
+		grid[i] = make([]*plot.Plot, plotColumns)
+		copy(grid[i], plots[i*plotColumns:min(len(plots), (i+1)*plotColumns)])
+	}
+	tiles := draw.Tiles{Rows: lines, Cols: plotColumns, PadX: 8 * vg.Millimeter, PadY: 8 * vg.Millimeter,
+		PadTop: 3 * vg.Millimeter, PadBottom: 3 * vg.Millimeter, PadLeft: 3 * vg.Millimeter, PadRight: 3 * vg.Millimeter}
+	canvases := plot.Align(grid, tiles, canvas)
+	for i, line := range grid {
+		for j, chart := range line {
+			if chart != nil {
+				chart.Draw(canvases[i][j])
+			}
+		}
+	}
+}
+
+// draw returns nil if there is nothing to show.
+func (p panel) draw(rows []Row) (*plot.Plot, error) {
+	var names, variants []string
+	for _, name := range p.names {
+		if slices.ContainsFunc(rows, func(r Row) bool { return r.Name == name }) {
+			names = append(names, name)
+		}
+	}
+	for _, row := range rows {
+		if slices.Contains(names, row.Name) && !slices.Contains(variants, row.Variant) {
+			variants = append(variants, row.Variant)
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil //nolint:nilnil // said above
+	}
+	chart := plot.New()
+	chart.Title.Text = p.title
+	chart.NominalX(names...)
+	chart.X.Min, chart.X.Max = -0.5, float64(len(names))-0.5
+	chart.Legend.Top = true
+	chart.Legend.TextStyle.Font.Size = vg.Points(8)
+	chart.Add(plotter.NewGrid())
+	for v, variant := range variants {
+		marks := marks{}
+		for n, name := range names {
+			for _, row := range rows {
+				if row.Name == name && row.Variant == variant {
+					// Side by side within the place of the name.
+					x := float64(n) + 0.7*(float64(v)+0.5)/float64(len(variants)) - 0.35
+					marks.XYs = append(marks.XYs, plotter.XY{X: x, Y: row.Median})
+					marks.YErrors = append(marks.YErrors, struct{ Low, High float64 }{row.Median - row.Min, row.Max - row.Median})
+				}
+			}
+		}
+		scatter, err := plotter.NewScatter(marks)
+		if err != nil {
+			return nil, err
+		}
+		bars, err := plotter.NewYErrorBars(marks)
+		if err != nil {
+			return nil, err
+		}
+		scatter.GlyphStyle = draw.GlyphStyle{Color: shade(v), Radius: vg.Points(3), Shape: draw.CircleGlyph{}}
+		bars.Color = shade(v)
+		chart.Add(scatter, bars)
+		chart.Legend.Add(variant, scatter)
+	}
+	if p.log {
+		chart.Y.Scale, chart.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	} else {
+		chart.Y.Min = 0
+		chart.Y.Max *= 1.25 // room for the legend
+	}
+	return chart, nil
+}
+
+// marks are medians with ranges.
+type marks struct {
+	plotter.XYs
+	plotter.YErrors
+}
+
+// shade is the color of variant n: those of Okabe and Ito, which everyone can tell apart.
+func shade(n int) color.Color {
+	all := []color.RGBA{
+		{0xe6, 0x9f, 0x00, 0xff}, {0x56, 0xb4, 0xe9, 0xff}, {0x00, 0x9e, 0x73, 0xff}, {0xd5, 0x5e, 0x00, 0xff},
+		{0x00, 0x72, 0xb2, 0xff}, {0xcc, 0x79, 0xa7, 0xff}, {0x00, 0x00, 0x00, 0xff}, {0x99, 0x99, 0x99, 0xff},
+	}
+	return all[n%len(all)]
+}

@@ -1,0 +1,85 @@
+package result
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+// Machine is what a run was measured on.
+type Machine struct {
+	CPU    string
+	CPUs   int
+	Kernel string
+	Docker string
+}
+
+func (m Machine) String() string {
+	return fmt.Sprintf("%d processors (%s) · kernel %s · Docker %s", m.CPUs, m.CPU, m.Kernel, m.Docker)
+}
+
+// baseline returns the variant that the others of a name are compared with.
+func baseline(rows []Row, name string) (Row, bool) {
+	for _, want := range []string{"limit", "bare", "direct"} {
+		for _, row := range rows {
+			if row.Name == name && row.Variant == want {
+				return row, true
+			}
+		}
+	}
+	return Row{}, false
+}
+
+// WriteTable writes the rows for people.
+func WriteTable(w io.Writer, rows []Row, notes map[string]string) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(table, "name\tvariant\tmedian\tunit\tmin\tmax\tn\t× limit\t\n")
+	last := ""
+	for _, row := range rows {
+		if group, _, _ := strings.Cut(row.Name, "/"); group != last {
+			if last != "" {
+				fmt.Fprint(table, "\t\t\t\t\t\t\t\t\n")
+			}
+			last = group
+		}
+		ratio := ""
+		if base, found := baseline(rows, row.Name); found && base.Median != 0 && row.Unit != "instructions" {
+			ratio = fmt.Sprintf("%.2f", row.Median/base.Median)
+			if base.Variant != "limit" {
+				ratio += " " + base.Variant
+			}
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t\n",
+			row.Name, row.Variant, number(row.Median), row.Unit, number(row.Min), number(row.Max), row.N, ratio)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	said := map[string]bool{}
+	for _, row := range rows {
+		if note := notes[row.Variant]; note != "" && !said[row.Variant] {
+			said[row.Variant] = true
+			if len(said) == 1 {
+				fmt.Fprintln(w)
+			}
+			fmt.Fprintf(w, "%s: %s\n", row.Variant, note)
+		}
+	}
+	return nil
+}
+
+// number has three digits that count, and separators between thousands.
+func number(v float64) string {
+	if v != 0 && math.Abs(v) < 1000 {
+		digits := max(0, 2-int(math.Floor(math.Log10(math.Abs(v)))))
+		return strconv.FormatFloat(v, 'f', min(digits, 4), 64)
+	}
+	text := strconv.FormatFloat(v, 'f', 0, 64)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
