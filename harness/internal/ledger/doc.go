@@ -20,7 +20,7 @@
 // frame between the moment one tap saw it come in and the moment another saw it
 // leave. Where one such interval ends before another begins, the order is known
 // and the ledger insists on it. Where they overlap, the order is undefined, and
-// what follows from either order is right. On one tap the order is the tap's.
+// what follows from either order is right.
 //
 // Where it cannot be known when a part was done with a frame (it was never seen to
 // leave, or several of the same octets were on their way), 10 ms after it came in

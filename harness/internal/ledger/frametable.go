@@ -3,7 +3,6 @@ package ledger
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
@@ -11,7 +10,8 @@ import (
 
 // record is one sighting, without what all sightings of a frame have in common.
 type record struct {
-	time   int64 // corrected, see load
+	time   int64 // the stamp, in nanoseconds since 1970
+	place  int32 // among its tap's sightings, from 1
 	frame  int32 // index into frameTable.frames
 	length uint16
 	side   side
@@ -49,10 +49,10 @@ type frameTable struct {
 // mostReserved bounds how many records or frames reports alone make room for.
 const mostReserved = 1 << 24
 
-// load reads the taps. A tap's order is the order in which it saw frames, but the
-// stamp of an incoming frame can be older than that: the kernel may have stamped it
-// when it was queued. So each time is raised to just after the one before it, which
-// is still not later than the moment the tap saw the frame.
+// load reads the taps. The order within a tap says nothing about frames of different
+// processors: the kernel takes a place in the ring for a frame first and stamps it
+// later, or has stamped it when it was queued. The stamp is never later than the
+// moment from which a part could handle the frame.
 func (ft *frameTable) load(plan *layout, in *Input) (troubles []string) {
 	taps := in.Taps
 	var sent uint64
@@ -80,7 +80,7 @@ func (ft *frameTable) load(plan *layout, in *Input) (troubles []string) {
 			continue
 		}
 		present[number] = true
-		clock, seen := int64(math.MinInt64), 0
+		seen := 0
 		for s, err := range t.Sightings {
 			if err != nil {
 				troubles = append(troubles, fmt.Sprintf("%s: reading its sightings: %v", t.Name, err))
@@ -91,7 +91,6 @@ func (ft *frameTable) load(plan *layout, in *Input) (troubles []string) {
 				break
 			}
 			seen++
-			clock = max(clock+1, s.Time)
 			if plan.taps[number].role == hostStack {
 				s.Direction = probe.Out // of the demux
 			}
@@ -99,7 +98,7 @@ func (ft *frameTable) load(plan *layout, in *Input) (troubles []string) {
 			ft.counts[at]++
 			ft.octets[at] += uint64(s.Length)
 			records = append(records, record{
-				time: clock, frame: ft.frameOf(&s), length: s.Length, side: at,
+				time: s.Time, place: int32(seen), frame: ft.frameOf(&s), length: s.Length, side: at,
 				tags: stack{count: s.TagCount, tags: s.Tags},
 			})
 		}

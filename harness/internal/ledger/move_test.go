@@ -200,7 +200,7 @@ func TestMoves(t *testing.T) {
 	}
 }
 
-func TestOnOneTapItsOrderCounts(t *testing.T) {
+func TestStampsCountAndNotTheOrderWithinATap(t *testing.T) {
 	for _, behind := range []bool{true, false} {
 		g := NewWithT(t)
 		j := moved()
@@ -208,15 +208,11 @@ func TestOnOneTapItsOrderCounts(t *testing.T) {
 		j.up(2000, 2, 8)          // host/w1 out at 2040
 		j.down(2031, 1, 7, false) // host/w1 in at 2041
 		j.sort()
-		// The stamp of an incoming frame can be older than what its tap saw before it.
 		seen := j.seen["host/w1"]
-		seen[len(seen)-1].Time = epoch + 2039*us
-		if behind {
-			g.Expect(j.check().Err()).To(MatchError(MatchRegexp(`host/trunk0 +out +802.1Q vid 7 .* 0 +1 .* ← too many`)))
-			g.Expect(j.check().Costs).To(BeEmpty())
-			continue
+		seen[len(seen)-1].Time = epoch + 2039*us // a processor was interrupted before it stamped, or after
+		if !behind {
+			seen[len(seen)-1], seen[len(seen)-2] = seen[len(seen)-2], seen[len(seen)-1]
 		}
-		seen[len(seen)-1], seen[len(seen)-2] = seen[len(seen)-2], seen[len(seen)-1]
 		g.Expect(j.check().Err()).NotTo(HaveOccurred())
 		g.Expect(j.check().Costs).To(HaveLen(1))
 	}

@@ -207,7 +207,7 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 		}, []string{`it came to w0/eth0 from host/w0 5.\d+ms before it could|it came to w0/eth0 from host/w0 4.\d+ms before it could`}},
 		{"frames in another order", func(m *mover) {
 			m.late(m.frame(0, 1), 1500*time.Microsecond, "host/w0", "w0/eth0")
-		}, []string{`batch "c0/eth0-1" frame 2, `, `host/w0 saw it before frame 1 of the same batch, \d+.*µs too early  ← wrong`}},
+		}, []string{`batch "c0/eth0-1" frame 2, `, `host/w0 saw it before frame 1 of the same batch, which came \d+.*µs later  ← wrong`}},
 		{"copies in another order", func(m *mover) {
 			m.late(m.frame(4, 1), 1500*time.Microsecond, "host/trunk0", "switch/trunk0", "switch/c0", "c0/eth0", "switch/c1", "c1/eth0")
 		}, []string{`batch "w0/eth0-5" frame 2, `, `host/trunk0 saw it before frame 1 of the same batch`}},

@@ -12,7 +12,7 @@ const (
 	// emulated processors on a busy machine take some 100 ms at worst.
 	mostHeld = int64(5 * time.Second)
 	// clockSkew bounds how far the clocks of two processors may be apart.
-	clockSkew = int64(100 * time.Microsecond)
+	clockSkew = int64(time.Millisecond)
 )
 
 // delays is how long frames were kept: by powers of ten, from below 10 µs on.
@@ -138,8 +138,8 @@ func (a *audit) disorder() map[int32]string {
 		}
 	}
 	type latest struct {
-		time   int64
-		number int32
+		record
+		number int32 // of the frame in its batch
 	}
 	wrong := map[int32]string{}
 	last := make([]latest, 2*len(a.plan.taps))
@@ -160,12 +160,12 @@ func (a *audit) disorder() map[int32]string {
 				continue // a copy
 			}
 			l := &last[r.side]
-			if r.time < l.time && !a.moving(f, r.time, l.time) && wrong[index] == "" {
-				wrong[index] = fmt.Sprintf("%s saw it before frame %d of the same batch, %s too early",
+			if r.place < l.place && !a.moving(f, min(r.time, l.time), max(r.time, l.time)) && wrong[index] == "" {
+				wrong[index] = fmt.Sprintf("%s saw it before frame %d of the same batch, which came %s later",
 					a.plan.of(r.side).name, l.number, time.Duration(l.time-r.time))
 			}
-			if r.time > l.time {
-				*l = latest{r.time, o.number}
+			if r.place > l.place {
+				*l = latest{r, o.number}
 			}
 		}
 	}
