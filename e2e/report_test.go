@@ -30,7 +30,7 @@ func (f labFacts) String() string { return f.Text }
 // reportLab puts into a spec's report what it runs on.
 func reportLab(lab *harness.Lab) {
 	ginkgo.AddReportEntry(labEntry, labFacts{
-		Kernel: lab.Features.Kernel, Switch: string(lab.Switch()), Attach: lab.Attach, Text: lab.String(),
+		Kernel: lab.Features.Kernel, Switch: string(lab.Switch()), Attach: lab.Attach, Text: lab.String() + "\n" + lab.Inputs(),
 	}, ginkgo.ReportEntryVisibilityFailureOrVerbose)
 }
 

@@ -51,7 +51,7 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 	s.check(err)
 	ginkgo.DeferCleanup(func(ctx context.Context) { s.end(ctx, lab, text) })
 	reportLab(lab)
-	ginkgo.GinkgoWriter.Println(lab)
+	ginkgo.GinkgoWriter.Printf("%s\n%s", lab, lab.Inputs())
 	c.Run(bound, &scenarios.Run{
 		Gomega:   gomega.NewGomega(s.fail),
 		Variant:  variant,

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
@@ -18,6 +20,20 @@ import (
 func (l *Lab) String() string {
 	return fmt.Sprintf("kernel %s · switch %s · attach %s · MTU %d · %d clients · %d workers · seed %s",
 		l.Features.Kernel, l.Switch(), l.Attach, l.Topology.MTU, len(l.Topology.Clients), len(l.Topology.Workers), l.Seed)
+}
+
+// Inputs is what was drawn for the lab: a line for each client and each worker.
+func (l *Lab) Inputs() string {
+	var w strings.Builder
+	table := tabwriter.NewWriter(&w, 0, 0, 2, ' ', 0)
+	for _, c := range l.Topology.Clients {
+		fmt.Fprintf(table, "%s\t%s\t%s on %s\tassigned to %s\n", c.Name, c.MAC, c.VLAN, trunkName(c.Trunk), cmp.Or(c.Worker, "nobody"))
+	}
+	for _, x := range l.Topology.Workers {
+		fmt.Fprintf(table, "%s\t%s\n", x.Name, x.MAC)
+	}
+	table.Flush() //nolint:errcheck // a Builder takes everything
+	return w.String()
 }
 
 // SaveEvidence writes what is known of the lab into a folder: the topology, the
@@ -37,7 +53,7 @@ func (l *Lab) SaveEvidence(ctx context.Context, folder string) error {
 			errs = append(errs, fmt.Errorf("saving %s: %w", name, err))
 		}
 	}
-	save("lab.txt", func() ([]byte, error) { return []byte(l.String() + "\n"), nil })
+	save("lab.txt", func() ([]byte, error) { return []byte(l.String() + "\n" + l.Inputs()), nil })
 	save("topology.json", func() ([]byte, error) { return pretty(l.Topology, nil) })
 	save("interfaces.json", func() ([]byte, error) { return pretty(l.host.Interfaces(ctx)) })
 	save("status.json", func() ([]byte, error) { return pretty(l.Demux().Status(ctx)) })

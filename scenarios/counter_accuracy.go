@@ -56,15 +56,20 @@ func broadcast() harness.MAC { return harness.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 
 func multicast() harness.MAC { return harness.MAC{0x01, 0x00, 0x5e, 0x01, 0x02, 0x03} }
 
 // sharing has two clients on 802.1Q and two on 802.1ad, each with a worker, and
-// two more that share worker w0 with c0: one on the VLAN of c1, one on that of c0.
-// So a flood of w0 has three clients to reach, at two places.
+// two more that share worker w0 with c0: one on the VLAN of c1, which has the VID of
+// c0's and the other protocol, and one on that of c0. So a flood of w0 has three
+// clients to reach, at two places that differ in nothing but the protocol.
 func sharing(v Variant) harness.Topology {
-	t := rack(v, 4)
-	t.Clients[2].VLAN.Protocol = harness.Dot1AD
-	t.Clients[3].VLAN.Protocol = harness.Dot1AD
-	t.Clients = append(t.Clients,
-		harness.Client{Name: "c4", MAC: clientMAC(4), VLAN: t.Clients[1].VLAN, Worker: "w0"},
-		harness.Client{Name: "c5", MAC: clientMAC(5), VLAN: t.Clients[0].VLAN, Worker: "w0"})
+	t := rack(v, 6)
+	t.Workers = t.Workers[:4]
+	for i, protocol := range []uint16{harness.Dot1Q, harness.Dot1AD, harness.Dot1AD, harness.Dot1Q} {
+		t.Clients[i].VLAN.Protocol = protocol
+	}
+	t.Clients[1].VLAN.VID = t.Clients[0].VLAN.VID
+	for i, like := range map[int]int{4: 1, 5: 0} {
+		c := &t.Clients[i]
+		c.VLAN, c.Worker, c.Addresses = t.Clients[like].VLAN, "w0", nil
+	}
 	return t
 }
 
@@ -276,24 +281,27 @@ func everyDrop(ctx context.Context, r *Run) {
 		b.Tags, b.Size = []harness.Tag{{Protocol: protocol, TCI: tci}}, 64
 		return b
 	}
+	stranger := func(name string) harness.MAC { return station(r.Seed.Rand(name)) }
 	window := r.OpenWindow(ctx)
 	r.Check(window.Inject(ctx, 0,
 		r.Batch("untagged", 11, c1.MAC, w1.MAC),
 		tagged(r.Batch("group source", 13, multicast(), w1.MAC), harness.Dot1Q, c1.VLAN.VID),
 		tagged(r.Batch("zero source", 17, harness.MAC{}, w1.MAC), harness.Dot1Q, c1.VLAN.VID),
 		tagged(r.Batch("VID 4095", 19, c1.MAC, w1.MAC), harness.Dot1Q, 4095),
-		tagged(r.Batch("unknown client", 23, clientMAC(99), w1.MAC), harness.Dot1AD, c1.VLAN.VID),
+		tagged(r.Batch("unknown client", 23, stranger("source"), w1.MAC), harness.Dot1AD, c1.VLAN.VID),
 	))
 	r.Send(ctx, window, w0.Name,
 		r.Batch("to a client nobody has seen", 29, w0.MAC, c0.MAC),
 		r.Batch("to another worker's client", 31, w0.MAC, c1.MAC),
-		r.Batch("to nobody's client", 37, w0.MAC, clientMAC(98)),
+		r.Batch("to nobody's client", 37, w0.MAC, stranger("destination")),
 		r.Batch("to a group of clients nobody has seen", 41, w0.MAC, broadcast()),
 	)
+	// Nothing was learned from what was dropped.
+	r.Send(ctx, window, w1.Name, r.Batch("to a client of whom nothing has passed", 43, w1.MAC, c1.MAC))
 	r.Close(ctx, window)
 	want := map[string]uint64{
 		"untagged": 11, "invalid_source": 13 + 17, "invalid_vlan": 19, "unknown_client": 23,
-		"unlearned": 29 + 41, "not_assigned": 31 + 37,
+		"unlearned": 29 + 41 + 43, "not_assigned": 31 + 37,
 	}
 	for _, d := range r.Counters(ctx).Drops {
 		r.Expect(d.Packets).To(gomega.Equal(want[d.Reason]), "frames dropped as %s", d.Reason)

@@ -55,13 +55,28 @@ type place struct {
 	vlan  harness.VLAN
 }
 
-// otherPlaces are VLANs no client of the rack is on.
-func otherPlaces() []place {
+// otherPlaces are VLANs no client of the rack is on, drawn from the seed: one VID
+// under both protocols and on both trunks, and another one.
+func (r *Run) otherPlaces() []place {
+	taken := map[uint16]bool{}
+	for _, c := range r.Lab.Topology.Clients {
+		taken[c.VLAN.VID] = true
+	}
+	rng := r.Seed.Rand("other places")
+	draw := func() uint16 {
+		for {
+			if vid := uint16(1 + rng.IntN(maxVID)); !taken[vid] {
+				taken[vid] = true
+				return vid
+			}
+		}
+	}
+	one, another := draw(), draw()
 	return []place{
-		{0, harness.VLAN{Protocol: harness.Dot1Q, VID: 3001}},
-		{0, harness.VLAN{Protocol: harness.Dot1AD, VID: 3001}},
-		{1, harness.VLAN{Protocol: harness.Dot1Q, VID: 3001}},
-		{1, harness.VLAN{Protocol: harness.Dot1AD, VID: 4094}},
+		{0, harness.VLAN{Protocol: harness.Dot1Q, VID: one}},
+		{0, harness.VLAN{Protocol: harness.Dot1AD, VID: one}},
+		{1, harness.VLAN{Protocol: harness.Dot1Q, VID: one}},
+		{1, harness.VLAN{Protocol: harness.Dot1AD, VID: another}},
 	}
 }
 
@@ -121,7 +136,7 @@ func idleMove(ctx context.Context, r *Run) {
 	events := follow(watch, r)
 	c0, c1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1]
 	w0 := r.WorkerOf(c0)
-	for i, to := range otherPlaces() {
+	for i, to := range r.otherPlaces() {
 		r.Step(fmt.Sprintf("the idle client is plugged into trunk %d, %s", to.trunk, to.vlan))
 		window := r.OpenWindow(ctx)
 		r.Check(r.Lab.Move(ctx, c0.Name, to.trunk, to.vlan))
@@ -163,7 +178,7 @@ func downloadMove(ctx context.Context, r *Run) {
 		return err
 	})
 	r.Expect(events.next(ctx).Type).To(gomega.Equal("learned"))
-	places := otherPlaces()
+	places := r.otherPlaces()
 	for i, to := range places {
 		for got := range progress {
 			if got >= uint64(octets*(i+1)/(len(places)+1)) {
@@ -195,7 +210,7 @@ func pingPong(ctx context.Context, r *Run) {
 	c0 := r.Lab.Topology.Clients[0]
 	w0 := r.WorkerOf(c0)
 	home := place{c0.Trunk, c0.VLAN}
-	away := otherPlaces()[0]
+	away := r.otherPlaces()[0]
 	r.Step(fmt.Sprintf("%d moves, with %d frames/s each way", moves, rate))
 	for i := range moves {
 		to := []place{away, home}[i%2]

@@ -63,6 +63,7 @@ type Variant struct {
 func All() []Scenario {
 	return []Scenario{
 		VLANLearning(),
+		AddressSpace(),
 		OverlappingIPs(),
 		MACMove(),
 		CounterAccuracy(),

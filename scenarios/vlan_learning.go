@@ -24,7 +24,7 @@ func VLANLearning() Scenario {
 		Labels:  []string{"demo"},
 		Cases: []Case{{
 			Text:     "answers each client from its own worker and counts every frame both ways",
-			Topology: func(v Variant) harness.Topology { return rack(v, 3) },
+			Topology: func(v Variant) harness.Topology { return example(v, 3) },
 			Run:      vlanLearning,
 		}},
 	}
