@@ -73,7 +73,7 @@ func (v *Verdict) String() string {
 	w.WriteString("\n")
 	v.writeDelays(&w)
 	if len(v.Costs) > 0 {
-		fmt.Fprintf(&w, "\nmoves cost %d frames\n", len(v.Costs))
+		fmt.Fprintf(&w, "\n%d frames did not arrive because their client was being moved or had just been\n", len(v.Costs))
 		for _, c := range v.Costs {
 			fmt.Fprintf(&w, "  %s\n", c)
 		}

@@ -1,0 +1,101 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ErrStill is why [Window.Await] gave up: nothing moves in the lab any more.
+var ErrStill = errors.New("no tap has seen anything new for " + stillFor.String())
+
+// Await returns once each of the taps has recorded that many frames since the
+// window opened, in both directions together. So whatever is sent next comes
+// after them, and what has been recorded no longer takes up room in a tap's ring.
+// When the lab stands still instead, the error is [ErrStill]: Close can tell then
+// which frames are missing.
+func (w *Window) Await(ctx context.Context, frames map[string]uint64) error {
+	tick := time.NewTicker(awaitPoll)
+	defer tick.Stop()
+	var last map[string]uint64
+	still := time.Now()
+	for {
+		totals, err := w.lab.host.TapTotals(ctx)
+		if err != nil {
+			return fmt.Errorf("waiting for frames at the taps: %w", err)
+		}
+		if missing(frames, totals) == "" {
+			return nil
+		}
+		if !maps.Equal(totals, last) || w.isSending() {
+			last, still = totals, time.Now()
+		} else if time.Since(still) >= stillFor {
+			return fmt.Errorf("waiting for frames at the taps: %s: %w", missing(frames, totals), ErrStill)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for frames at the taps: %s: %w", missing(frames, totals), context.Cause(ctx))
+		}
+	}
+}
+
+// missing names the taps that have seen fewer frames than wanted, "" for none.
+func missing(frames, totals map[string]uint64) string {
+	var taps []string
+	for _, tap := range slices.Sorted(maps.Keys(frames)) {
+		if totals[tap] < frames[tap] {
+			taps = append(taps, fmt.Sprintf("%s saw %d of %d frames", tap, totals[tap], frames[tap]))
+		}
+	}
+	return strings.Join(taps, ", ")
+}
+
+func (w *Window) isSending() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sending > 0
+}
+
+// A lab is quiet when nothing has moved at any tap for so long. Where sockets may
+// speak that is longer than a delayed TCP acknowledgement (40 to 200 ms); where
+// none may, a frame has only to be carried.
+const (
+	quietFor        = 100 * time.Millisecond
+	quietForSockets = 250 * time.Millisecond
+	quietPoll       = 20 * time.Millisecond
+	awaitPoll       = 2 * time.Millisecond
+	stillFor        = time.Second // once nobody is sending: far beyond what a frame takes, on emulated processors too
+)
+
+// quiet returns once the taps' totals have stood still for long enough.
+func (w *Window) quiet(ctx context.Context) error {
+	enough := quietFor
+	if w.socketsAllowed() {
+		enough = quietForSockets
+	}
+	tick := time.NewTicker(quietPoll)
+	defer tick.Stop()
+	var last map[string]uint64
+	still := time.Now()
+	for {
+		totals, err := w.lab.host.TapTotals(ctx)
+		if err != nil {
+			return fmt.Errorf("waiting for the lab to be quiet: %w", err)
+		}
+		if !maps.Equal(totals, last) {
+			last, still = totals, time.Now()
+		} else if time.Since(still) >= enough {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the lab to be quiet: frames keep coming, %v: %w", totals, context.Cause(ctx))
+		}
+	}
+}
