@@ -8,6 +8,7 @@ import (
 	"github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/linux"
 	"github.com/vlandemux/vlandemux/harness"
 )
@@ -47,6 +48,15 @@ func CounterAccuracy() Scenario {
 				Text:     "counts every dropped frame under its reason",
 				Topology: sharing,
 				Run:      everyDrop,
+			},
+			{
+				Text: "leaves frames without a tag to the host's stack when it is told to, and no others",
+				Topology: func(v Variant) harness.Topology {
+					t := rack(v, 2)
+					t.Demux.Untagged = demux.UntaggedPass
+					return t
+				},
+				Run: passUntagged,
 			},
 		},
 	}
@@ -222,11 +232,12 @@ func superPackets(ctx context.Context, r *Run) {
 	arrived := uint64(1) // at each client and each worker: the introduction
 	for _, family := range []Family{IPv4, IPv6} {
 		for _, protocol := range protocols {
-			for _, segments := range []int{2, 45} {
-				arrived += craftedSuperPackets(ctx, r, window, family, protocol, segments)
+			for _, kind := range []superPacket{{segments: 2}, {segments: 45}, {segments: 20, options: 24}, {segments: 20, tagged: true}, {segments: 2, options: 40, tagged: true}} {
+				kind.family, kind.protocol = family, protocol
+				arrived += sendSuperPackets(ctx, r, window, kind)
 				taps := map[string]uint64{}
 				for _, c := range r.Lab.Topology.Clients {
-					taps[c.Name+"/eth0"], taps[c.Worker+"/eth0"] = arrived, arrived
+					taps[c.Worker+"/eth0"] = arrived
 				}
 				r.Await(ctx, window, taps)
 			}
@@ -252,24 +263,43 @@ func superPackets(ctx context.Context, r *Run) {
 	}
 }
 
-// craftedSuperPackets makes every client and its worker send one another
-// super-packets of one kind, and returns how many frames each node's tap sees of them.
-func craftedSuperPackets(ctx context.Context, r *Run, window *harness.Window, family Family, protocol string, segments int) uint64 {
-	const count = 20
+// superPacket is one kind of them.
+type superPacket struct {
+	family   Family
+	protocol string
+	segments int
+	options  int  // octets of IPv4 options or IPv6 extension headers
+	tagged   bool // behind an inner tag
+}
+
+// sendSuperPackets makes every client and its worker send one another super-packets
+// of one kind, and returns how many frames each worker's tap sees of them. What comes
+// from a client behind an inner tag is injected on the trunk.
+func sendSuperPackets(ctx context.Context, r *Run, window *harness.Window, kind superPacket) uint64 {
+	const count = 8
 	var group errgroup.Group
 	for _, c := range r.Lab.Topology.Clients {
 		w := r.WorkerOf(c)
-		send := func(node string, source, destination harness.MAC, flow harness.Flow) {
-			b := r.Batch(fmt.Sprintf("%s %s %d segments from %s", family, protocol, segments, node), count, source, destination)
-			b.Size, b.GSO, b.Flow = 0, &harness.GSO{SegmentSize: 1400, Segments: segments}, &flow
-			group.Go(func() error { return window.Send(ctx, node, b) })
+		batch := func(name string, source, destination harness.MAC, from, to netip.AddrPort, tags ...harness.Tag) harness.Batch {
+			b := r.Batch(fmt.Sprintf("%+v from %s", kind, name), count, source, destination)
+			b.Size, b.GSO, b.Tags = 0, &harness.GSO{SegmentSize: 1400, Segments: kind.segments}, tags
+			b.Flow = &harness.Flow{Protocol: kind.protocol, Source: from, Destination: to, Options: kind.options}
+			return b
 		}
-		client, worker := crafted(family)
-		send(c.Name, c.MAC, w.MAC, harness.Flow{Protocol: protocol, Source: client, Destination: worker})
-		send(w.Name, w.MAC, c.MAC, harness.Flow{Protocol: protocol, Source: worker, Destination: client})
+		client, worker := crafted(kind.family)
+		if !kind.tagged {
+			group.Go(func() error { return window.Send(ctx, c.Name, batch(c.Name, c.MAC, w.MAC, client, worker)) })
+			group.Go(func() error { return window.Send(ctx, w.Name, batch(w.Name, w.MAC, c.MAC, worker, client)) })
+			continue
+		}
+		outer, inner := harness.Tag{Protocol: c.VLAN.Protocol, TCI: c.VLAN.VID}, harness.Tag{Protocol: harness.Dot1Q, TCI: 5<<13 | 77}
+		group.Go(func() error {
+			return window.Inject(ctx, c.Trunk, batch(c.Name, c.MAC, w.MAC, client, worker, outer, inner))
+		})
+		group.Go(func() error { return window.Send(ctx, w.Name, batch(w.Name, w.MAC, c.MAC, worker, client, inner)) })
 	}
 	r.Check(group.Wait())
-	return 2 * count * uint64(segments)
+	return 2 * count * uint64(kind.segments)
 }
 
 // everyDrop sends what must not pass, a different number of frames for each
@@ -306,4 +336,36 @@ func everyDrop(ctx context.Context, r *Run) {
 	for _, d := range r.Counters(ctx).Drops {
 		r.Expect(d.Packets).To(gomega.Equal(want[d.Reason]), "frames dropped as %s", d.Reason)
 	}
+}
+
+// passUntagged sends what goes to the host's stack among frames that do not: of
+// clients, of strangers, and from workers.
+func passUntagged(ctx context.Context, r *Run) {
+	const each = 20
+	t := r.Lab.Topology
+	c0, w0 := t.Clients[0], t.Workers[0]
+	stranger := station(r.Seed.Rand("stranger"))
+	tag := harness.Tag{Protocol: c0.VLAN.Protocol, TCI: c0.VLAN.VID}
+	window := r.Introduce(ctx)
+	tagged := func(b harness.Batch) harness.Batch {
+		b.Tags, b.Size = []harness.Tag{tag}, 64
+		return b
+	}
+	flow := func(b harness.Batch, family Family) harness.Batch {
+		client, worker := crafted(family)
+		b.Flow, b.Size, b.MaxSize = &harness.Flow{Protocol: harness.UDP, Source: client, Destination: worker}, 90, 1514
+		return b
+	}
+	r.Check(window.Inject(ctx, 0,
+		sized(r.Batch("untagged", each, c0.MAC, w0.MAC), each),
+		flow(r.Batch("untagged IPv4", each, c0.MAC, w0.MAC), IPv4),
+		flow(r.Batch("untagged IPv6 to all", each, stranger, broadcast()), IPv6),
+		r.Batch("untagged from a group", each, multicast(), w0.MAC),
+		tagged(r.Batch("tagged", each, c0.MAC, w0.MAC)),
+		tagged(r.Batch("tagged from a stranger", each, stranger, w0.MAC)),
+	))
+	r.Send(ctx, window, w0.Name,
+		r.Batch("to a client", each, w0.MAC, c0.MAC), r.Batch("to a stranger", each, w0.MAC, stranger), r.Batch("to all", each, w0.MAC, broadcast()))
+	r.Close(ctx, window)
+	r.Expect(r.Counters(ctx).Passed.Packets).To(gomega.BeEquivalentTo(4*each), "frames passed to the host's stack")
 }

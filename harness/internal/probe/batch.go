@@ -76,6 +76,11 @@ type Flow struct {
 	Protocol    string         `json:"protocol"` // [UDP] or [TCP]
 	Source      netip.AddrPort `json:"source"`
 	Destination netip.AddrPort `json:"destination"`
+	// Options is the octets of options between the IP header and the transport: of IPv4
+	// options, or of extension headers, a hop-by-hop one first and then such for the
+	// destination. A multiple of 8, at most 40. None of them asks anything of anybody.
+	// Optional.
+	Options int `json:"options,omitempty"`
 }
 
 // GSO makes each packet of a batch a super-packet, which the kernel or a network
@@ -186,6 +191,9 @@ func (b *Batch) Validate() error {
 func (f *Flow) validate(wrong func(string, ...any)) {
 	if f.Protocol != UDP && f.Protocol != TCP {
 		wrong("flow protocol %q, want %q or %q", f.Protocol, UDP, TCP)
+	}
+	if f.Options < 0 || f.Options > maxOptions || f.Options%optionsUnit != 0 {
+		wrong("%d octets of options, want a multiple of %d up to %d", f.Options, optionsUnit, maxOptions)
 	}
 	src, dst := f.Source.Addr(), f.Destination.Addr()
 	switch {

@@ -10,8 +10,12 @@ const (
 	etherTypeIPv4 uint16 = 0x0800
 	etherTypeIPv6 uint16 = 0x86dd
 
-	protocolTCP uint8 = 6
-	protocolUDP uint8 = 17
+	protocolHopByHop    uint8 = 0
+	protocolTCP         uint8 = 6
+	protocolUDP         uint8 = 17
+	protocolDestination uint8 = 60
+
+	padN = 1 // an IPv6 option that is there to fill
 )
 
 // tagStack counts the VLAN tags behind the source MAC. Like the kernel, it takes

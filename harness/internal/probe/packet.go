@@ -15,6 +15,9 @@ const (
 	tcpHeader      = 20
 	minPayload     = 12 // magic and frame ID
 
+	optionsUnit = 8  // octets of the shortest IPv6 extension header
+	maxOptions  = 40 // octets of options in an IPv4 header
+
 	udpChecksum = 6  // offset of the checksum in the UDP header
 	tcpChecksum = 16 // and in the TCP header
 
@@ -34,12 +37,14 @@ func (b *Batch) headerLen() int {
 	if b.Flow == nil {
 		return n
 	}
-	if b.Flow.Source.Addr().Is4() {
-		n += ipv4Header
-	} else {
-		n += ipv6Header
+	return n + b.Flow.ipHeaderLen() + b.Flow.headerLen()
+}
+
+func (f *Flow) ipHeaderLen() int {
+	if f.Source.Addr().Is4() {
+		return ipv4Header + f.Options
 	}
-	return n + b.Flow.headerLen()
+	return ipv6Header + f.Options
 }
 
 func (f *Flow) headerLen() int {
@@ -180,13 +185,11 @@ func (b *Batch) putFlow(frame []byte, network, i int) VirtioNetHeader {
 	if f.Protocol == TCP {
 		protocol, checksum = protocolTCP, tcpChecksum
 	}
-	var transport int
+	transport := network + f.ipHeaderLen()
 	ip := frame[network:]
 	if f.Source.Addr().Is4() {
-		transport = network + ipv4Header
 		putIPv4(ip, f, protocol, uint16(wire))
 	} else {
-		transport = network + ipv6Header
 		putIPv6(ip, f, protocol)
 	}
 	h := headers{etherType: binary.BigEndian.Uint16(frame[network-2:]), network: network}
@@ -221,24 +224,40 @@ func (b *Batch) putFlow(frame []byte, network, i int) VirtioNetHeader {
 
 func putIPv4(ip []byte, f *Flow, protocol uint8, id uint16) {
 	src, dst := f.Source.Addr().As4(), f.Destination.Addr().As4()
-	clear(ip[:ipv4Header])
-	ip[0] = 0x45
-	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
-	binary.BigEndian.PutUint16(ip[4:], id)
-	ip[8], ip[9] = 64, protocol
-	copy(ip[12:], src[:])
-	copy(ip[16:], dst[:])
-	binary.BigEndian.PutUint16(ip[10:], ^fold(sumOctets(0, ip[:ipv4Header])))
+	header := ip[:ipv4Header+f.Options]
+	clear(header)
+	header[0] = 0x40 | byte(len(header)/4)
+	binary.BigEndian.PutUint16(header[2:], uint16(len(ip)))
+	binary.BigEndian.PutUint16(header[4:], id)
+	header[8], header[9] = 64, protocol
+	copy(header[12:], src[:])
+	copy(header[16:], dst[:])
+	const noOperation = 1
+	for i := ipv4Header; i < len(header); i++ {
+		header[i] = noOperation
+	}
+	binary.BigEndian.PutUint16(header[10:], ^fold(sumOctets(0, header)))
 }
 
 func putIPv6(ip []byte, f *Flow, protocol uint8) {
 	src, dst := f.Source.Addr().As16(), f.Destination.Addr().As16()
-	clear(ip[:ipv6Header])
+	clear(ip[:ipv6Header+f.Options])
 	ip[0] = 0x60
 	binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-ipv6Header))
-	ip[6], ip[7] = protocol, 64
+	ip[7] = 64
 	copy(ip[8:], src[:])
 	copy(ip[24:], dst[:])
+	next := &ip[6]
+	for at := ipv6Header; at < ipv6Header+f.Options; at += optionsUnit {
+		*next = protocolDestination
+		if at == ipv6Header {
+			*next = protocolHopByHop
+		}
+		extension := ip[at:]
+		next = &extension[0]                 // its length, extension[1], is in units beyond the first: 0
+		extension[2], extension[3] = padN, 4 // an option of 4 octets besides its own 2
+	}
+	*next = protocol
 }
 
 // putTransport writes the UDP or TCP header with a checksum of 0. Every TCP

@@ -21,10 +21,11 @@ func TestPacketsAreWhatTheBatchSays(t *testing.T) {
 					g := NewWithT(t)
 					b := &Batch{
 						Name: "shape", ID: 0xfeedface, Count: 1500, Source: macA(), Destination: macB(),
-						Tags: tags[:n], Size: 94, MaxSize: 1514,
+						Tags: tags[:n], Size: 110, MaxSize: 1514,
 					}
 					if protocol != "" {
 						b.Flow = flow(protocol, v6)
+						b.Flow.Options = 8 * n
 					}
 					g.Expect(b.Validate()).To(Succeed())
 					sizes := map[int]int{}
@@ -39,7 +40,7 @@ func TestPacketsAreWhatTheBatchSays(t *testing.T) {
 							checkFrame(g, b, frame)
 						}
 					}
-					g.Expect(sizes).To(HaveLen(1514-94+1), "sizes are to cover the range")
+					g.Expect(sizes).To(HaveLen(1514-110+1), "sizes are to cover the range")
 				})
 			}
 		}
@@ -95,6 +96,7 @@ func TestSuperPacketsStandForTheirFrames(t *testing.T) {
 					ID: 3, Count: 4, Source: macA(), Destination: macB(), Tags: []Tag{{Dot1Q, 5}},
 					Flow: flow(protocol, v6), GSO: &GSO{SegmentSize: 1448, Segments: 44},
 				}
+				b.Flow.Options = 40
 				g.Expect(b.Validate()).To(Succeed())
 				g.Expect(b.WireFrames()).To(Equal(176))
 				n := 0
@@ -144,10 +146,14 @@ func TestValidateNamesEveryMistake(t *testing.T) {
 		"EtherType 0x8100 begins a VLAN tag: put it into Tags":    with(func(b *Batch) { b.EtherType = Dot1Q }),
 		"the rate is -1, want 0 (full speed) or packets a second": with(func(b *Batch) { b.Rate = -1 }),
 		`flow protocol "sctp", want "udp" or "tcp"`:               with(func(b *Batch) { b.Flow = flowTo("sctp", "10.0.0.2:2") }),
-		"the flow needs a source and a destination address":       with(func(b *Batch) { b.Flow = &Flow{Protocol: UDP} }),
-		"flow 10.0.0.1 to ::1 mixes IPv4 and IPv6":                with(func(b *Batch) { b.Flow = flowTo(UDP, "[::1]:2") }),
-		"write IPv4 addresses as such, not within IPv6":           with(func(b *Batch) { b.Flow = flowTo(UDP, "[::ffff:10.0.0.2]:2") }),
-		"GSO needs a flow: only UDP and TCP can be segmented":     with(func(b *Batch) { b.GSO = &GSO{100, 2} }),
+		"12 octets of options, want a multiple of 8 up to 40": with(func(b *Batch) {
+			b.Flow = flowTo(UDP, "10.0.0.2:2")
+			b.Flow.Options = 12
+		}),
+		"the flow needs a source and a destination address":   with(func(b *Batch) { b.Flow = &Flow{Protocol: UDP} }),
+		"flow 10.0.0.1 to ::1 mixes IPv4 and IPv6":            with(func(b *Batch) { b.Flow = flowTo(UDP, "[::1]:2") }),
+		"write IPv4 addresses as such, not within IPv6":       with(func(b *Batch) { b.Flow = flowTo(UDP, "[::ffff:10.0.0.2]:2") }),
+		"GSO needs a flow: only UDP and TCP can be segmented": with(func(b *Batch) { b.GSO = &GSO{100, 2} }),
 		"GSO decides the size of a packet: leave Size and MaxSize at 0": with(func(b *Batch) {
 			b.Flow, b.GSO = flowTo(UDP, "10.0.0.2:2"), &GSO{100, 2}
 		}),

@@ -106,6 +106,7 @@ func TestSegmentsAsTheKernelDoes(t *testing.T) {
 							Name: "super", ID: 9, Count: 20, Source: macA(), Destination: macB(), Flow: flow(protocol, v6),
 							Tags: []Tag{{Dot1AD, 5}, {Dot1Q, 0xe006}}[:tags], GSO: &GSO{SegmentSize: 1333, Segments: 20},
 						}
+						batch.Flow.Options = 8 * tags
 						whole := b.tap("b", TapOptions{})
 						b.send(batch)
 						report := b.stop(whole)
