@@ -11,7 +11,7 @@ import (
 )
 
 // ErrStill is why [Window.Await] gave up: nothing moves in the lab any more.
-var ErrStill = errors.New("no tap has seen anything new for " + stillFor.String())
+var ErrStill = errors.New("no tap sees anything new any more")
 
 // Await returns once each of the taps has recorded that many frames since the
 // window opened, in both directions together. So whatever is sent next comes
@@ -31,9 +31,9 @@ func (w *Window) Await(ctx context.Context, frames map[string]uint64) error {
 		if missing(frames, totals) == "" {
 			return nil
 		}
-		if !maps.Equal(totals, last) || w.isSending() {
+		if !maps.Equal(totals, last) {
 			last, still = totals, time.Now()
-		} else if time.Since(still) >= stillFor {
+		} else if time.Since(still) >= w.patience() {
 			return fmt.Errorf("waiting for frames at the taps: %s: %w", missing(frames, totals), ErrStill)
 		}
 		select {
@@ -55,10 +55,14 @@ func missing(frames, totals map[string]uint64) string {
 	return strings.Join(taps, ", ")
 }
 
-func (w *Window) isSending() bool {
+// patience is how long the taps may see nothing new before nothing more will come.
+func (w *Window) patience() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.sending > 0
+	if w.sending > 0 {
+		return stillWhileSending
+	}
+	return stillFor
 }
 
 // A lab is quiet when nothing has moved at any tap for so long. Where sockets may
@@ -69,7 +73,10 @@ const (
 	quietForSockets = 250 * time.Millisecond
 	quietPoll       = 20 * time.Millisecond
 	awaitPoll       = 2 * time.Millisecond
-	stillFor        = time.Second // once nobody is sending: far beyond what a frame takes, on emulated processors too
+
+	// Far beyond what a frame takes, on emulated processors too. A sender may be slow.
+	stillFor          = time.Second
+	stillWhileSending = 10 * time.Second
 )
 
 // quiet returns once the taps' totals have stood still for long enough.

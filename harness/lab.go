@@ -239,8 +239,8 @@ func (l *Lab) Close() error {
 	return errors.Join(l.lastWindow(), l.takeDown(l.pool.give))
 }
 
-// lastWindow is an error if a window was left open, or if frames came after the last
-// one was closed.
+// lastWindow is an error if a window was left open, or if anything happened after
+// the last one was closed.
 func (l *Lab) lastWindow() error {
 	if w := l.swapWindow(nil); w != nil {
 		return fmt.Errorf("the window opened at %s was never closed: nothing that happened since has been checked; close it", w.Opened)
@@ -255,7 +255,14 @@ func (l *Lab) lastWindow() error {
 		return err
 	}
 	late, err := l.host.LateSightings(ctx)
-	return errors.Join(err, w.late(late))
+	if err != nil || len(late) > 0 {
+		return errors.Join(err, w.late(late))
+	}
+	now, err := l.Demux().Counters(ctx)
+	if err != nil {
+		return err
+	}
+	return l.nothingSince(w, now)
 }
 
 // abandon ends every container of a lab; links, namespaces, programs and pins

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -95,15 +96,22 @@ func (l *Lab) takeClosed() *Window {
 	return w
 }
 
-// continues is an error if the demux has counted anything since the last window was
-// closed. Nobody sends between windows.
-func (l *Lab) continues(now control.Counters) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.state.seen {
+// nothingSince is an error if the demux has counted or announced anything since w was
+// closed, the window before; nil is none. Nobody sends between windows.
+func (l *Lab) nothingSince(w *Window, now control.Counters) error {
+	if w == nil {
 		return nil
 	}
-	return ledger.Unexplained(&l.state.counters, &now, l.state.changes)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := ledger.Unexplained(&l.state.counters, &now, l.state.changes)
+	if l.follower != nil && l.follower.Pending() > 0 {
+		err = errors.Join(err, fmt.Errorf("the demux has raised %d events, and no frame that was sent can have caused them", l.follower.Pending()))
+	}
+	if err != nil {
+		return fmt.Errorf("after the window opened at %s was closed: %w", w.Opened, err)
+	}
+	return nil
 }
 
 // Move plugs a client into another VLAN, on the same trunk or another. Its

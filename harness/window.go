@@ -60,17 +60,14 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 	if w.points, err = l.tapPoints(ctx); err != nil {
 		return nil, err
 	}
-	follower, err := l.keepFollowing(ctx)
-	if err != nil {
+	if _, err := l.keepFollowing(ctx); err != nil {
 		return nil, err
-	}
-	if n := follower.Pending(); n > 0 {
-		return nil, fmt.Errorf("opening a window: the demux has raised %d events since the last one was closed, without a frame that was sent", n)
 	}
 	if w.before, err = l.Demux().Counters(ctx); err != nil {
 		return nil, err
 	}
-	unexplained := l.continues(w.before)
+	closed := l.takeClosed()
+	unexplained := l.nothingSince(closed, w.before)
 	w.ledger = l.describe()
 	taps := w.ledger.Taps()
 	wanted := make([]probe.TapPoint, 0, len(taps))
@@ -85,11 +82,11 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("tapping the lab: %w", err)
 	}
-	if err := l.takeClosed().late(late); err != nil {
+	if err := closed.late(late); err != nil {
 		return nil, err
 	}
 	if unexplained != nil && len(late) == 0 {
-		return nil, fmt.Errorf("opening a window: %w", unexplained)
+		return nil, unexplained
 	}
 	return w, nil
 }
