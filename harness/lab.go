@@ -113,6 +113,9 @@ func (l *Lab) checkAttached(ctx context.Context) error {
 	l.Attach = status.Trunks[0].Attach
 	asked := l.Topology.Demux.Attach
 	for _, i := range slices.Concat(status.Trunks, status.Workers) {
+		if i.Index == 0 {
+			continue // it is not there
+		}
 		if i.Attach != l.Attach || asked != demux.AttachAuto && i.Attach != string(asked) {
 			return fmt.Errorf("vlandemux says it is attached to %s by %s, want %s everywhere", i.Name, i.Attach, cmp.Or(string(asked), l.Attach))
 		}
