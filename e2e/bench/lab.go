@@ -117,7 +117,7 @@ func lab(ctx context.Context, images harness.Images, clients int, results *resul
 
 // firstFrame returns once a worker has answered its client.
 func firstFrame(ctx context.Context, l *harness.Lab) error {
-	report, err := l.Client("c0").Ping(ctx, harness.PingRequest{Destination: workerAddress().Addr()})
+	report, err := l.Client("c0").Ping(ctx, harness.PingRequest{Destination: workerAddress().Addr(), Count: 1})
 	if err != nil {
 		return fmt.Errorf("sending the first frame: %w", err)
 	}

@@ -7,40 +7,28 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 )
 
-const bodyKept = 4096 // octets of a body in a report
+// httpTimeout is the longest one request may take.
+const httpTimeout = 5 * time.Second
 
-// HTTPGet sends GET requests one after another and reads each answer to its end. It returns at the first that fails; a status other
-// than 200 is no failure. No proxy is used and no redirect followed.
+// HTTPGet sends GET requests one after another, each over a connection of its own, and reads each answer to its end. It returns at the first
+// that fails; a status other than 200 is no failure. No proxy is used and no redirect followed.
 func HTTPGet(ctx context.Context, request HTTPGetRequest) (HTTPGetReport, error) {
-	if request.Count == 0 {
-		request.Count = 1
-	}
-	if request.Timeout == 0 {
-		request.Timeout = 5 * time.Second
-	}
 	var report HTTPGetReport
-	if request.Count < 0 || request.Timeout < 0 {
-		return report, fmt.Errorf("getting %s: count %d and timeout %v must not be negative", request.URL, request.Count, request.Timeout)
-	}
-	transport := &http.Transport{
-		DialContext:        dialPolitely(dialer("tcp", request.Local)),
-		DisableKeepAlives:  !request.KeepAlive,
-		DisableCompression: true,
-	}
-	defer transport.CloseIdleConnections()
 	client := &http.Client{
-		Transport:     transport,
+		Transport: &http.Transport{
+			DialContext:        dialer("tcp", netip.AddrPort{}).DialContext,
+			DisableKeepAlives:  true,
+			DisableCompression: true,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	for i := range request.Count {
-		reply, err := httpGet(ctx, client, request)
+		reply, err := httpGet(ctx, client, request.URL)
 		if err != nil {
 			return report, fmt.Errorf("getting %s, request %d of %d: %w", request.URL, i+1, request.Count, err)
 		}
@@ -49,46 +37,23 @@ func HTTPGet(ctx context.Context, request HTTPGetRequest) (HTTPGetReport, error)
 	return report, nil
 }
 
-func httpGet(ctx context.Context, client *http.Client, request HTTPGetRequest) (HTTPReply, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, request.Timeout, fmt.Errorf("no whole answer within %v", request.Timeout))
+func httpGet(ctx context.Context, client *http.Client, url string) (HTTPReply, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, httpTimeout, fmt.Errorf("no whole answer within %v", httpTimeout))
 	defer cancel()
-	var reply HTTPReply
-	begin := time.Now()
-	var conn *politeConn
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			reply.Local, reply.Remote = addrPort(info.Conn.LocalAddr()), addrPort(info.Conn.RemoteAddr())
-			conn = info.Conn.(*politeConn)
-		},
-		GotFirstResponseByte: func() { conn.answered.Store(!request.KeepAlive) },
-	})
-	r, err := http.NewRequestWithContext(traced, http.MethodGet, request.URL, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return reply, err
+		return HTTPReply{}, err
 	}
 	response, err := client.Do(r)
 	if err != nil {
-		return reply, explain(ctx, err)
+		return HTTPReply{}, explain(ctx, err)
 	}
 	defer response.Body.Close() //nolint:errcheck // only read
-	start, err := io.ReadAll(io.LimitReader(response.Body, bodyKept))
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return reply, explain(ctx, err)
+		return HTTPReply{}, explain(ctx, err)
 	}
-	rest, err := io.Copy(io.Discard, response.Body)
-	if err != nil {
-		return reply, explain(ctx, err)
-	}
-	if !request.KeepAlive {
-		select {
-		case <-conn.closed:
-		case <-ctx.Done():
-			return reply, context.Cause(ctx)
-		}
-	}
-	reply.Status, reply.Server, reply.Body = response.StatusCode, response.Header.Get("Server"), string(start)
-	reply.Octets, reply.Duration = int64(len(start))+rest, time.Since(begin)
-	return reply, nil
+	return HTTPReply{Status: response.StatusCode, Server: response.Header.Get("Server"), Body: string(body)}, nil
 }
 
 // explain adds why a context ended to what it did to a socket.
@@ -103,17 +68,11 @@ func explain(ctx context.Context, err error) error {
 // request before it is answered, one at a time.
 func ServeHTTP(ctx context.Context, request HTTPServeRequest, ready func(netip.AddrPort), seen func(HTTPSeen)) (HTTPServeReport, error) {
 	var report HTTPServeReport
-	if request.BodySize < 0 {
-		return report, fmt.Errorf("serving HTTP: the body's size %d is negative", request.BodySize)
-	}
 	listener, err := listen(ctx, request.Listen)
 	if err != nil {
 		return report, fmt.Errorf("serving HTTP: %w", err)
 	}
 	body := request.Name + "\n"
-	if missing := request.BodySize - len(body); missing > 0 {
-		body += strings.Repeat(".", missing)
-	}
 	var (
 		mu    sync.Mutex // guards report and ended, and keeps seen to one call at a time
 		ended bool       // a handler that comes late must not call seen any more

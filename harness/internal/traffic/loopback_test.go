@@ -70,52 +70,34 @@ func within(t *testing.T, d time.Duration) context.Context {
 }
 
 func TestHTTPServerNamesItself(t *testing.T) {
-	g := NewWithT(t)
-	seen := make(chan HTTPSeen, 100)
-	address, stop := serve(t, ServeHTTP, HTTPServeRequest{Listen: anyV4, Name: "w7", BodySize: 10000}, func(s HTTPSeen) { seen <- s })
-	local := freePort(t, "tcp")
-	report, err := HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: "http://" + address.String() + "/path?q", Count: 8, Local: local})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(report.Replies).To(HaveLen(8))
-	for _, reply := range report.Replies {
-		g.Expect(reply.Status).To(Equal(http.StatusOK))
-		g.Expect(reply.Server).To(Equal("w7"))
-		g.Expect(reply.Body).To(HavePrefix("w7\n..."))
-		g.Expect(reply.Body).To(HaveLen(bodyKept))
-		g.Expect(reply.Octets).To(Equal(int64(10000)))
-		g.Expect(reply.Local).To(Equal(local), "the chosen port, each time again")
-		g.Expect(reply.Remote).To(Equal(address))
-		var s HTTPSeen
-		g.Expect(seen).To(Receive(&s))
-		g.Expect(s).To(And(HaveField("Method", "GET"), HaveField("Path", "/path"), HaveField("Remote", local), HaveField("Local", address), HaveField("Octets", 10000)))
+	for _, listen := range []netip.AddrPort{anyV4, anyV6} {
+		g := NewWithT(t)
+		seen := make(chan HTTPSeen, 100)
+		address, stop := serve(t, ServeHTTP, HTTPServeRequest{Listen: listen, Name: "w7"}, func(s HTTPSeen) { seen <- s })
+		report, err := HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: "http://" + address.String() + "/path?q", Count: 8})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(report.Replies).To(HaveLen(8))
+		for _, reply := range report.Replies {
+			g.Expect(reply).To(Equal(HTTPReply{Status: http.StatusOK, Server: "w7", Body: "w7\n"}))
+			var s HTTPSeen
+			g.Expect(seen).To(Receive(&s))
+			g.Expect(s).To(And(HaveField("Method", "GET"), HaveField("Path", "/path"), HaveField("Local", address), HaveField("Octets", 3)))
+		}
+		g.Expect(stop().Requests).To(Equal(uint64(8)))
+		_, err = HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: "http://" + address.String(), Count: 1})
+		g.Expect(err).To(MatchError(ContainSubstring("connection refused")), "nothing listens any more")
 	}
-	g.Expect(stop().Requests).To(Equal(uint64(8)))
-	_, err = HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: "http://" + address.String()})
-	g.Expect(err).To(MatchError(ContainSubstring("connection refused")), "nothing listens any more")
 }
 
-func TestHTTPKeepAliveUsesOneConnection(t *testing.T) {
-	g := NewWithT(t)
-	address, _ := serve(t, ServeHTTP, HTTPServeRequest{Listen: anyV6, Name: "w0"}, func(HTTPSeen) {})
-	report, err := HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: "http://" + address.String(), Count: 3, KeepAlive: true})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(report.Replies).To(HaveLen(3))
-	g.Expect(report.Replies[2].Local).To(Equal(report.Replies[0].Local))
-	g.Expect(report.Replies[2].Body).To(Equal("w0\n"))
-}
-
-func TestHTTPTimeoutAndCancellation(t *testing.T) {
+func TestHTTPCancellationAndBadURLs(t *testing.T) {
 	g := NewWithT(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts in the kernel, never answers
 	g.Expect(err).NotTo(HaveOccurred())
 	defer silent.Close()
-	url := "http://" + silent.Addr().String()
-	_, err = HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: url, Timeout: 30 * time.Millisecond})
-	g.Expect(err).To(MatchError(ContainSubstring("no whole answer within 30ms")))
-	_, err = HTTPGet(within(t, 30*time.Millisecond), HTTPGetRequest{URL: url})
+	_, err = HTTPGet(within(t, 30*time.Millisecond), HTTPGetRequest{URL: "http://" + silent.Addr().String(), Count: 1})
 	g.Expect(err).To(MatchError(context.DeadlineExceeded))
 	for _, bad := range []string{"", "http://", "::", "ftp://127.0.0.1/", "http://127.0.0.1:99999/"} {
-		_, err = HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: bad})
+		_, err = HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: bad, Count: 1})
 		g.Expect(err).To(HaveOccurred(), "%q", bad)
 	}
 }
@@ -276,22 +258,17 @@ func TestTCPServerFindsDamageInAnUpload(t *testing.T) {
 func TestUDPExchanges(t *testing.T) {
 	for _, listen := range []netip.AddrPort{anyV4, anyV6} {
 		for _, c := range []UDPRequest{
-			{Count: 1}, {Count: 50, Size: 1400}, {Count: 65, Size: 100, Segments: 10}, {Count: 20, Interval: time.Millisecond}, {Size: 16}, {Size: 65000},
+			{Count: 1, Size: 64}, {Count: 50, Size: 1400}, {Count: 1, Size: 16}, {Count: 2, Size: 65000},
 		} {
-			t.Run(fmt.Sprintf("%d of %d octets, %d a call, to %s", c.Count, c.Size, c.Segments, listen.Addr()), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d of %d octets to %s", c.Count, c.Size, listen.Addr()), func(t *testing.T) {
 				g := NewWithT(t)
 				var heard []UDPPeer
 				address, stop := serve(t, ServeUDP, UDPServeRequest{Listen: listen}, func(p UDPPeer) { heard = append(heard, p) })
 				c.Remote, c.Seed, c.Timeout = address, 11, 5*time.Second
 				report, err := UDP(within(t, 20*time.Second), c)
 				g.Expect(err).NotTo(HaveOccurred())
-				count, size := max(c.Count, 1), max(c.Size, 64)
-				if c.Size == 16 {
-					size = 16
-				}
-				g.Expect(report).To(And(HaveField("Sent", count), HaveField("Received", count), HaveField("Lost", BeEmpty()), HaveField("Duplicates", 0),
-					HaveField("Octets", uint64(count*size))))
-				g.Expect(stop()).To(Equal(UDPServeReport{Datagrams: uint64(count), Octets: uint64(count * size)}))
+				g.Expect(report).To(Equal(UDPReport{Local: report.Local, Sent: c.Count, Received: c.Count}))
+				g.Expect(stop()).To(Equal(UDPServeReport{Datagrams: uint64(c.Count), Octets: uint64(c.Count * c.Size)}))
 				g.Expect(heard).To(HaveLen(1))
 				g.Expect(heard[0].Remote).To(Equal(report.Local))
 			})
@@ -332,7 +309,7 @@ func TestUDPCountsLossAndDuplicates(t *testing.T) {
 		return [][]byte{d}
 	})
 	local := freePort(t, "udp")
-	report, err := UDP(within(t, 10*time.Second), UDPRequest{Remote: address, Local: local, Count: 7, Timeout: 50 * time.Millisecond})
+	report, err := UDP(within(t, 10*time.Second), UDPRequest{Remote: address, Local: local, Count: 7, Size: 64, Timeout: 50 * time.Millisecond})
 	g.Expect(err).NotTo(HaveOccurred(), "loss is counted, no error")
 	g.Expect(report).To(And(HaveField("Sent", 7), HaveField("Received", 5), HaveField("Duplicates", 1), HaveField("Lost", []int{2, 5}), HaveField("Local", local)))
 }
@@ -345,14 +322,14 @@ func TestUDPFindsDamage(t *testing.T) {
 		"was not sent":    func(n uint64, d []byte) [][]byte { d = bytes.Clone(d); d[0] = 1; return [][]byte{d} },
 		"shorter than an": func(_ uint64, d []byte) [][]byte { return [][]byte{d[:3]} },
 	} {
-		_, err := UDP(within(t, 10*time.Second), UDPRequest{Remote: unreliable(t, answer), Count: 3})
+		_, err := UDP(within(t, 10*time.Second), UDPRequest{Remote: unreliable(t, answer), Count: 3, Size: 64})
 		g.Expect(err).To(MatchError(ContainSubstring(want)))
 	}
-	_, err := UDP(within(t, 10*time.Second), UDPRequest{Remote: freePort(t, "udp"), Count: 2})
+	_, err := UDP(within(t, 10*time.Second), UDPRequest{Remote: freePort(t, "udp"), Count: 2, Size: 64})
 	g.Expect(err).To(MatchError(ContainSubstring("nobody listens on")))
 	ctx, cancel := context.WithCancel(within(t, 10*time.Second))
 	cancel()
-	_, err = UDP(ctx, UDPRequest{Remote: unreliable(t, func(uint64, []byte) [][]byte { return nil })})
+	_, err = UDP(ctx, UDPRequest{Remote: unreliable(t, func(uint64, []byte) [][]byte { return nil }), Count: 1, Size: 64})
 	g.Expect(err).To(MatchError(context.Canceled))
 }
 
@@ -361,8 +338,7 @@ func TestRequestsThatMakeNoSenseAreRefused(t *testing.T) {
 	ctx := within(t, 10*time.Second)
 	to := netip.MustParseAddrPort("127.0.0.1:9")
 	for _, r := range []UDPRequest{
-		{}, {Remote: to, Count: -1}, {Remote: to, Size: 15}, {Remote: to, Size: 70000}, {Remote: to, Segments: 65}, {Remote: to, Segments: -1},
-		{Remote: to, Segments: 60, Size: 1400}, {Remote: to, Interval: -1}, {Remote: to, Timeout: -1},
+		{Count: 1, Size: 64}, {Remote: to, Size: 64}, {Remote: to, Count: 1, Size: 15}, {Remote: to, Count: 1, Size: 70000}, {Remote: to, Count: 1, Size: 64, Timeout: -1},
 	} {
 		_, err := UDP(ctx, r)
 		g.Expect(err).To(MatchError(HavePrefix("exchanging datagrams with")), "%+v", r)
@@ -373,16 +349,13 @@ func TestRequestsThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 	local := netip.MustParseAddr("127.0.0.1")
 	for _, r := range []PingRequest{
-		{}, {Destination: local, Count: -1}, {Destination: local, Count: 65537}, {Destination: local, Size: 7}, {Destination: local, Size: 65500},
-		{Destination: local, Source: netip.MustParseAddr("::1")}, {Destination: local, Interval: -1}, {Destination: local, Timeout: -1},
+		{Count: 1}, {Destination: local}, {Destination: local, Count: 1, Interval: -1}, {Destination: local, Count: 1, Timeout: -1},
 	} {
 		_, err := Ping(ctx, r)
 		g.Expect(err).To(MatchError(HavePrefix("pinging")), "%+v", r)
 	}
 	_, err := ServeHTTP(ctx, HTTPServeRequest{Listen: netip.MustParseAddrPort("192.0.2.1:80")}, nil, nil)
 	g.Expect(err).To(MatchError(ContainSubstring("listening on TCP 192.0.2.1:80")))
-	_, err = ServeHTTP(ctx, HTTPServeRequest{Listen: anyV4, BodySize: -1}, nil, nil)
-	g.Expect(err).To(HaveOccurred())
 	_, err = ServeTCP(ctx, TCPServeRequest{Listen: netip.MustParseAddrPort("192.0.2.1:80")}, nil, nil)
 	g.Expect(err).To(HaveOccurred())
 	_, err = ServeUDP(ctx, UDPServeRequest{Listen: netip.MustParseAddrPort("192.0.2.1:80")}, nil, nil)

@@ -10,15 +10,11 @@ type UDPRequest struct {
 	Remote netip.AddrPort `json:"remote"`
 	// Local is the local address and port; a zero address or port is the kernel's choice. Optional.
 	Local netip.AddrPort `json:"local,omitzero"`
-	// Count is the number of datagrams; 0 means 1.
-	Count int `json:"count,omitempty"`
-	// Size is the number of octets in each datagram, 16 to 65507; 0 means 64.
-	Size int `json:"size,omitempty"`
-	// Segments hands that many datagrams to the kernel in one call, to be cut up by UDP_SEGMENT; 0 and 1 send them one by one.
-	Segments int `json:"segments,omitempty"`
-	// Interval is the time between two sends, whether or not the echoes came; 0 sends the next when the echoes are there or given up.
-	Interval time.Duration `json:"interval,omitempty"`
-	// Timeout is how long to wait for an echo before the next send (without Interval), and after the last; 0 means 1 s.
+	// Count is the number of datagrams, at least 1.
+	Count int `json:"count"`
+	// Size is the number of octets in each datagram, 16 to 65507.
+	Size int `json:"size"`
+	// Timeout is how long to wait for an echo before the next datagram is sent; 0 means 1 s.
 	Timeout time.Duration `json:"timeout,omitempty"`
 	// Seed chooses the contents, so that two exchanges never look alike.
 	Seed uint64 `json:"seed,omitempty"`
@@ -26,16 +22,13 @@ type UDPRequest struct {
 
 // UDPReport counts an exchange. A lost echo is no error: Lost tells. Wrong contents are an error.
 type UDPReport struct {
-	Local  netip.AddrPort `json:"local"`
-	Remote netip.AddrPort `json:"remote"`
-	// Sent and Received are datagrams, Octets those of the received ones; each was compared with what was sent.
-	Sent       int    `json:"sent"`
-	Received   int    `json:"received"`
-	Octets     uint64 `json:"octets"`
-	Duplicates int    `json:"duplicates"`
+	Local netip.AddrPort `json:"local"`
+	// Sent and Received are datagrams; each received one was compared with what was sent.
+	Sent       int `json:"sent"`
+	Received   int `json:"received"`
+	Duplicates int `json:"duplicates"`
 	// Lost are the numbers (from 0) of the datagrams whose echo had not come when the exchange ended, in order.
-	Lost    []int         `json:"lost,omitempty"`
-	Elapsed time.Duration `json:"elapsed"`
+	Lost []int `json:"lost,omitempty"`
 }
 
 // UDPServeRequest asks for an echo server.

@@ -20,11 +20,7 @@ func ServeUDP(ctx context.Context, request UDPServeRequest, ready func(netip.Add
 		return report, fmt.Errorf("echoing datagrams: %w", explainListen("UDP", request.Listen, err))
 	}
 	conn := listening.(*net.UDPConn)
-	defer conn.Close() //nolint:errcheck // nothing is buffered
-	// A burst of super-packets is more than the default holds. The kernel grants what it allows.
-	if err := conn.SetReadBuffer(4 << 20); err != nil {
-		return report, fmt.Errorf("echoing datagrams on %s: %w", conn.LocalAddr(), err)
-	}
+	defer conn.Close()                                                               //nolint:errcheck // nothing is buffered
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) }) //nolint:errcheck // fails on a closed socket only
 	defer stop()
 	ready(addrPort(conn.LocalAddr()))
