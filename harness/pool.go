@@ -75,7 +75,7 @@ func (p *pool) take(ctx context.Context, m mould) (*container, error) {
 // examine is for a new container.
 func (c *container) examine(ctx context.Context) (err error) {
 	if c.mould.kind == engine.KindHost {
-		if c.features, err = c.agent.Probe(ctx); err != nil {
+		if c.features, err = c.agent.Features(ctx); err != nil {
 			return fmt.Errorf("asking what the kernel can do: %w", err)
 		}
 	}

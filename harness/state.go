@@ -41,7 +41,7 @@ func newState(t Topology) state {
 }
 
 func placeOf(trunk int, vlan VLAN) ledger.Place {
-	return ledger.Place{Trunk: trunkName(trunk), VLAN: ledger.VLAN{Protocol: vlan.Protocol, VID: vlan.VID}}
+	return ledger.Place{Trunk: trunkName(trunk), VLAN: vlan}
 }
 
 // describe is the lab as it is now, for the ledger. From now on its changes are
@@ -120,7 +120,7 @@ func (l *Lab) Move(ctx context.Context, client string, trunk int, vlan VLAN) err
 	if l.clients[client] == nil {
 		return fmt.Errorf("moving client %q: there is no such client", client)
 	}
-	if err := validateVLAN(vlan); err != nil {
+	if err := vlan.Validate(); err != nil {
 		return fmt.Errorf("moving client %s: %w", client, err)
 	}
 	if trunk < 0 || trunk >= l.Topology.Trunks {

@@ -10,20 +10,14 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
-// SwitchKind names how the lab's switch is built; all behave the same.
+// SwitchKind names how the lab's switch is built: "8021q" of the kernel's VLAN
+// subinterfaces and one bridge a VLAN, "bridge" of one VLAN-filtering bridge, "tc"
+// of a learning switch in BPF. All behave the same.
 type SwitchKind string
 
-const (
-	// SwitchAuto takes the kind that VLANDEMUX_SWITCH names where it is set, else
-	// the first of the kinds below that the engine's kernel can run.
-	SwitchAuto SwitchKind = ""
-	// Switch8021Q is made of the kernel's VLAN subinterfaces and one bridge a VLAN.
-	Switch8021Q SwitchKind = wire.Switch8021Q
-	// SwitchTC is a learning VLAN switch in BPF, for kernels without 8021q.
-	SwitchTC SwitchKind = wire.SwitchTC
-	// SwitchBridge is one VLAN-filtering bridge of the kernel.
-	SwitchBridge SwitchKind = wire.SwitchBridge
-)
+// SwitchAuto takes the kind that VLANDEMUX_SWITCH names where it is set, else the
+// first of 8021q, tc and bridge that the engine's kernel can run.
+const SwitchAuto SwitchKind = ""
 
 // switchVariable is the environment variable that forces kinds of switch.
 const switchVariable = "VLANDEMUX_SWITCH"
@@ -66,7 +60,7 @@ func (l *Lab) chooseSwitch() (SwitchKind, error) {
 		}
 		kind, wanted = named[0], switchVariable
 	}
-	if missing := l.Features.SwitchMissing(string(kind)); missing != "" {
+	if missing := l.Features.Missing[string(kind)]; missing != "" {
 		return "", fmt.Errorf("%s asks for the switch %q, which the kernel %s of the Docker engine cannot run: %s", wanted, kind, l.Features.Kernel, missing)
 	}
 	return kind, nil
@@ -78,7 +72,7 @@ func (l *Lab) preferredSwitch() (SwitchKind, error) {
 	}
 	var reasons []error
 	for _, kind := range wire.SwitchKinds() {
-		reasons = append(reasons, fmt.Errorf("%s: %s", kind, l.Features.SwitchMissing(kind)))
+		reasons = append(reasons, fmt.Errorf("%s: %s", kind, l.Features.Missing[kind]))
 	}
 	return "", fmt.Errorf("the kernel %s of the Docker engine can run no kind of switch:\n%w", l.Features.Kernel, errors.Join(reasons...))
 }

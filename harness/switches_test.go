@@ -11,9 +11,9 @@ import (
 func TestTheEnvironmentNamesSwitches(t *testing.T) {
 	for text, want := range map[string][]SwitchKind{
 		"":                 nil,
-		"tc":               {SwitchTC},
-		"8021q,tc, bridge": {Switch8021Q, SwitchTC, SwitchBridge},
-		"bridge,8021q":     {SwitchBridge, Switch8021Q},
+		"tc":               {"tc"},
+		"8021q,tc, bridge": {"8021q", "tc", "bridge"},
+		"bridge,8021q":     {"bridge", "8021q"},
 	} {
 		t.Run(text, func(t *testing.T) {
 			g := NewWithT(t)
@@ -37,9 +37,8 @@ func TestTheEnvironmentNamesSwitches(t *testing.T) {
 }
 
 func TestALabHasTheSwitchThatWasAskedFor(t *testing.T) {
-	lacking := wire.Features{Kernel: "6.1", VLAN8021Q: "no 8021q", VLANFiltering: "no filtering"}
-	nothing := lacking
-	nothing.BPF = "no BPF"
+	lacking := wire.Features{Kernel: "6.1", Missing: map[string]string{"8021q": "no 8021q", "bridge": "no filtering"}}
+	nothing := wire.Features{Kernel: "6.1", Missing: map[string]string{"8021q": "no 8021q", "tc": "no BPF", "bridge": "no filtering"}}
 	for name, c := range map[string]struct {
 		asked       SwitchKind
 		environment string
@@ -47,15 +46,15 @@ func TestALabHasTheSwitchThatWasAskedFor(t *testing.T) {
 		want        SwitchKind
 		says        string
 	}{
-		"the best there is":                    {features: wire.Features{}, want: Switch8021Q},
-		"what is left":                         {features: lacking, want: SwitchTC},
+		"the best there is":                    {features: wire.Features{}, want: "8021q"},
+		"what is left":                         {features: lacking, want: "tc"},
 		"nothing is left":                      {features: nothing, says: "8021q: no 8021q\ntc: no BPF\nbridge: no filtering"},
-		"the environment's":                    {environment: "bridge", want: SwitchBridge},
+		"the environment's":                    {environment: "bridge", want: "bridge"},
 		"the environment's, which is lacking":  {environment: "bridge", features: lacking, says: `VLANDEMUX_SWITCH asks for the switch "bridge", which the kernel 6.1`},
 		"the environment's, which is a list":   {environment: "tc,bridge", says: "names 2 switches, but a lab has one"},
 		"the environment's, which is nonsense": {environment: "hub", says: `no switch "hub"`},
-		"the topology's":                       {asked: SwitchTC, environment: "8021q,bridge", want: SwitchTC},
-		"the topology's, which is lacking":     {asked: Switch8021Q, features: lacking, says: `the topology asks for the switch "8021q"`},
+		"the topology's":                       {asked: "tc", environment: "8021q,bridge", want: "tc"},
+		"the topology's, which is lacking":     {asked: "8021q", features: lacking, says: `the topology asks for the switch "8021q"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
@@ -18,15 +19,15 @@ import (
 type MAC = demux.MAC
 
 // VLAN is the tag of an access port: protocol (0x8100 or 0x88a8) and VID (1–4094).
-type VLAN = wire.VLAN
+type VLAN = probe.VLAN
 
 // Neighbour is a permanent entry of a node's neighbour table.
 type Neighbour = wire.Neighbour
 
 // The two tag protocols of an access port.
 const (
-	Dot1Q  uint16 = 0x8100 // IEEE 802.1Q, customer tag
-	Dot1AD uint16 = 0x88a8 // IEEE 802.1ad, service tag
+	Dot1Q  uint16 = probe.Dot1Q  // 0x8100: IEEE 802.1Q, customer tag
+	Dot1AD uint16 = probe.Dot1AD // 0x88a8: IEEE 802.1ad, service tag
 )
 
 // Topology describes a lab. The zero value of an optional field means its default.

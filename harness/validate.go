@@ -88,8 +88,9 @@ func (v *validator) lab() {
 // An interface name is at most IFNAMSIZ-1 = 15 characters.
 var nodeName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,14}$`)
 
-// Names the lab itself gives to nodes and interfaces.
-var reservedName = regexp.MustCompile(`^(host|switch|lo|eth\d+|trunk\d+)$`)
+// Names that the lab itself gives to nodes and interfaces, and those that no
+// interface may have.
+var reservedName = regexp.MustCompile(`^(host|switch|lo|all|default|eth\d+|trunk\d+)$`)
 
 func (v *validator) node(who, name string, mac MAC, addresses []netip.Prefix, neighbours []Neighbour) {
 	switch {
@@ -139,7 +140,7 @@ func (v *validator) worker(i int, w Worker) {
 func (v *validator) client(i int, c Client) {
 	who := called("client", i, c.Name)
 	v.node(who, c.Name, c.MAC, c.Addresses, c.Neighbours)
-	if err := validateVLAN(c.VLAN); err != nil {
+	if err := c.VLAN.Validate(); err != nil {
 		v.wrong("%s: %w", who, err)
 	}
 	if c.Trunk < 0 || c.Trunk >= v.topology.Trunks {
@@ -149,16 +150,6 @@ func (v *validator) client(i int, c Client) {
 	if c.Worker != "" && !known {
 		v.wrong("%s: worker %q does not exist", who, c.Worker)
 	}
-}
-
-func validateVLAN(vlan VLAN) error {
-	if vlan.VID < 1 || vlan.VID > 4094 {
-		return fmt.Errorf("VLAN %d is not within 1 to 4094", vlan.VID)
-	}
-	if vlan.Protocol != Dot1Q && vlan.Protocol != Dot1AD {
-		return fmt.Errorf("VLAN protocol %#04x is neither 802.1Q (0x8100) nor 802.1ad (0x88a8)", vlan.Protocol)
-	}
-	return nil
 }
 
 func called(kind string, i int, name string) string {

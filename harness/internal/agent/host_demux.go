@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os/exec"
 	"regexp"
@@ -28,7 +29,6 @@ type demuxChild struct {
 	mu      sync.Mutex
 	running *child // guarded by mu; nil before StartDemux and after StopDemux
 	log     *ring  // guarded by mu; of all runs
-	run     *ring  // guarded by mu; of the last run
 	socket  string // guarded by mu; of the last run
 }
 
@@ -75,7 +75,6 @@ func (h *host) startDemux(ctx context.Context, args []string) (Nothing, error) {
 		}
 	}
 	d.socket = socketOf(args)
-	d.run = newRing(demuxLog)
 	if d.log == nil {
 		d.log = newRing(demuxLog)
 	}
@@ -84,8 +83,8 @@ func (h *host) startDemux(ctx context.Context, args []string) (Nothing, error) {
 	// It outlives this call: StopDemux, or the end of the agent, ends it.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), h.program, append([]string{"run"}, args...)...)
 	cmd.Args[0] = demuxName
-	cmd.Stdout = teeWriter{d.run, d.log}
-	cmd.Stderr = teeWriter{d.run, d.log, ready}
+	cmd.Stdout = d.log
+	cmd.Stderr = io.MultiWriter(d.log, ready) // neither ever fails
 	running, err := h.processes.start(cmd)
 	if err != nil {
 		return Nothing{}, err
@@ -96,14 +95,14 @@ func (h *host) startDemux(ctx context.Context, args []string) (Nothing, error) {
 	case <-ready.found:
 	case <-running.done:
 		d.running = nil
-		return Nothing{}, fmt.Errorf("%s: it ended before it was ready: %w\n%s", doing, exitError(running.err), d.run)
+		return Nothing{}, fmt.Errorf("%s: it ended before it was ready: %w\n%s", doing, exitError(running.err), d.log)
 	case <-ctx.Done():
-		return Nothing{}, errors.Join(fmt.Errorf("%s: %w before it was ready; it wrote:\n%s", doing, context.Cause(ctx), d.run), d.killLocked())
+		return Nothing{}, errors.Join(fmt.Errorf("%s: %w before it was ready; it wrote:\n%s", doing, context.Cause(ctx), d.log), d.killLocked())
 	}
 	asker := control.Dial(d.socket)
 	defer asker.Close()
 	if _, err := asker.Status(ctx); err != nil {
-		return Nothing{}, errors.Join(fmt.Errorf("%s: it said it was ready, but: %w; it wrote:\n%s", doing, err, d.run), d.killLocked())
+		return Nothing{}, errors.Join(fmt.Errorf("%s: it said it was ready, but: %w; it wrote:\n%s", doing, err, d.log), d.killLocked())
 	}
 	return Nothing{}, nil
 }
@@ -136,7 +135,7 @@ func (d *demuxChild) stop(ctx context.Context, name string) error {
 	case <-d.running.done:
 		err := exitError(d.running.err)
 		d.running = nil
-		return fmt.Errorf("stopping vlandemux: it had ended by itself: %w\n%s", err, d.run)
+		return fmt.Errorf("stopping vlandemux: it had ended by itself: %w\n%s", err, d.log)
 	default:
 	}
 	if err := d.running.signal(signal); err != nil {
@@ -145,12 +144,12 @@ func (d *demuxChild) stop(ctx context.Context, name string) error {
 	select {
 	case <-d.running.done:
 	case <-ctx.Done():
-		return fmt.Errorf("stopping vlandemux with SIG%s: %w, and it still runs; it wrote:\n%s", name, context.Cause(ctx), d.run)
+		return fmt.Errorf("stopping vlandemux with SIG%s: %w, and it still runs; it wrote:\n%s", name, context.Cause(ctx), d.log)
 	}
 	err := d.running.err
 	d.running = nil
 	if err != nil && signal != unix.SIGKILL {
-		return fmt.Errorf("stopping vlandemux with SIG%s: %w\n%s", name, err, d.run)
+		return fmt.Errorf("stopping vlandemux with SIG%s: %w\n%s", name, err, d.log)
 	}
 	return nil
 }

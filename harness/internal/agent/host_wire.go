@@ -10,15 +10,15 @@ import (
 )
 
 func (h *host) wireRoutes(mux *http.ServeMux) {
-	handle(mux, "/wire/features", func(ctx context.Context, _ Nothing) (wire.Features, error) { return wire.ProbeFeatures(ctx) })
+	handle(mux, "/wire/features", func(ctx context.Context, _ Nothing) (wire.Features, error) { return wire.FindFeatures(ctx) })
 	handle(mux, "/wire/apply", h.apply)
 	handle(mux, "/wire/move", h.move)
 	handle(mux, "/wire/interfaces", h.interfaces)
 	handle(mux, "/wire/points", h.points)
 }
 
-// Probe asks which switches and BPF features the host's kernel offers.
-func (c *Client) Probe(ctx context.Context) (wire.Features, error) {
+// Features asks which switches the host's kernel offers. Host only.
+func (c *Client) Features(ctx context.Context) (wire.Features, error) {
 	return call[Nothing, wire.Features](ctx, c, "/wire/features", Nothing{})
 }
 

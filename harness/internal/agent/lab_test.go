@@ -31,17 +31,17 @@ func startSmallLab(t *testing.T, ctx context.Context) smallLab {
 	g := NewWithT(t)
 	lab := smallLab{startAgent(t, RoleHost), startAgent(t, RoleClient), startAgent(t, RoleClient), startAgent(t, RoleWorker), map[string]probe.TapPoint{}}
 	for _, a := range []*agentProcess{lab.host, lab.client, lab.second, lab.worker} {
-		_, err := a.Hello(ctx) // its namespaces are in place
+		_, err := a.Footprint(ctx) // its namespaces are in place
 		g.Expect(err).NotTo(HaveOccurred())
 	}
-	vlan := wire.VLAN{Protocol: wire.Protocol8021Q, VID: 7}
+	vlan := wire.VLAN{Protocol: probe.Dot1Q, VID: 7}
 	plan := wire.Plan{
-		Switch: wire.SwitchTC, Trunks: []wire.Trunk{{Name: "trunk0"}},
+		Switch: "tc", Trunks: []wire.Trunk{{Name: "trunk0"}},
 		Ports: []wire.Port{
-			{Client: "c0", PID: lab.client.cmd.Process.Pid, Interface: "eth0", MAC: clientMAC, VLAN: vlan, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}},
-			{Client: "c1", PID: lab.second.cmd.Process.Pid, Interface: "eth0", MAC: secondMAC, VLAN: vlan, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}},
+			{Client: "c0", PID: lab.client.cmd.Process.Pid, MAC: clientMAC, VLAN: vlan, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}},
+			{Client: "c1", PID: lab.second.cmd.Process.Pid, MAC: secondMAC, VLAN: vlan, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}},
 		},
-		Workers: []wire.Worker{{Name: "w0", PID: lab.worker.cmd.Process.Pid, Interface: "eth0", MAC: workerMAC, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}}},
+		Workers: []wire.Worker{{Name: "w0", PID: lab.worker.cmd.Process.Pid, MAC: workerMAC, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}}},
 	}
 	state, err := lab.host.Wire(ctx, plan)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -73,9 +73,9 @@ func TestUnwiredHostSaysSo(t *testing.T) {
 	g.Expect(startTaps(probe.TapPoint{Name: "lo", Interface: "lo"}, probe.TapPoint{Name: "lo", Interface: "lo"})).To(MatchError(ContainSubstring("two are called")))
 	_, err = host.Sightings(ctx, "x")
 	g.Expect(err).To(MatchError(ContainSubstring("there is no such tap")))
-	features, err := host.Probe(ctx)
+	features, err := host.Features(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(features.SwitchMissing(wire.SwitchTC)).To(BeEmpty())
+	g.Expect(features.Missing["tc"]).To(BeEmpty())
 	g.Expect(host.Leftovers(ctx)).To(And(HaveField("Links", ConsistOf("host/lo")), HaveField("Attached", BeEmpty()), HaveField("Pins", BeEmpty()),
 		HaveField("Programs", BeEmpty()), HaveField("BPFLinks", BeEmpty())))
 }

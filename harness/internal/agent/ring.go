@@ -2,8 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"sync"
 )
 
@@ -40,16 +38,4 @@ func (r *ring) String() string {
 		rest = rest[i+1:]
 	}
 	return "[earlier output was dropped]\n" + string(rest)
-}
-
-// teeWriter writes to all of them; unlike io.MultiWriter none can keep the others from it.
-type teeWriter []io.Writer
-
-func (t teeWriter) Write(p []byte) (int, error) {
-	var errs []error
-	for _, w := range t {
-		_, err := w.Write(p)
-		errs = append(errs, err)
-	}
-	return len(p), errors.Join(errs...)
 }

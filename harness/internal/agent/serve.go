@@ -63,7 +63,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, config Config) erro
 	default:
 		return fmt.Errorf("starting an agent: unknown role %q; the roles are host, client and worker", role)
 	}
-	commonRoutes(mux, role)
+	commonRoutes(mux)
 
 	log.Debug("agent serving", "role", role, "pid", os.Getpid())
 	err := serveStream(ctx, newStreamConn(in, out, nil), mux)
@@ -75,8 +75,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, config Config) erro
 }
 
 // commonRoutes are what every role answers.
-func commonRoutes(mux *http.ServeMux, role Role) {
-	helloRoutes(mux, role)
+func commonRoutes(mux *http.ServeMux) {
 	footprintRoutes(mux)
 	trafficRoutes(mux)
 }

@@ -159,7 +159,7 @@ func TestTheEndOfTheAgentIsNoticed(t *testing.T) {
 	defer client.Close()
 	result := make(chan error, 1)
 	go func() {
-		_, err := client.Hello(deadline(t, 20*time.Second))
+		_, err := client.Footprint(deadline(t, 20*time.Second))
 		result <- err
 	}()
 	// The agent dies without having said a word: its container could not start it.
@@ -172,7 +172,7 @@ func TestTheEndOfTheAgentIsNoticed(t *testing.T) {
 	g.Expect(errors.As(callError, &streamError)).To(BeTrue(), "%v", callError)
 	g.Expect(callError).To(MatchError(ContainSubstring("its log (standard error) says why")))
 	g.Eventually(client.Done()).Should(BeClosed())
-	_, err = client.Hello(deadline(t, 5*time.Second))
+	_, err = client.Footprint(deadline(t, 5*time.Second))
 	g.Expect(errors.As(err, &streamError)).To(BeTrue(), "a later call says the same: %v", err)
 }
 

@@ -8,21 +8,7 @@ import (
 )
 
 // VLAN is a VLAN as an access port is configured with it.
-type VLAN struct {
-	Protocol uint16 // 0x8100 or 0x88a8
-	VID      uint16 // 0 to 4094
-}
-
-// String gives "802.1Q 7" or "802.1ad 7".
-func (v VLAN) String() string {
-	switch v.Protocol {
-	case probe.Dot1Q:
-		return fmt.Sprintf("802.1Q %d", v.VID)
-	case probe.Dot1AD:
-		return fmt.Sprintf("802.1ad %d", v.VID)
-	}
-	return fmt.Sprintf("%#04x %d", v.Protocol, v.VID)
-}
+type VLAN = probe.VLAN
 
 // Place is a VLAN on a trunk: where an access port can be.
 type Place struct {

@@ -10,24 +10,9 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
-
-// VLAN is one of those on a trunk.
-type VLAN struct {
-	Protocol uint16 // 0x8100 (802.1Q) or 0x88a8 (802.1ad)
-	VID      uint16 // 1 to 4094
-}
-
-// Validate tells what is wrong with the VLAN.
-func (v VLAN) Validate() error {
-	if v.Protocol != 0x8100 && v.Protocol != 0x88a8 {
-		return fmt.Errorf("VLAN protocol %#04x: 0x8100 or 0x88a8 is possible", v.Protocol)
-	}
-	if v.VID < 1 || v.VID > 4094 {
-		return fmt.Errorf("VID %d: between 1 and 4094 is possible", v.VID)
-	}
-	return nil
-}
 
 var (
 	// ErrInUse means that the interface is a trunk or an access port already.
@@ -95,7 +80,7 @@ func (s *Switch) AddTrunk(ifindex int) error {
 }
 
 // AddPort adds an access port to a VLAN of a trunk that was added before.
-func (s *Switch) AddPort(ifindex int, vlan VLAN, trunk int) error {
+func (s *Switch) AddPort(ifindex int, vlan probe.VLAN, trunk int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.addPort(ifindex, vlan, trunk); err != nil {
@@ -104,7 +89,7 @@ func (s *Switch) AddPort(ifindex int, vlan VLAN, trunk int) error {
 	return nil
 }
 
-func (s *Switch) addPort(ifindex int, vlan VLAN, trunk int) error {
+func (s *Switch) addPort(ifindex int, vlan probe.VLAN, trunk int) error {
 	if err := errors.Join(vlan.Validate(), s.checkFree(ifindex)); err != nil {
 		return err
 	}
@@ -130,7 +115,7 @@ func (s *Switch) addPort(ifindex int, vlan VLAN, trunk int) error {
 // SetVLAN moves an access port to another VLAN of its trunk, between two frames,
 // and forgets what was learned on it. No frame of the old VLAN gets through
 // once it returns.
-func (s *Switch) SetVLAN(ifindex int, vlan VLAN) error {
+func (s *Switch) SetVLAN(ifindex int, vlan probe.VLAN) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.ports[ifindex]

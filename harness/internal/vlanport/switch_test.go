@@ -7,6 +7,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	"github.com/vlandemux/vlandemux/bpf/nettest"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"github.com/vlandemux/vlandemux/harness/internal/vlanport"
 )
 
@@ -39,7 +40,7 @@ func start(t *testing.T) *bed {
 	b.trunk, _ = nettest.Veth(t, "trunk", "up")
 	b.up = nettest.Open(t, "up")
 	b.Expect(sw.AddTrunk(b.trunk)).To(Succeed())
-	for i, vlan := range []vlanport.VLAN{{c8021Q, 10}, {c8021Q, 10}, {c8021Q, 20}, {c8021AD, 10}} {
+	for i, vlan := range []probe.VLAN{{Protocol: c8021Q, VID: 10}, {Protocol: c8021Q, VID: 10}, {Protocol: c8021Q, VID: 20}, {Protocol: c8021AD, VID: 10}} {
 		b.ports[i], _ = nettest.Veth(t, fmt.Sprintf("a%d", i), fmt.Sprintf("c%d", i))
 		b.far[i] = nettest.Open(t, fmt.Sprintf("c%d", i))
 		b.Expect(sw.AddPort(b.ports[i], vlan, b.trunk)).To(Succeed())
@@ -178,7 +179,7 @@ func TestSetVLAN(t *testing.T) {
 	b := start(t)
 	b.far[0].Send(frame(broadcast, mac(0)))
 	b.expect([]nettest.Frame{frame(broadcast, mac(0), tag(c8021Q, 10))}, nil, []nettest.Frame{frame(broadcast, mac(0))})
-	b.Expect(b.sw.SetVLAN(b.ports[0], vlanport.VLAN{Protocol: c8021Q, VID: 20})).To(Succeed())
+	b.Expect(b.sw.SetVLAN(b.ports[0], probe.VLAN{Protocol: c8021Q, VID: 20})).To(Succeed())
 
 	old := frame(mac(0), mac(9), tag(c8021Q, 10)) // forgotten there
 	b.up.Send(old)
@@ -192,13 +193,13 @@ func TestSetVLAN(t *testing.T) {
 	b.up.Send(down)
 	b.expect(nil, []nettest.Frame{down.WithTags()})
 
-	b.Expect(b.sw.SetVLAN(b.ports[0], vlanport.VLAN{Protocol: c8021Q, VID: 10})).To(Succeed())
+	b.Expect(b.sw.SetVLAN(b.ports[0], probe.VLAN{Protocol: c8021Q, VID: 10})).To(Succeed())
 	again := frame(mac(0), mac(9), tag(c8021Q, 10)) // nothing is known from before
 	b.up.Send(again)
 	b.expect(nil, []nettest.Frame{again.WithTags()}, []nettest.Frame{again.WithTags()})
-	b.Expect(b.sw.SetVLAN(b.ports[0], vlanport.VLAN{Protocol: c8021Q, VID: 20})).To(Succeed())
+	b.Expect(b.sw.SetVLAN(b.ports[0], probe.VLAN{Protocol: c8021Q, VID: 20})).To(Succeed())
 
-	b.Expect(b.sw.SetVLAN(b.ports[1], vlanport.VLAN{Protocol: c8021Q, VID: 30})).To(Succeed())
+	b.Expect(b.sw.SetVLAN(b.ports[1], probe.VLAN{Protocol: c8021Q, VID: 30})).To(Succeed())
 	b.up.Send(frame(broadcast, mac(9), tag(c8021Q, 10))) // no port left in it
 	b.expect(nil)
 }
@@ -219,14 +220,14 @@ func TestRemovePort(t *testing.T) {
 func TestRefuses(t *testing.T) {
 	b := start(t)
 	b.Expect(b.sw.AddTrunk(b.ports[0])).To(MatchError(vlanport.ErrInUse))
-	b.Expect(b.sw.AddPort(b.trunk, vlanport.VLAN{Protocol: c8021Q, VID: 1}, b.trunk)).To(MatchError(vlanport.ErrInUse))
-	b.Expect(b.sw.AddPort(9999, vlanport.VLAN{Protocol: c8021Q, VID: 1}, 8888)).To(MatchError(vlanport.ErrUnknown))
+	b.Expect(b.sw.AddPort(b.trunk, probe.VLAN{Protocol: c8021Q, VID: 1}, b.trunk)).To(MatchError(vlanport.ErrInUse))
+	b.Expect(b.sw.AddPort(9999, probe.VLAN{Protocol: c8021Q, VID: 1}, 8888)).To(MatchError(vlanport.ErrUnknown))
 	b.Expect(b.sw.AddTrunk(9999)).To(HaveOccurred())
-	for _, vlan := range []vlanport.VLAN{{c8021Q, 0}, {c8021Q, 4095}, {0x9100, 5}} {
+	for _, vlan := range []probe.VLAN{{Protocol: c8021Q, VID: 0}, {Protocol: c8021Q, VID: 4095}, {Protocol: 0x9100, VID: 5}} {
 		b.Expect(b.sw.SetVLAN(b.ports[0], vlan)).To(HaveOccurred())
 		b.Expect(b.sw.AddPort(9999, vlan, b.trunk)).To(HaveOccurred())
 	}
-	b.Expect(b.sw.SetVLAN(b.trunk, vlanport.VLAN{Protocol: c8021Q, VID: 5})).To(MatchError(vlanport.ErrUnknown))
+	b.Expect(b.sw.SetVLAN(b.trunk, probe.VLAN{Protocol: c8021Q, VID: 5})).To(MatchError(vlanport.ErrUnknown))
 	b.Expect(b.sw.Close()).To(Succeed())
 	b.Expect(b.sw.Close()).To(Succeed())
 	b.Expect(b.sw.AddTrunk(b.trunk)).To(MatchError(vlanport.ErrClosed))

@@ -16,14 +16,12 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
 
-// Apply lays plan, the calling process's network namespace being the host. On
+// Apply lays plan, the calling process's network namespace being the host. The
+// caller has seen that the plan makes sense. On
 // an error everything it made is gone again. The order keeps the lab silent:
 // namespaces, sysctls, links (down), offloads, trunks up, the switch's inside,
 // ports and workers up, addresses and neighbours.
 func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
-	if err := plan.Validate(); err != nil {
-		return nil, err
-	}
 	n := &Network{group: newGroup(), plan: plan, unsure: map[int]bool{}}
 	n.plan.Ports = slices.Clone(plan.Ports) // Move changes them
 	if n.plan.MTU == 0 {
@@ -127,13 +125,13 @@ func (b *builder) makeLinks(ctx context.Context) error {
 	for _, p := range plan.Ports {
 		b.ports = append(b.ports, &pair{
 			ns: n.sw, name: p.Client, mac: b.macs.next(),
-			farNS: n.node(p.Client), farName: orEth0(p.Interface), farMAC: p.MAC, mtu: plan.MTU, offloads: p.Offloads,
+			farNS: n.node(p.Client), farName: nodeInterface, farMAC: p.MAC, mtu: plan.MTU, offloads: p.Offloads,
 		})
 	}
 	for _, w := range plan.Workers {
 		b.workers = append(b.workers, &pair{
 			ns: n.host, name: w.Name, mac: b.macs.next(),
-			farNS: n.node(w.Name), farName: orEth0(w.Interface), farMAC: w.MAC, mtu: plan.MTU, offloads: w.Offloads,
+			farNS: n.node(w.Name), farName: nodeInterface, farMAC: w.MAC, mtu: plan.MTU, offloads: w.Offloads,
 		})
 	}
 	for _, p := range b.pairs() {
@@ -191,25 +189,21 @@ func (b *builder) pinOffloads(context.Context) error {
 	return nil
 }
 
-func (b *builder) makeSwitch(ctx context.Context) (err error) {
-	n := b.n
-	defer func() {
-		if n.plan.Switch == SwitchBridge && lacking(err) {
-			err = fmt.Errorf("%s: %w", noFiltering, err)
-		}
-	}()
-	switch n.plan.Switch {
-	case Switch8021Q:
-		n.inside = newBridgeSwitch(n.sw, n.group, b.macs)
-	case SwitchBridge:
-		n.inside = newFilteringSwitch(n.sw, n.group, b.macs, n.plan.MTU)
-	case SwitchTC:
-		tc, err := newTCSwitch(n.sw)
-		if err != nil {
-			return err
-		}
-		n.inside = tc
+func (b *builder) makeSwitch(ctx context.Context) error {
+	k, err := kindCalled(b.n.plan.Switch)
+	if err != nil {
+		return err
 	}
+	return k.explain(b.buildSwitch(ctx, k))
+}
+
+func (b *builder) buildSwitch(ctx context.Context, k kind) error {
+	n := b.n
+	built, err := k.build(inside{ns: n.sw, group: n.group, macs: b.macs, mtu: n.plan.MTU})
+	if err != nil {
+		return fmt.Errorf("making the switch %s: %w", k.name, err)
+	}
+	n.inside = built
 	for i, p := range b.trunks {
 		// A VLAN subinterface can come up only on a trunk that is.
 		if err := p.up(); err != nil {

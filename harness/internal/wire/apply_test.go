@@ -127,11 +127,13 @@ func TestApplyStopsWhenItsContextEnds(t *testing.T) {
 }
 
 // A switch that the kernel has not got is a clear error, and one that it has
-// works: what is probed is what Apply does.
-func TestApplyAgreesWithProbeFeatures(t *testing.T) {
+// works: what is tried is what Apply does.
+func TestApplyAgreesWithFindFeatures(t *testing.T) {
 	g := NewWithT(t)
-	f, err := ProbeFeatures(context.Background())
+	nothing := takeInventory(t, Plan{})
+	f, err := FindFeatures(context.Background())
 	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(takeInventory(t, Plan{})).To(Equal(nothing), "what was tried is gone")
 	t.Logf("%+v", f)
 	g.Expect(f.Kernel).NotTo(BeEmpty())
 	g.Expect(f.Switches()).NotTo(BeEmpty())
@@ -139,7 +141,7 @@ func TestApplyAgreesWithProbeFeatures(t *testing.T) {
 		p := newPlan(t, kind, vlan2)
 		before := takeInventory(t, p)
 		n, err := Apply(context.Background(), p)
-		if missing := f.SwitchMissing(kind); missing != "" {
+		if missing := f.Missing[kind]; missing != "" {
 			g.Expect(err).To(MatchError(ContainSubstring("modprobe")))
 			g.Expect(missing).To(ContainSubstring("modprobe"))
 		} else {
@@ -148,14 +150,8 @@ func TestApplyAgreesWithProbeFeatures(t *testing.T) {
 		}
 		g.Expect(takeInventory(t, p)).To(Equal(before))
 	}
-}
-
-func TestProbeFeaturesLeavesNothing(t *testing.T) {
-	g := NewWithT(t)
-	before := takeInventory(t, Plan{})
-	_, err := ProbeFeatures(context.Background())
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(takeInventory(t, Plan{})).To(Equal(before))
+	_, err = Apply(context.Background(), newPlan(t, "hub", vlan2))
+	g.Expect(err).To(MatchError(ContainSubstring(`there is no switch "hub"`)))
 }
 
 // A container that ends takes its link along; the rest of the lab goes on, and

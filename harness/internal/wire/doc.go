@@ -12,11 +12,11 @@
 // Network holds its descriptor, and clients and workers are namespaces of
 // other processes (containers), named by process ID.
 //
-// The switch comes in three kinds that behave alike. Switch8021Q ("8021q") is a
+// The switch comes in three kinds that behave alike. The kind "8021q" is a
 // Linux bridge per (trunk, protocol, VID) holding a VLAN subinterface of the
-// trunk end and the access ports; it needs the kernel's 8021q module. SwitchTC
-// ("tc") is vlanport: a learning switch in BPF, for kernels without it.
-// SwitchBridge ("bridge") is one VLAN-filtering bridge with a PVID for each
+// trunk end and the access ports; it needs the kernel's 8021q module. The kind
+// "tc" is vlanport: a learning switch in BPF, for kernels without it.
+// The kind "bridge" is one VLAN-filtering bridge with a PVID for each
 // access port, the trunks being tagged members; it needs a few rules of tc.
 //
 // # Privileges

@@ -11,12 +11,13 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
 var (
-	vlan2   = VLAN{Protocol8021Q, 2}
-	vlan3   = VLAN{Protocol8021Q, 3}
-	vlan2ad = VLAN{Protocol8021AD, 2}
+	vlan2   = VLAN{Protocol: probe.Dot1Q, VID: 2}
+	vlan3   = VLAN{Protocol: probe.Dot1Q, VID: 3}
+	vlan2ad = VLAN{Protocol: probe.Dot1AD, VID: 2}
 )
 
 func clientMAC(i int) demux.MAC { return demux.MAC{2, 0, 0, 0, 0, byte(i + 1)} }

@@ -95,7 +95,7 @@ func onEachSwitch(t *testing.T, test func(t *testing.T, kind string)) {
 	if env := os.Getenv(switchEnv); env != "" {
 		kinds = strings.Split(env, ",")
 	} else {
-		f, err := ProbeFeatures(context.Background())
+		f, err := FindFeatures(context.Background())
 		g.Expect(err).NotTo(HaveOccurred())
 		kinds = f.Switches()
 		g.Expect(kinds).NotTo(BeEmpty(), "no switch works here: %+v", f)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
 func TestMoveTakesTheClientToItsNewVLAN(t *testing.T) {
@@ -88,9 +89,9 @@ func TestMoveRefusesNonsense(t *testing.T) {
 			says string
 		}{
 			{Move{"c9", vlan3, 0}, "no such client"},
-			{Move{"c0", VLAN{Protocol8021Q, 4095}, 0}, "VID is 4095"},
-			{Move{"c0", VLAN{0x9100, 3}, 0}, "protocol is 0x9100"},
-			{Move{"c0", vlan3, 2}, "trunk 2 does not exist"},
+			{Move{"c0", VLAN{Protocol: probe.Dot1Q, VID: 4095}, 0}, "VLAN 4095 is not within"},
+			{Move{"c0", VLAN{Protocol: 0x9100, VID: 3}, 0}, "protocol 0x9100"},
+			{Move{"c0", vlan3, 2}, "no such trunk"},
 		} {
 			_, err := n.Move(context.Background(), m.move)
 			g.Expect(err).To(MatchError(ContainSubstring(m.says)))

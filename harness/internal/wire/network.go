@@ -82,8 +82,11 @@ func (n *Network) Move(ctx context.Context, m Move) (MoveWindow, error) {
 	if i < 0 {
 		return MoveWindow{}, fmt.Errorf("%s: the lab has no such client", doing)
 	}
-	if err := n.plan.validatePlace(m.Trunk, m.VLAN); err != nil {
+	if err := m.VLAN.Validate(); err != nil {
 		return MoveWindow{}, fmt.Errorf("%s: %w", doing, err)
+	}
+	if m.Trunk < 0 || m.Trunk >= len(n.plan.Trunks) {
+		return MoveWindow{}, fmt.Errorf("%s: the lab has no such trunk", doing)
 	}
 	if err := ctx.Err(); err != nil {
 		return MoveWindow{}, fmt.Errorf("%s: %w", doing, context.Cause(ctx))

@@ -1,27 +1,11 @@
 package wire
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
-)
-
-// The kinds of switch a Plan can ask for.
-const (
-	Switch8021Q  = "8021q"  // Linux bridges and VLAN subinterfaces; needs the kernel's 8021q module
-	SwitchTC     = "tc"     // package vlanport; needs BPF and tc
-	SwitchBridge = "bridge" // one VLAN-filtering Linux bridge; needs CONFIG_BRIDGE_VLAN_FILTERING and tc
-)
-
-// SwitchKinds are all kinds of switch, the preferred one first.
-func SwitchKinds() []string { return []string{Switch8021Q, SwitchTC, SwitchBridge} }
-
-// VLAN protocols, as in the EtherType of the tag.
-const (
-	Protocol8021Q  uint16 = 0x8100
-	Protocol8021AD uint16 = 0x88a8
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
 // TrunkHeadroom is how many octets the MTU of a trunk exceeds Plan.MTU by: two
@@ -36,6 +20,9 @@ const (
 	HostNode   = "host"
 	SwitchNode = "switch"
 )
+
+// nodeInterface is the one interface of a client or worker, its end of the link.
+const nodeInterface = "eth0"
 
 // HostStack is the tap of what goes on to the host's own stack.
 const HostStack = HostNode + "/stack"
@@ -68,29 +55,13 @@ type Trunk struct {
 }
 
 // VLAN is what an access port belongs to.
-type VLAN struct {
-	Protocol uint16 `json:"protocol"` // Protocol8021Q or Protocol8021AD
-	VID      uint16 `json:"vid"`      // 1–4094
-}
-
-// String gives "802.1Q 7" or "802.1ad 7".
-func (v VLAN) String() string {
-	switch v.Protocol {
-	case Protocol8021Q:
-		return fmt.Sprintf("802.1Q %d", v.VID)
-	case Protocol8021AD:
-		return fmt.Sprintf("802.1ad %d", v.VID)
-	default:
-		return fmt.Sprintf("protocol %#04x VID %d", v.Protocol, v.VID)
-	}
-}
+type VLAN = probe.VLAN
 
 // Port is an access port of the switch with the client behind it. The switch's
 // end of the link is named after the client.
 type Port struct {
 	Client     string         `json:"client"`
-	PID        int            `json:"pid"`       // a process in the client's network namespace, in the caller's PID namespace
-	Interface  string         `json:"interface"` // the client's end; "eth0" if empty
+	PID        int            `json:"pid"` // a process in the client's network namespace, in the caller's PID namespace
 	MAC        demux.MAC      `json:"mac"`
 	Addresses  []netip.Prefix `json:"addresses,omitempty"`
 	Trunk      int            `json:"trunk"` // index into Plan.Trunks
@@ -104,7 +75,6 @@ type Port struct {
 type Worker struct {
 	Name       string         `json:"name"`
 	PID        int            `json:"pid"`
-	Interface  string         `json:"interface"` // the worker's end; "eth0" if empty
 	MAC        demux.MAC      `json:"mac"`
 	Addresses  []netip.Prefix `json:"addresses,omitempty"`
 	Neighbours []Neighbour    `json:"neighbours,omitempty"`

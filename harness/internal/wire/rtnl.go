@@ -63,24 +63,8 @@ func (ns *namespace) index(name string) (int, error) {
 	return l.Attrs().Index, nil
 }
 
-// setLink sends one RTM_NEWLINK for an existing interface.
-func (ns *namespace) setLink(family, index int, flags uint32, attrs ...*nl.RtAttr) error {
-	_, err := ns.execute(unix.NETLINK_ROUTE, func() *nl.NetlinkRequest {
-		req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
-		msg := nl.NewIfInfomsg(family)
-		msg.Index = int32(index)
-		msg.Flags, msg.Change = flags, flags
-		req.AddData(msg)
-		for _, a := range attrs {
-			req.AddData(a)
-		}
-		return req
-	})
-	return err
-}
-
 func (ns *namespace) up(index int) error {
-	if err := ns.setLink(unix.AF_UNSPEC, index, unix.IFF_UP); err != nil {
+	if err := ns.handle.LinkSetUp(byIndex(index)); err != nil {
 		return fmt.Errorf("bringing interface %d of %s up: %w", index, ns.node, err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
 // listenBefore opens a socket on all interfaces, the future ones too, of the
@@ -76,7 +77,7 @@ func TestTheLabSendsOnlyMLDWithIPv6(t *testing.T) {
 				}
 				last = max(last, f.at.Sub(wired))
 				frame := f.frame
-				for ; binary.BigEndian.Uint16(frame[12:]) == Protocol8021Q; frame = frame[4:] {
+				for ; binary.BigEndian.Uint16(frame[12:]) == probe.Dot1Q; frame = frame[4:] {
 				}
 				g.Expect(binary.BigEndian.Uint16(frame[12:])).To(BeEquivalentTo(0x86dd), "% x", f.frame)
 				g.Expect(frame[14+40+8]).To(BeEquivalentTo(143), "an ICMPv6 message other than MLDv2's report: % x", f.frame)

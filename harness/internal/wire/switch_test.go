@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
 var broadcast = demux.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
@@ -34,7 +35,7 @@ func TestSwitchTagsTowardsTheTrunk(t *testing.T) {
 func TestSwitchKeepsInnerTags(t *testing.T) {
 	onEachSwitch(t, func(t *testing.T, kind string) {
 		tt := openTaps(t, lay(t, newPlan(t, kind, vlan2, vlan3)))
-		for _, inner := range [][]VLAN{{{Protocol8021Q, 7}}, {{Protocol8021AD, 7}}, {{Protocol8021AD, 7}, {Protocol8021Q, 2}}} {
+		for _, inner := range [][]VLAN{{{Protocol: probe.Dot1Q, VID: 7}}, {{Protocol: probe.Dot1AD, VID: 7}}, {{Protocol: probe.Dot1AD, VID: 7}, {Protocol: probe.Dot1Q, VID: 2}}} {
 			up := newFrame(clientMAC(0), broadcast, inner...)
 			tt.expect(t, "c0/eth0", up, map[string][]byte{"host/trunk0": tagged(up, vlan2)})
 			down := newFrame(workerMAC(0), clientMAC(0), inner...)
@@ -49,7 +50,7 @@ func TestSwitchDropsWhatNoVLANIsFor(t *testing.T) {
 		nowhere := map[string][]byte{}
 		untagged := newFrame(workerMAC(0), broadcast)
 		tt.expect(t, "host/trunk0", untagged, nowhere)
-		tt.expect(t, "host/trunk0", tagged(untagged, VLAN{Protocol8021Q, 4}), nowhere)
+		tt.expect(t, "host/trunk0", tagged(untagged, VLAN{Protocol: probe.Dot1Q, VID: 4}), nowhere)
 		tt.expect(t, "host/trunk0", tagged(untagged, vlan2ad), nowhere)
 		tt.expect(t, "host/trunk1", tagged(untagged, vlan2), nowhere)
 	})
@@ -62,10 +63,10 @@ func TestSwitchTakesAClientsTagForPayload(t *testing.T) {
 		tt := openTaps(t, lay(t, newPlan(t, kind, vlan2, vlan2, vlan3, vlan2ad)))
 		const pcp5, dei = 5 << 13, 1 << 12
 		for _, tci := range []uint16{0, pcp5, pcp5 | dei, 2, 2 | pcp5, 3 | dei} {
-			for _, protocol := range []uint16{Protocol8021Q, Protocol8021AD} {
-				up := newFrame(clientMAC(0), broadcast, VLAN{protocol, tci})
+			for _, protocol := range []uint16{probe.Dot1Q, probe.Dot1AD} {
+				up := newFrame(clientMAC(0), broadcast, VLAN{Protocol: protocol, VID: tci})
 				tt.expect(t, "c0/eth0", up, map[string][]byte{"c1/eth0": up, "host/trunk0": tagged(up, vlan2)})
-				up = newFrame(clientMAC(3), broadcast, VLAN{protocol, tci})
+				up = newFrame(clientMAC(3), broadcast, VLAN{Protocol: protocol, VID: tci})
 				tt.expect(t, "c3/eth0", up, map[string][]byte{"host/trunk0": tagged(up, vlan2ad)})
 			}
 		}
@@ -75,11 +76,11 @@ func TestSwitchTakesAClientsTagForPayload(t *testing.T) {
 func TestSwitchLooksAtNoPriorityOnTheTrunk(t *testing.T) {
 	onEachSwitch(t, func(t *testing.T, kind string) {
 		tt := openTaps(t, lay(t, newPlan(t, kind, vlan2, vlan2ad)))
-		down := newFrame(workerMAC(0), broadcast, VLAN{Protocol8021Q, 7 | 3<<13})
+		down := newFrame(workerMAC(0), broadcast, VLAN{Protocol: probe.Dot1Q, VID: 7 | 3<<13})
 		for _, bits := range []uint16{5 << 13, 1 << 12, 0xf000} {
-			tt.expect(t, "host/trunk0", tagged(down, VLAN{Protocol8021Q, 2 | bits}), map[string][]byte{"c0/eth0": down})
-			tt.expect(t, "host/trunk0", tagged(down, VLAN{Protocol8021AD, 2 | bits}), map[string][]byte{"c1/eth0": down})
-			tt.expect(t, "host/trunk0", tagged(down, VLAN{Protocol8021Q, bits}), map[string][]byte{})
+			tt.expect(t, "host/trunk0", tagged(down, VLAN{Protocol: probe.Dot1Q, VID: 2 | bits}), map[string][]byte{"c0/eth0": down})
+			tt.expect(t, "host/trunk0", tagged(down, VLAN{Protocol: probe.Dot1AD, VID: 2 | bits}), map[string][]byte{"c1/eth0": down})
+			tt.expect(t, "host/trunk0", tagged(down, VLAN{Protocol: probe.Dot1Q, VID: bits}), map[string][]byte{})
 		}
 	})
 }
@@ -105,13 +106,13 @@ func TestSwitchTellsPlacesOfOneVIDApart(t *testing.T) {
 		}
 		check(place{0, vlan2}, place{0, vlan2ad}, place{1, vlan2}, place{1, vlan2ad})
 		for vid := uint16(lastVID); vid > lastVID-4; vid-- {
-			for _, protocol := range []uint16{Protocol8021Q, Protocol8021AD} {
-				stray := tagged(newFrame(workerMAC(0), broadcast), VLAN{protocol, vid})
+			for _, protocol := range []uint16{probe.Dot1Q, probe.Dot1AD} {
+				stray := tagged(newFrame(workerMAC(0), broadcast), VLAN{Protocol: protocol, VID: vid})
 				tt.expect(t, "host/trunk0", stray, map[string][]byte{})
 				tt.expect(t, "host/trunk1", stray, map[string][]byte{})
 			}
 		}
-		to := []place{{1, VLAN{Protocol8021Q, lastVID}}, {0, VLAN{Protocol8021Q, lastVID}}, {1, VLAN{Protocol8021AD, lastVID - 1}}, {0, vlan2}}
+		to := []place{{1, VLAN{Protocol: probe.Dot1Q, VID: lastVID}}, {0, VLAN{Protocol: probe.Dot1Q, VID: lastVID}}, {1, VLAN{Protocol: probe.Dot1AD, VID: lastVID - 1}}, {0, vlan2}}
 		for i, at := range to {
 			_, err := n.Move(context.Background(), Move{fmt.Sprintf("c%d", i), at.vlan, at.trunk})
 			g.Expect(err).NotTo(HaveOccurred())
@@ -175,11 +176,11 @@ func TestSwitchCarriesTheLargestFrames(t *testing.T) {
 				p := newPlan(t, kind, vlan2ad)
 				p.MTU = mtu
 				tt := openTaps(t, lay(t, p))
-				up := frameOf(1, mtu+14, clientMAC(0), broadcast, VLAN{Protocol8021Q, 7}) // and the tag beyond it
+				up := frameOf(1, mtu+14, clientMAC(0), broadcast, VLAN{Protocol: probe.Dot1Q, VID: 7}) // and the tag beyond it
 				tt.expect(t, "c0/eth0", up, map[string][]byte{"host/trunk0": tagged(up, vlan2ad)})
-				down := frameOf(2, mtu+14, workerMAC(0), clientMAC(0), VLAN{Protocol8021AD, 7})
+				down := frameOf(2, mtu+14, workerMAC(0), clientMAC(0), VLAN{Protocol: probe.Dot1AD, VID: 7})
 				tt.expect(t, "host/trunk0", tagged(down, vlan2ad), map[string][]byte{"c0/eth0": down})
-				work := frameOf(3, mtu+14, clientMAC(0), workerMAC(0), VLAN{Protocol8021Q, 7})
+				work := frameOf(3, mtu+14, clientMAC(0), workerMAC(0), VLAN{Protocol: probe.Dot1Q, VID: 7})
 				tt.expect(t, "host/w0", work, map[string][]byte{"w0/eth0": work})
 			})
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,7 +41,7 @@ const vlanModify netlink.VlanAct = 3
 
 // pushPriorityTag puts a tag with VID 0 in front of the tags that are there.
 func pushPriorityTag() action {
-	return vlanAction(netlink.TCA_VLAN_ACT_PUSH, VLAN{Protocol8021Q, 0}, netlink.TC_ACT_PIPE)
+	return vlanAction(netlink.TCA_VLAN_ACT_PUSH, VLAN{Protocol: probe.Dot1Q, VID: 0}, netlink.TC_ACT_PIPE)
 }
 
 // retag replaces protocol and VID of the outermost tag, leaves PCP and DEI, and

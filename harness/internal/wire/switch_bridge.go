@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"golang.org/x/sys/unix"
 )
 
-// filteringSwitch is the switch that is one VLAN-filtering bridge: each place is
+// switchBridge is the switch that is one VLAN-filtering bridge: each place is
 // a VLAN of the bridge, of which the trunk is a tagged member and an access port
 // an untagged one, with the VLAN as its PVID. Learning, flooding and filtering
 // are the kernel's. Two things that such a bridge cannot do are rules of tc,
@@ -31,11 +32,8 @@ import (
 // And the bridge has one number space of one protocol, but the lab's trunks
 // carry two, each of its own. A place keeps its VID if it can; else its trunk
 // translates between the place's tag and that of a VLAN nobody uses.
-type filteringSwitch struct {
-	ns     *namespace
-	group  uint32
-	macs   *macs
-	mtu    int
+type switchBridge struct {
+	inside
 	bridge int                  // ifindex, 0 until it is made
 	trunks map[int]int          // number → ifindex
 	vlans  map[place]uint16     // of the bridge
@@ -49,7 +47,7 @@ type patchedPort struct {
 	vlans []uint16 // those the port is in; more than one after a move that failed
 }
 
-var _ switcher = (*filteringSwitch)(nil)
+var _ switcher = (*switchBridge)(nil)
 
 // Priorities of the rules. Those of one protocol share one.
 const (
@@ -60,14 +58,19 @@ const (
 
 const lastVID = 4094
 
-func newFilteringSwitch(ns *namespace, group uint32, macs *macs, mtu int) *filteringSwitch {
-	return &filteringSwitch{
-		ns: ns, group: group, macs: macs, mtu: mtu,
-		trunks: map[int]int{}, vlans: map[place]uint16{}, used: map[uint16]bool{}, ports: map[int]*patchedPort{},
+func kindBridge() kind {
+	return kind{
+		name: "bridge",
+		advice: "this kernel has no VLAN-filtering bridge, or not what goes with it: it needs CONFIG_BRIDGE_VLAN_FILTERING, which no module adds, and flower and its actions, " +
+			"which may have to be loaded on the machine that runs Docker (sudo modprobe -a bridge sch_ingress cls_flower act_vlan act_mirred act_gact); " +
+			"or use another switch (VLANDEMUX_SWITCH=tc)",
+		build: func(in inside) (switcher, error) {
+			return &switchBridge{inside: in, trunks: map[int]int{}, vlans: map[place]uint16{}, used: map[uint16]bool{}, ports: map[int]*patchedPort{}}, nil
+		},
 	}
 }
 
-func (s *filteringSwitch) addTrunk(_ context.Context, number, index int) error {
+func (s *switchBridge) addTrunk(_ context.Context, number, index int) error {
 	if s.bridge == 0 {
 		filtering, noPVID := true, uint16(0)
 		bridge, err := s.ns.makeBridge(bridgePrefix+"filter", s.group, s.macs.next(), netlink.Bridge{VlanFiltering: &filtering, VlanDefaultPVID: &noPVID})
@@ -83,7 +86,7 @@ func (s *filteringSwitch) addTrunk(_ context.Context, number, index int) error {
 	return s.ns.enslave(index, s.bridge)
 }
 
-func (s *filteringSwitch) addPort(ctx context.Context, index, trunk int, vlan VLAN) error {
+func (s *switchBridge) addPort(ctx context.Context, index, trunk int, vlan VLAN) error {
 	vid, err := s.vlan(place{trunk, vlan})
 	if err != nil {
 		return err
@@ -99,7 +102,7 @@ func (s *filteringSwitch) addPort(ctx context.Context, index, trunk int, vlan VL
 		return err
 	}
 	for _, r := range []rule{
-		{index: index, where: atIngress, priority: firstRule, protocol: Protocol8021Q, actions: []action{pushPriorityTag(), sendFrom(cable.index)}},
+		{index: index, where: atIngress, priority: firstRule, protocol: probe.Dot1Q, actions: []action{pushPriorityTag(), sendFrom(cable.index)}},
 		{index: index, where: atIngress, priority: lastRule, protocol: unix.ETH_P_ALL, actions: []action{sendFrom(cable.index)}},
 		{index: cable.index, where: atIngress, priority: firstRule, protocol: unix.ETH_P_ALL, actions: []action{sendFrom(index)}},
 	} {
@@ -120,7 +123,7 @@ func (s *filteringSwitch) addPort(ctx context.Context, index, trunk int, vlan VL
 	return cable.awaitUp(ctx)
 }
 
-func (s *filteringSwitch) move(ctx context.Context, index int, to place) (w MoveWindow, err error) {
+func (s *switchBridge) move(ctx context.Context, index int, to place) (w MoveWindow, err error) {
 	port := s.ports[index]
 	vid, err := s.vlan(to)
 	if err != nil {
@@ -143,10 +146,10 @@ func (s *filteringSwitch) move(ctx context.Context, index int, to place) (w Move
 	return w, s.leaveOthers(port, vid)
 }
 
-func (s *filteringSwitch) close() error { return nil }
+func (s *switchBridge) close() error { return nil }
 
 // join makes a port an untagged member of a VLAN, which is its PVID from then on.
-func (s *filteringSwitch) join(port *patchedPort, vid uint16) error {
+func (s *switchBridge) join(port *patchedPort, vid uint16) error {
 	err := s.ns.handle.BridgeVlanAdd(byIndex(port.index), vid, true, true, false, false)
 	if err != nil {
 		return fmt.Errorf("adding port %d to VLAN %d of the bridge: %w", port.index, vid, err)
@@ -157,7 +160,7 @@ func (s *filteringSwitch) join(port *patchedPort, vid uint16) error {
 	return nil
 }
 
-func (s *filteringSwitch) leaveOthers(port *patchedPort, vid uint16) error {
+func (s *switchBridge) leaveOthers(port *patchedPort, vid uint16) error {
 	for _, other := range slices.Clone(port.vlans) {
 		if other == vid {
 			continue
@@ -180,7 +183,7 @@ func awaitReaders() error {
 }
 
 // vlan is the bridge's VLAN of a place, of which its trunk is a member.
-func (s *filteringSwitch) vlan(p place) (uint16, error) {
+func (s *switchBridge) vlan(p place) (uint16, error) {
 	if vid, ok := s.vlans[p]; ok {
 		return vid, nil
 	}
@@ -194,13 +197,13 @@ func (s *filteringSwitch) vlan(p place) (uint16, error) {
 		return 0, fmt.Errorf("%s: %w", doing, err)
 	}
 	s.used[vid] = true // for good: a failure can leave rules behind
-	own := VLAN{Protocol8021Q, vid}
+	own := VLAN{Protocol: probe.Dot1Q, VID: vid}
 	var rules []rule
 	if own != p.vlan {
 		rules = []rule{
 			// Nothing but the translation leads into the VLAN.
-			{index: trunk, where: atIngress, priority: lastRule, protocol: Protocol8021Q, vid: vid, actions: []action{drop()}},
-			{index: trunk, where: atEgress, priority: firstRule, protocol: Protocol8021Q, vid: vid, actions: []action{retag(p.vlan)}},
+			{index: trunk, where: atIngress, priority: lastRule, protocol: probe.Dot1Q, vid: vid, actions: []action{drop()}},
+			{index: trunk, where: atEgress, priority: firstRule, protocol: probe.Dot1Q, vid: vid, actions: []action{retag(p.vlan)}},
 			{index: trunk, where: atIngress, priority: priority(p.vlan.Protocol), protocol: p.vlan.Protocol, vid: p.vlan.VID, actions: []action{retag(own)}},
 		}
 	}
@@ -218,7 +221,7 @@ func (s *filteringSwitch) vlan(p place) (uint16, error) {
 
 // priority of the rules that translate a protocol.
 func priority(protocol uint16) uint16 {
-	if protocol == Protocol8021Q {
+	if protocol == probe.Dot1Q {
 		return firstRule
 	}
 	return secondRule
@@ -226,8 +229,8 @@ func priority(protocol uint16) uint16 {
 
 // choose finds a VLAN of the bridge for a place: of its own number if nobody has
 // that, else the last that is free.
-func (s *filteringSwitch) choose(p place) (uint16, error) {
-	if p.vlan.Protocol == Protocol8021Q && !s.used[p.vlan.VID] {
+func (s *switchBridge) choose(p place) (uint16, error) {
+	if p.vlan.Protocol == probe.Dot1Q && !s.used[p.vlan.VID] {
 		return p.vlan.VID, nil
 	}
 	for vid := uint16(lastVID); vid > 0; vid-- {

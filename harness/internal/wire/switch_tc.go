@@ -8,31 +8,35 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/vlanport"
 )
 
-// tcSwitch is the switch of kernels without 8021q. Its programs are attached
+// switchTC is the switch of kernels without 8021q. Its programs are attached
 // by ifindex and through a netlink socket that Load opens, so every call, Load's
 // too, is made from within the switch's namespace.
-type tcSwitch struct {
-	ns     *namespace
+type switchTC struct {
+	inside
 	sw     *vlanport.Switch
 	trunks map[int]int // number → ifindex
 	at     map[int]int // ifindex of a port → number of its trunk; absent after a move between trunks that failed
 }
 
-var _ switcher = (*tcSwitch)(nil)
+var _ switcher = (*switchTC)(nil)
 
-func newTCSwitch(ns *namespace) (*tcSwitch, error) {
-	var sw *vlanport.Switch
-	err := ns.do(func() (err error) {
-		sw, err = vlanport.Load()
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("loading the tc switch: %w", err)
+func kindTC() kind {
+	return kind{
+		name: "tc",
+		advice: "this kernel lacks BPF programs of type sched_cls (CONFIG_BPF_SYSCALL, CONFIG_NET_CLS_ACT) or clsact: " +
+			"load that on the machine that runs Docker (sudo modprobe -a sch_ingress cls_bpf)",
+		build: func(in inside) (switcher, error) {
+			s := &switchTC{inside: in, trunks: map[int]int{}, at: map[int]int{}}
+			err := s.ns.do(func() (err error) {
+				s.sw, err = vlanport.Load()
+				return err
+			})
+			return s, err
+		},
 	}
-	return &tcSwitch{ns: ns, sw: sw, trunks: map[int]int{}, at: map[int]int{}}, nil
 }
 
-func (s *tcSwitch) addTrunk(_ context.Context, number, index int) error {
+func (s *switchTC) addTrunk(_ context.Context, number, index int) error {
 	if err := s.ns.do(func() error { return s.sw.AddTrunk(index) }); err != nil {
 		return fmt.Errorf("adding trunk %d to the tc switch: %w", number, err)
 	}
@@ -40,8 +44,8 @@ func (s *tcSwitch) addTrunk(_ context.Context, number, index int) error {
 	return nil
 }
 
-func (s *tcSwitch) addPort(_ context.Context, index, trunk int, vlan VLAN) error {
-	err := s.ns.do(func() error { return s.sw.AddPort(index, vlanport.VLAN(vlan), s.trunks[trunk]) })
+func (s *switchTC) addPort(_ context.Context, index, trunk int, vlan VLAN) error {
+	err := s.ns.do(func() error { return s.sw.AddPort(index, vlan, s.trunks[trunk]) })
 	if err != nil {
 		return fmt.Errorf("adding a port in %v to the tc switch: %w", place{trunk, vlan}, err)
 	}
@@ -49,13 +53,13 @@ func (s *tcSwitch) addPort(_ context.Context, index, trunk int, vlan VLAN) error
 	return nil
 }
 
-func (s *tcSwitch) move(_ context.Context, index int, to place) (w MoveWindow, err error) {
+func (s *switchTC) move(_ context.Context, index int, to place) (w MoveWindow, err error) {
 	err = s.ns.do(func() error {
 		w.Start = time.Now().UnixNano()
 		defer func() { w.End = time.Now().UnixNano() }()
 		at, plugged := s.at[index]
 		if plugged && at == to.trunk {
-			return s.sw.SetVLAN(index, vlanport.VLAN(to.vlan))
+			return s.sw.SetVLAN(index, to.vlan)
 		}
 		if plugged {
 			if err := s.sw.RemovePort(index); err != nil {
@@ -63,7 +67,7 @@ func (s *tcSwitch) move(_ context.Context, index int, to place) (w MoveWindow, e
 			}
 			delete(s.at, index) // until it is added again
 		}
-		return s.sw.AddPort(index, vlanport.VLAN(to.vlan), s.trunks[to.trunk])
+		return s.sw.AddPort(index, to.vlan, s.trunks[to.trunk])
 	})
 	if err != nil {
 		return w, fmt.Errorf("moving a port of the tc switch to %v: %w", to, err)
@@ -72,7 +76,7 @@ func (s *tcSwitch) move(_ context.Context, index int, to place) (w MoveWindow, e
 	return w, nil
 }
 
-func (s *tcSwitch) close() error {
+func (s *switchTC) close() error {
 	if err := s.ns.do(s.sw.Close); err != nil {
 		return fmt.Errorf("closing the tc switch: %w", err)
 	}

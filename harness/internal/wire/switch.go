@@ -1,0 +1,85 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
+)
+
+// kind is one way to build the switch. All kinds behave alike.
+type kind struct {
+	name string
+	// build makes a switch without ports.
+	build func(inside) (switcher, error)
+	// advice says what to do on a kernel that lacks something.
+	advice string
+}
+
+// kinds are all there are, the preferred one first. A new kind is a file with
+// its type, and a name here.
+func kinds() []kind { return []kind{kind8021Q(), kindTC(), kindBridge()} }
+
+// SwitchKinds are the names of all kinds of switch, the preferred one first.
+func SwitchKinds() []string {
+	var names []string
+	for _, k := range kinds() {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+func kindCalled(name string) (kind, error) {
+	i := slices.IndexFunc(kinds(), func(k kind) bool { return k.name == name })
+	if i < 0 {
+		return kind{}, fmt.Errorf("there is no switch %q; the kinds are %q", name, SwitchKinds())
+	}
+	return kinds()[i], nil
+}
+
+// explain adds the advice to an error that says that the kernel lacks something.
+func (k kind) explain(err error) error {
+	if err != nil && lacking(err) {
+		return fmt.Errorf("%s (%w)", k.advice, err)
+	}
+	return err
+}
+
+// inside is what a switch is built of.
+type inside struct {
+	ns    *namespace // the switch's
+	group uint32     // of every link made
+	macs  *macs
+	mtu   int // of the access ports
+}
+
+// switcher is the inside of a switch. Its methods are called one at a time.
+type switcher interface {
+	// addTrunk makes the interface with that index in the switch's namespace
+	// the trunk of the given number.
+	addTrunk(ctx context.Context, number, index int) error
+	// addPort makes an interface an access port.
+	addPort(ctx context.Context, index, trunk int, vlan VLAN) error
+	// move plugs an access port in elsewhere.
+	move(ctx context.Context, index int, to place) (MoveWindow, error)
+	// close takes the switching away; the interfaces go afterwards.
+	close() error
+}
+
+// place is a VLAN on a trunk.
+type place struct {
+	trunk int
+	vlan  VLAN
+}
+
+func (p place) String() string { return fmt.Sprintf("%v on trunk %d", p.vlan, p.trunk) }
+
+// key names a place in at most 11 characters.
+func (p place) key() string {
+	kind := "q"
+	if p.vlan.Protocol == probe.Dot1AD {
+		kind = "ad"
+	}
+	return fmt.Sprintf("%d.%s%d", p.trunk, kind, p.vlan.VID)
+}

@@ -1,0 +1,117 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// switch8021Q is made of VLAN subinterfaces, for kernels with 8021q: per place a bridge holding
+// the trunk's VLAN subinterface and the access ports. A bridge stays when its
+// last port leaves it: it hears nothing but its own VLAN and sends nothing.
+type switch8021Q struct {
+	inside
+	trunks  map[int]int   // number → ifindex
+	bridges map[place]int // ifindex
+}
+
+var _ switcher = (*switch8021Q)(nil)
+
+func kind8021Q() kind {
+	return kind{
+		name:   "8021q",
+		advice: "this kernel has no 8021q or no bridge: load them on the machine that runs Docker (sudo modprobe -a 8021q bridge), or use the tc switch (VLANDEMUX_SWITCH=tc)",
+		build: func(in inside) (switcher, error) {
+			return &switch8021Q{inside: in, trunks: map[int]int{}, bridges: map[place]int{}}, nil
+		},
+	}
+}
+
+func (s *switch8021Q) addTrunk(_ context.Context, number, index int) error {
+	s.trunks[number] = index
+	return nil
+}
+
+func (s *switch8021Q) addPort(ctx context.Context, index, trunk int, vlan VLAN) error {
+	bridge, err := s.bridge(ctx, place{trunk, vlan})
+	if err != nil {
+		return err
+	}
+	return s.ns.enslave(index, bridge)
+}
+
+func (s *switch8021Q) move(ctx context.Context, index int, to place) (MoveWindow, error) {
+	bridge, err := s.bridge(ctx, to)
+	if err != nil {
+		return MoveWindow{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return MoveWindow{}, err
+	}
+	w := MoveWindow{Start: time.Now().UnixNano()}
+	// One request takes the port out of the old bridge and puts it into the
+	// new; the link stays up, and the client sees nothing of it.
+	err = s.ns.enslave(index, bridge)
+	w.End = time.Now().UnixNano()
+	return w, err
+}
+
+func (s *switch8021Q) close() error { return nil }
+
+// bridge finds or makes the bridge of a place.
+func (s *switch8021Q) bridge(ctx context.Context, p place) (index int, err error) {
+	if index, ok := s.bridges[p]; ok {
+		return index, nil
+	}
+	trunk, ok := s.trunks[p.trunk]
+	if !ok {
+		return 0, fmt.Errorf("making the bridge of %v: there is no such trunk", p)
+	}
+	sub, err := s.makeVLAN(trunk, p)
+	if err != nil {
+		return 0, err
+	}
+	made := []int{sub}
+	defer func() {
+		for _, i := range made {
+			if err != nil {
+				err = errors.Join(err, s.ns.delete(i))
+			}
+		}
+	}()
+	if index, err = s.ns.makeBridge(bridgePrefix+p.key(), s.group, s.macs.next(), netlink.Bridge{}); err != nil {
+		return 0, err
+	}
+	made = append(made, index)
+	if err = s.ns.enslave(sub, index); err != nil {
+		return 0, err
+	}
+	if err = errors.Join(s.ns.up(index), s.ns.up(sub)); err != nil {
+		return 0, err
+	}
+	if err = s.ns.awaitUp(ctx, sub); err != nil {
+		return 0, err
+	}
+	s.bridges[p] = index
+	return index, nil
+}
+
+func (s *switch8021Q) makeVLAN(trunk int, p place) (int, error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = vlanPrefix + p.key()
+	attrs.ParentIndex = trunk
+	reorder := true
+	err := s.ns.handle.LinkAdd(&netlink.Vlan{
+		LinkAttrs:    attrs,
+		VlanId:       int(p.vlan.VID),
+		VlanProtocol: netlink.VlanProtocol(p.vlan.Protocol),
+		ReorderHdr:   &reorder,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("making the VLAN subinterface of %v: %w", p, err)
+	}
+	return s.ns.index(attrs.Name)
+}
