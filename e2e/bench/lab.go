@@ -117,8 +117,13 @@ func lab(ctx context.Context, images harness.Images, clients int, results *resul
 
 // firstFrame returns once a worker has answered its client.
 func firstFrame(ctx context.Context, l *harness.Lab) error {
-	report, err := l.Client("c0").Ping(ctx, harness.PingRequest{Destination: workerAddress().Addr(), Count: 1})
+	worker := netip.AddrPortFrom(workerAddress().Addr(), 5000)
+	server, err := l.Worker("w0").ServeUDP(ctx, harness.UDPServeRequest{Listen: worker}, nil)
 	if err != nil {
+		return fmt.Errorf("having the worker answer: %w", err)
+	}
+	report, err := l.Client("c0").UDP(ctx, harness.UDPRequest{Remote: worker, Count: 1, Size: 64})
+	if err = errors.Join(err, server.Close()); err != nil {
 		return fmt.Errorf("sending the first frame: %w", err)
 	}
 	if report.Received != 1 {
