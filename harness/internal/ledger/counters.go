@@ -232,5 +232,5 @@ func (h *history) renewed(name string) bool {
 		return false
 	}
 	i, ok := h.macs[mac]
-	return ok && h.renewals[i].renewed
+	return ok && h.renewals[i].times > 0
 }

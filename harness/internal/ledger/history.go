@@ -152,14 +152,14 @@ func (h *history) followAssignments(lab *Lab) {
 	}
 }
 
-// lives tells when a MAC was assigned anew, and so its counters began at 0 again.
+// renewal tells when a MAC was assigned anew, and so its counters began at 0 again.
 type renewal struct {
-	renewed bool
-	ended   int64 // the end of the call that took the last assignment but one away
-	began   int64 // the start of the call that made the last one
+	times int   // how often
+	ended int64 // the end of the call that took the last assignment but one away
+	began int64 // the start of the call that made the last one
 }
 
-// life is whether a frame was handled in a MAC's last assignment or one before it.
+// period is whether a frame was handled in a MAC's last assignment or one before it.
 type period int
 
 const (
@@ -168,20 +168,21 @@ const (
 	eitherPeriod
 )
 
-func (l *renewal) change(assigned bool, c Change) {
+func (r *renewal) change(assigned bool, c Change) {
 	switch {
 	case assigned && c.Worker == "":
-		l.ended = c.End
+		r.ended = c.End
 	case !assigned && c.Worker != "":
-		l.renewed, l.began = true, c.Start
+		r.times++
+		r.began = c.Start
 	}
 }
 
-func (l *renewal) of(p *pass) period {
+func (r *renewal) of(p *pass) period {
 	switch {
-	case !l.renewed || p.time > l.ended:
+	case r.times == 0 || p.time > r.ended:
 		return lastPeriod
-	case p.doneBy < l.began:
+	case p.doneBy < r.began:
 		return formerPeriod
 	}
 	return eitherPeriod

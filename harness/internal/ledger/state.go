@@ -12,7 +12,7 @@ import (
 
 // eventSlack is how far an event's time may be from that of the frame which caused
 // it: the demux takes it from another clock than the taps and converts it.
-const eventSlack = int64(50 * time.Millisecond)
+const eventSlack = int64(20 * time.Millisecond)
 
 // readLocation turns a location as the demux lists it into the value of a register.
 func (a *audit) readLocation(l *control.Location) (uint64, error) {
@@ -166,10 +166,31 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 	for i := range events {
 		if !a.renewed(i) {
 			wrong = append(wrong, a.brokenChain(i, events[i])...)
+		} else if n, most := countLearned(events[i]), a.mostLearned(i); n > most {
+			wrong = append(wrong, fmt.Sprintf("%d events say that %s was learned, at most %d can", n, a.history.names[i], most))
 		}
 		wrong = append(wrong, a.missingEvents(i, events[i])...)
 	}
 	return wrong
+}
+
+// mostLearned is how often a MAC can have been learned: once each time it was
+// assigned, and once more if it was assigned before the window and not yet seen.
+func (a *audit) mostLearned(mac int) int {
+	n := a.history.renewals[mac].times
+	if slices.Contains(a.history.locations[mac].initial, 0) && !slices.Contains(a.history.assigned[mac].initial, 0) {
+		n++
+	}
+	return n
+}
+
+func countLearned(events []event) (n int) {
+	for _, e := range events {
+		if e.from == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // renewed tells whether a MAC was assigned or unassigned within the window: its

@@ -171,6 +171,28 @@ func TestWhatTheSwitchKnewBeforeMayBeUnknown(t *testing.T) {
 	}
 }
 
+func TestAClientIsLearnedOnceAnAssignment(t *testing.T) {
+	const ms = int64(1e6)
+	for _, forgetful := range []bool{false, true} {
+		g := NewWithT(t)
+		lab := rack()
+		for i, w := range []string{"w2", "", "w1"} {
+			lab.Changes = append(lab.Changes, ledger.Change{MAC: client(2), Worker: w, Start: epoch + int64(10*i+10)*ms, End: epoch + int64(10*i+10)*ms + 100_000})
+		}
+		m := &mover{sim: newSim(1, lab)}
+		m.batch("c2/eth0", epoch, ms/2, 100, client(2), worker(1))
+		if forgetful {
+			m.at(epoch+11*ms, func() { delete(m.located, client(2)) }) // by the change of worker
+		}
+		m.run()
+		if err := m.lab.Check(m.input()).Err(); forgetful {
+			g.Expect(err).To(MatchError(ContainSubstring("3 events say that 02:00:00:00:00:03 was learned, at most 2 can")))
+		} else {
+			g.Expect(err).NotTo(HaveOccurred())
+		}
+	}
+}
+
 func TestCountersGoOnFromTheWindowBefore(t *testing.T) {
 	g := NewWithT(t)
 	m := small()
