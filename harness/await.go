@@ -24,7 +24,7 @@ func (w *Window) Await(ctx context.Context, frames map[string]uint64) error {
 	var last map[string]uint64
 	still := time.Now()
 	for {
-		totals, err := w.lab.host.TapTotals(ctx)
+		totals, err := w.lab.host.agent.TapTotals(ctx)
 		if err != nil {
 			return fmt.Errorf("waiting for frames at the taps: %w", err)
 		}
@@ -90,7 +90,7 @@ func (w *Window) quiet(ctx context.Context) error {
 	var last map[string]uint64
 	still := time.Now()
 	for {
-		totals, err := w.lab.host.TapTotals(ctx)
+		totals, err := w.lab.host.agent.TapTotals(ctx)
 		if err != nil {
 			return fmt.Errorf("waiting for the lab to be quiet: %w", err)
 		}

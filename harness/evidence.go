@@ -55,20 +55,20 @@ func (l *Lab) SaveEvidence(ctx context.Context, folder string) error {
 	}
 	save("lab.txt", func() ([]byte, error) { return []byte(l.String() + "\n" + l.Inputs()), nil })
 	save("topology.json", func() ([]byte, error) { return pretty(l.Topology, nil) })
-	save("interfaces.json", func() ([]byte, error) { return pretty(l.host.Interfaces(ctx)) })
+	save("interfaces.json", func() ([]byte, error) { return pretty(l.host.agent.Interfaces(ctx)) })
 	save("status.json", func() ([]byte, error) { return pretty(l.Demux().Status(ctx)) })
 	save("assignments.json", func() ([]byte, error) { return pretty(l.Demux().Assignments(ctx)) })
 	save("counters.json", func() ([]byte, error) { return pretty(l.Demux().Counters(ctx)) })
 	save("vlandemux.log", func() ([]byte, error) {
-		log, err := l.host.DemuxLog(ctx)
+		log, err := l.host.agent.DemuxLog(ctx)
 		return []byte(log), err
 	})
 	for _, n := range l.Nodes() {
-		save("agent-"+n.Name+".log", func() ([]byte, error) { return []byte(n.Container.Log()), nil })
+		save("agent-"+n.Name+".log", func() ([]byte, error) { return []byte(n.container.Log()), nil })
 	}
 	l.takeClosed()
 	l.swapWindow(nil) // what it saw goes into the evidence, and no verdict will come
-	taps, err := l.host.StopTaps(ctx)
+	taps, err := l.host.agent.StopTaps(ctx)
 	errs = append(errs, err)
 	for _, tap := range taps {
 		name := tap.Point.Name
@@ -86,7 +86,7 @@ func pretty[T any](v T, err error) ([]byte, error) {
 
 // capture is what a tap of the last window kept, as pcapng.
 func (l *Lab) capture(ctx context.Context, tap string) ([]byte, error) {
-	stream, err := l.host.TapCapture(ctx, tap)
+	stream, err := l.host.agent.TapCapture(ctx, tap)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (l *Lab) retained(ctx context.Context) func(tap string, fp probe.Fingerprin
 // KernelComplaints is an error if the kernel has warned or oopsed since the lab
 // was wired. It is the kernel of the whole machine: whoever made it complain.
 func (l *Lab) KernelComplaints(ctx context.Context) error {
-	now, err := l.host.Kernel(ctx)
+	now, err := l.host.agent.Kernel(ctx)
 	if err != nil {
 		return fmt.Errorf("asking how the kernel is: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/agent"
 	"github.com/vlandemux/vlandemux/harness/internal/engine"
+	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
@@ -50,14 +51,17 @@ type Lab struct {
 	stopFollower context.CancelFunc
 }
 
-// Node is a container of the lab and the agent in it.
+// Node is a client, a worker or the host of a lab. Its methods use its sockets.
 type Node struct {
-	*agent.Client
+	traffic.Sockets
 	// Name of the client, the worker, or "host".
 	Name string
-	// Container the node runs in.
-	Container *engine.Container
+	// Container is its container's name, and PID the container's first process as
+	// the engine's machine numbers it.
+	Container string
+	PID       int
 
+	agent     *agent.Client
 	container *container
 }
 
@@ -83,7 +87,7 @@ func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *L
 	if err := l.wire(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.host.StartDemux(ctx, l.Topology.arguments()); err != nil {
+	if err := l.host.agent.StartDemux(ctx, l.Topology.arguments()); err != nil {
 		return nil, fmt.Errorf("starting vlandemux in the host container: %w", err)
 	}
 	if err := l.checkAttached(ctx); err != nil {
@@ -142,7 +146,7 @@ func (l *Lab) startContainers(ctx context.Context, h *Harness) error {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			keep(&Node{Client: c.agent, Name: name, Container: c.Container, container: c})
+			keep(&Node{Sockets: traffic.Of(c.agent), Name: name, Container: c.Name, PID: c.PID, agent: c.agent, container: c})
 			return nil
 		})
 	}
@@ -159,14 +163,14 @@ func (l *Lab) startContainers(ctx context.Context, h *Harness) error {
 func (l *Lab) wire(ctx context.Context) error {
 	var err error
 	l.Features = l.host.container.features
-	if l.Health, err = l.host.Kernel(ctx); err != nil {
+	if l.Health, err = l.host.agent.Kernel(ctx); err != nil {
 		return fmt.Errorf("asking how the kernel is: %w", err)
 	}
 	plan, err := l.plan()
 	if err != nil {
 		return err
 	}
-	if l.wired, err = l.host.Wire(ctx, plan); err != nil {
+	if l.wired, err = l.host.agent.Wire(ctx, plan); err != nil {
 		return fmt.Errorf("wiring the lab: %w", err)
 	}
 	if l.wired.Switch != plan.Switch {
@@ -188,13 +192,13 @@ func (l *Lab) plan() (wire.Plan, error) {
 	}
 	for _, c := range t.Clients {
 		plan.Ports = append(plan.Ports, wire.Port{
-			Client: c.Name, PID: l.clients[c.Name].Container.PID, MAC: c.MAC, Addresses: c.Addresses,
+			Client: c.Name, PID: l.clients[c.Name].PID, MAC: c.MAC, Addresses: c.Addresses,
 			Trunk: c.Trunk, VLAN: c.VLAN, Neighbours: c.Neighbours, Offloads: t.Offloads,
 		})
 	}
 	for _, w := range t.Workers {
 		plan.Workers = append(plan.Workers, wire.Worker{
-			Name: w.Name, PID: l.workers[w.Name].Container.PID, MAC: w.MAC, Addresses: w.Addresses,
+			Name: w.Name, PID: l.workers[w.Name].PID, MAC: w.MAC, Addresses: w.Addresses,
 			Neighbours: w.Neighbours, Offloads: t.Offloads,
 		})
 	}
@@ -214,7 +218,7 @@ func (l *Lab) Client(name string) *Node { return l.clients[name] }
 func (l *Lab) Worker(name string) *Node { return l.workers[name] }
 
 // Demux speaks to vlandemux through its socket.
-func (l *Lab) Demux() *control.Client { return l.host.Demux() }
+func (l *Lab) Demux() *control.Client { return l.host.agent.Demux() }
 
 // Nodes are all containers of the lab: the host, then clients and workers in
 // the topology's order. A lab whose start failed has fewer.
@@ -254,10 +258,10 @@ func (l *Lab) lastWindow() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	if _, err := l.host.StopTaps(ctx); err != nil {
+	if _, err := l.host.agent.StopTaps(ctx); err != nil {
 		return err
 	}
-	late, err := l.host.LateSightings(ctx)
+	late, err := l.host.agent.LateSightings(ctx)
 	if err != nil || len(late) > 0 {
 		return errors.Join(err, w.late(late))
 	}

@@ -126,7 +126,7 @@ func (l *Lab) Move(ctx context.Context, client string, trunk int, vlan VLAN) err
 	if trunk < 0 || trunk >= l.Topology.Trunks {
 		return fmt.Errorf("moving client %s: trunk %d does not exist, there are %d, counted from 0", client, trunk, l.Topology.Trunks)
 	}
-	window, err := l.host.Move(ctx, wire.Move{Client: client, VLAN: vlan, Trunk: trunk})
+	window, err := l.host.agent.Move(ctx, wire.Move{Client: client, VLAN: vlan, Trunk: trunk})
 	if err != nil {
 		return fmt.Errorf("moving client %s to %s: %w", client, vlan, err)
 	}
@@ -157,14 +157,14 @@ func (l *Lab) Unassign(ctx context.Context, mac MAC) error {
 // change notes between which moments an assignment has changed. What is refused
 // changes nothing.
 func (l *Lab) change(ctx context.Context, mac MAC, worker string, call func() error) error {
-	start, err := l.host.Clock(ctx)
+	start, err := l.host.agent.Clock(ctx)
 	if err != nil {
 		return err
 	}
 	if err := call(); err != nil {
 		return err
 	}
-	end, err := l.host.Clock(ctx)
+	end, err := l.host.agent.Clock(ctx)
 	if err != nil {
 		return err
 	}
@@ -184,10 +184,10 @@ func (l *Lab) change(ctx context.Context, mac MAC, worker string, call func() er
 // again with the same arguments. What it has pinned carries on in between.
 func (l *Lab) RestartDemux(ctx context.Context, signal string) error {
 	watched := l.stopFollowing()
-	if err := l.host.StopDemux(ctx, signal); err != nil {
+	if err := l.host.agent.StopDemux(ctx, signal); err != nil {
 		return fmt.Errorf("ending vlandemux by SIG%s: %w", signal, err)
 	}
-	if err := l.host.StartDemux(ctx, l.Topology.arguments()); err != nil {
+	if err := l.host.agent.StartDemux(ctx, l.Topology.arguments()); err != nil {
 		return fmt.Errorf("starting vlandemux again: %w", err)
 	}
 	if err := l.checkAttached(ctx); err != nil || !watched {
@@ -207,7 +207,7 @@ func (l *Lab) node(name string) *Node {
 
 // tapPoints are all interfaces of the lab by name.
 func (l *Lab) tapPoints(ctx context.Context) (map[string]probe.TapPoint, error) {
-	points, err := l.host.TapPoints(ctx)
+	points, err := l.host.agent.TapPoints(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing the lab's interfaces: %w", err)
 	}

@@ -78,7 +78,7 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 		}
 		wanted = append(wanted, point)
 	}
-	late, err := l.host.StartTaps(ctx, wanted)
+	late, err := l.host.agent.StartTaps(ctx, wanted)
 	if err != nil {
 		return nil, fmt.Errorf("tapping the lab: %w", err)
 	}
@@ -116,7 +116,7 @@ func (w *Window) Send(ctx context.Context, node string, batches ...probe.Batch) 
 func (w *Window) Inject(ctx context.Context, trunk int, batches ...probe.Batch) error {
 	name := "switch/" + trunkName(trunk)
 	return w.send(ctx, name, batches, func() (traffic.SendReport, error) {
-		return w.lab.host.SendAt(ctx, w.points[name], traffic.SendRequest{Batches: batches})
+		return w.lab.host.agent.SendAt(ctx, w.points[name], traffic.SendRequest{Batches: batches})
 	})
 }
 
@@ -158,7 +158,7 @@ func (w *Window) watch(ctx context.Context, batches []probe.Batch) error {
 	if len(types) == 0 {
 		return nil
 	}
-	if err := w.lab.host.WatchEtherTypes(ctx, wire.HostStack, types); err != nil {
+	if err := w.lab.host.agent.WatchEtherTypes(ctx, wire.HostStack, types); err != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -196,7 +196,7 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 		return nil, err
 	}
 	// The taps go on until the next window is open: what comes late is not missed.
-	reports, err := w.lab.host.MarkTaps(ctx)
+	reports, err := w.lab.host.agent.MarkTaps(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +224,7 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 	w.mu.Unlock()
 	w.ledger.Moves, w.ledger.Changes = w.lab.changes()
 	for _, report := range reports {
-		stream, err := w.lab.host.Sightings(ctx, report.Point.Name)
+		stream, err := w.lab.host.agent.Sightings(ctx, report.Point.Name)
 		if err != nil {
 			return nil, err
 		}

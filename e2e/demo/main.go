@@ -111,14 +111,14 @@ func describe(out io.Writer, lab *harness.Lab) {
 	fmt.Fprintln(out)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NODE\tPID\tMAC\tADDRESS\tVLAN\tASSIGNED TO\tCONTAINER")
-	fmt.Fprintf(table, "host\t%d\t\t\t\t\t%s\n", lab.Host().Container.PID, lab.Host().Container.Name)
+	fmt.Fprintf(table, "host\t%d\t\t\t\t\t%s\n", lab.Host().PID, lab.Host().Container)
 	for _, c := range lab.Topology.Clients {
 		n := lab.Client(c.Name)
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", c.Name, n.Container.PID, c.MAC, c.Addresses[0], c.VLAN, c.Worker, n.Container.Name)
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", c.Name, n.PID, c.MAC, c.Addresses[0], c.VLAN, c.Worker, n.Container)
 	}
 	for _, w := range lab.Topology.Workers {
 		n := lab.Worker(w.Name)
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t\t\t%s\n", w.Name, n.Container.PID, w.MAC, w.Addresses[0], n.Container.Name)
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t\t\t%s\n", w.Name, n.PID, w.MAC, w.Addresses[0], n.Container)
 	}
 	table.Flush() //nolint:errcheck // like the other prints
 	fmt.Fprintf(out, "\nTo look around in one of them, on the engine's machine: sudo nsenter --net --target PID tcpdump -eni eth0\n")

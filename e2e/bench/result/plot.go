@@ -5,13 +5,14 @@ import (
 	"image/color"
 	"slices"
 
+	"os"
+
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
-	"os"
 )
 
 // panel is one chart: names on the horizontal axis, a mark for each variant.

@@ -186,7 +186,7 @@ func TestClientsTalkAcrossNamespaces(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	defer streams.Close()
 	var progress []traffic.TCPProgress
-	tcp, err := lab.client.TCP(ctx, traffic.TCPRequest{Remote: streams.Address, Local: netip.MustParseAddrPort("10.0.0.1:5001"), Mode: traffic.Download, Octets: 20 << 20},
+	tcp, err := lab.client.TCP(ctx, traffic.TCPRequest{Remote: streams.Address(), Local: netip.MustParseAddrPort("10.0.0.1:5001"), Mode: traffic.Download, Octets: 20 << 20},
 		func(p traffic.TCPProgress) { progress = append(progress, p) })
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(tcp.Received).To(Equal(uint64(20 << 20)))
@@ -196,7 +196,7 @@ func TestClientsTalkAcrossNamespaces(t *testing.T) {
 	echo, err := lab.second.ServeUDP(ctx, traffic.UDPServeRequest{Listen: netip.MustParseAddrPort("10.0.0.2:5353")}, nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer echo.Close()
-	udp, err := lab.client.UDP(ctx, traffic.UDPRequest{Remote: echo.Address, Local: netip.MustParseAddrPort("10.0.0.1:5002"), Count: 100, Size: 1200})
+	udp, err := lab.client.UDP(ctx, traffic.UDPRequest{Remote: echo.Address(), Local: netip.MustParseAddrPort("10.0.0.1:5002"), Count: 100, Size: 1200})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(udp).To(And(HaveField("Sent", 100), HaveField("Received", 100)))
 }

@@ -15,12 +15,14 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 	"golang.org/x/sys/unix"
 )
 
 // agentProcess is an agent in a process, a network and a mount namespace of its own.
 type agentProcess struct {
 	*Client
+	traffic.Sockets
 	cmd    *exec.Cmd
 	stderr *ring
 	exited chan struct{} // closed once the process has ended, and err is written
@@ -51,6 +53,7 @@ func startAgent(t *testing.T, role Role) *agentProcess {
 		io.Reader
 		io.WriteCloser
 	}{read, stdin})
+	a.Sockets = traffic.Of(a.Client)
 	t.Cleanup(func() {
 		a.Close()
 		g.Eventually(a.exited, "10s").Should(BeClosed())

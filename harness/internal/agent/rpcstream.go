@@ -87,7 +87,7 @@ func handleStream[Request, Event, Report any](
 // either may be nil. The report is filled in as far as the agent got, also when err is not nil.
 func callStream[Request, Event, Report any](
 	ctx context.Context, c *Client, path string, request Request,
-	ready func(netip.AddrPort), event func(Event),
+	ready func(netip.AddrPort), event func(Event) error,
 ) (Report, error) {
 	var report Report
 	body, err := open(ctx, c, path, request, &report)
@@ -102,7 +102,7 @@ func callStream[Request, Event, Report any](
 // readStream hands on the lines of a stream until its end.
 func readStream[Event, Report any](
 	ctx context.Context, c *Client, path string, body io.Reader, report *Report,
-	ready func(netip.AddrPort), event func(Event),
+	ready func(netip.AddrPort), event func(Event) error,
 ) error {
 	for decoder := json.NewDecoder(body); ; {
 		var l line[Event, Report]
@@ -119,7 +119,9 @@ func readStream[Event, Report any](
 			}
 		case "event":
 			if event != nil && l.Event != nil {
-				event(*l.Event)
+				if err := event(*l.Event); err != nil {
+					return fmt.Errorf("reading the agent's events from %s: %w", path, err)
+				}
 			}
 		case "done":
 			return nil

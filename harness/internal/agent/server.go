@@ -17,14 +17,16 @@ const untilHeader = "Vlandemux-Until-Body-Ends"
 
 // Server is a server which runs in an agent until its context ends or Close is called.
 type Server struct {
-	// Address is where it listens; the port is the kernel's if none was asked for.
-	Address netip.AddrPort
+	address netip.AddrPort
 
 	stop   func() error // ends the request's body
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error // written before done is closed
 }
+
+// Address is where it listens; the port is the kernel's if none was asked for.
+func (s *Server) Address() netip.AddrPort { return s.address }
 
 // Close stops the server and returns when it has closed its sockets and its last event was handed on. It returns the error that had ended
 // the server before, if any. Safe to call again.
@@ -37,7 +39,7 @@ func (s *Server) Close() error {
 	case <-timer.C:
 		s.cancel()
 		<-s.done
-		return fmt.Errorf("stopping the server on %s: it had not stopped after %v, and its call was cancelled", s.Address, stopTime)
+		return fmt.Errorf("stopping the server on %s: it had not stopped after %v, and its call was cancelled", s.address, stopTime)
 	}
 	return s.err
 }
@@ -46,7 +48,7 @@ func (s *Server) Close() error {
 func (s *Server) Done() <-chan struct{} { return s.done }
 
 // startServer calls path, whose stream begins with a ready line, and returns then. event, which may be nil, runs in the server's own goroutine.
-func startServer[Request, Event, Report any](ctx context.Context, c *Client, path string, request Request, event func(Event)) (*Server, error) {
+func startServer[Request, Event, Report any](ctx context.Context, c *Client, path string, request Request, event func(Event) error) (*Server, error) {
 	content, err := json.Marshal(request)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the request to %s: %w", path, err)
@@ -67,7 +69,7 @@ func startServer[Request, Event, Report any](ctx context.Context, c *Client, pat
 			io.Closer
 		}{io.MultiReader(bytes.NewReader(content), held), held}
 		err := serveUntil[Event, Report](ctx, c, path, body, func(address netip.AddrPort) {
-			s.Address = address
+			s.address = address
 			close(listening)
 		}, event)
 		if ctx.Err() == nil {
@@ -90,7 +92,7 @@ func startServer[Request, Event, Report any](ctx context.Context, c *Client, pat
 	}
 }
 
-func serveUntil[Event, Report any](ctx context.Context, c *Client, path string, content io.ReadCloser, ready func(netip.AddrPort), event func(Event)) error {
+func serveUntil[Event, Report any](ctx context.Context, c *Client, path string, content io.ReadCloser, ready func(netip.AddrPort), event func(Event) error) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, baseURL+path, content)
 	if err != nil {
 		return fmt.Errorf("making the request to %s: %w", path, err)

@@ -218,7 +218,7 @@ func TestErrorsKeepTheirTextAndTheirReport(t *testing.T) {
 	var address netip.AddrPort
 	var events []int
 	account, err := callStream[Nothing, int, string](ctx, client, "/stream", Nothing{},
-		func(a netip.AddrPort) { address = a }, func(e int) { events = append(events, e) })
+		func(a netip.AddrPort) { address = a }, func(e int) error { events = append(events, e); return nil })
 	g.Expect(err).To(MatchError(text))
 	g.Expect(account).To(Equal("as far as it got"))
 	g.Expect(address.String()).To(Equal("[fe80::1]:80"))
@@ -325,9 +325,9 @@ func TestAServerRunsUntilClosed(t *testing.T) {
 	})
 	ctx := deadline(t, 20*time.Second)
 	events := make(chan int, 100)
-	server, err := startServer[int, int, int](ctx, client, "/serve", 5, func(e int) { events <- e })
+	server, err := startServer[int, int, int](ctx, client, "/serve", 5, func(e int) error { events <- e; return nil })
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(server.Address.String()).To(Equal("10.0.0.1:80"))
+	g.Expect(server.Address().String()).To(Equal("10.0.0.1:80"))
 	for i := range 5 {
 		g.Eventually(events).Should(Receive(Equal(i)))
 	}

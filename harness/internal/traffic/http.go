@@ -12,6 +12,49 @@ import (
 	"time"
 )
 
+// HTTPGetRequest asks for GET requests, one after another, each over a connection of its own.
+type HTTPGetRequest struct {
+	URL   string `json:"url"`
+	Count int    `json:"count"`
+}
+
+// HTTPGetReport holds the replies in the order asked; the requests stop at the first that fails.
+type HTTPGetReport struct {
+	Replies []HTTPReply `json:"replies"`
+}
+
+// HTTPReply is one answer.
+type HTTPReply struct {
+	Status int `json:"status"`
+	// Server is the Server header: the name given to ServeHTTP.
+	Server string `json:"server"`
+	Body   string `json:"body"`
+}
+
+// HTTPServeRequest asks for an HTTP server that names itself in each answer.
+type HTTPServeRequest struct {
+	// Listen is the address and port; a zero address is every address, a zero port the kernel's choice.
+	Listen netip.AddrPort `json:"listen"`
+	// Name is the Server header and the body.
+	Name string `json:"name"`
+}
+
+// HTTPSeen is one request as the server saw it.
+type HTTPSeen struct {
+	Time   time.Time      `json:"time"`
+	Method string         `json:"method"`
+	Path   string         `json:"path"`
+	Remote netip.AddrPort `json:"remote"`
+	Local  netip.AddrPort `json:"local"`
+	// Octets is the length of the body it answered with.
+	Octets int `json:"octets"`
+}
+
+// HTTPServeReport counts a server's life.
+type HTTPServeReport struct {
+	Requests uint64 `json:"requests"`
+}
+
 // httpTimeout is the longest one request may take.
 const httpTimeout = 5 * time.Second
 
@@ -109,4 +152,18 @@ func ServeHTTP(ctx context.Context, request HTTPServeRequest, ready func(netip.A
 		return report, nil
 	}
 	return report, fmt.Errorf("serving HTTP on %s: %w", listener.Addr(), errors.Join(err, server.Close()))
+}
+
+func httpGetKind() Kind   { return simpleKind("http", HTTPGet) }
+func httpServeKind() Kind { return newKind("http-serve", ServeHTTP) }
+
+// HTTPGet sends GET requests and returns at the first that fails.
+func (s Sockets) HTTPGet(ctx context.Context, request HTTPGetRequest) (HTTPGetReport, error) {
+	return do[HTTPGetReport, struct{}](ctx, s, "http", request, nil)
+}
+
+// ServeHTTP starts an HTTP server and returns once it listens. seen, which may be nil, is called for each request in the order seen, in a goroutine
+// of the server's. The server ends with ctx or Close.
+func (s Sockets) ServeHTTP(ctx context.Context, request HTTPServeRequest, seen func(HTTPSeen)) (Server, error) {
+	return s.agent.Serve(ctx, "http-serve", request, decoding(seen))
 }

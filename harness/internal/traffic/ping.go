@@ -4,11 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
 	probing "github.com/prometheus-community/pro-bing"
 )
+
+// PingRequest asks for ICMP or ICMPv6 echo requests.
+type PingRequest struct {
+	Destination netip.Addr `json:"destination"`
+	// Count is the number of requests, at least 1.
+	Count int `json:"count"`
+	// Interval is the time between two requests; 0 means 10 ms.
+	Interval time.Duration `json:"interval,omitempty"`
+	// Timeout is how long to wait for the missing replies after the last request; 0 means 1 s.
+	Timeout time.Duration `json:"timeout,omitempty"`
+}
+
+// PingReport counts requests and replies. A reply that never came is no error: Received tells.
+type PingReport struct {
+	Sent       int `json:"sent"`
+	Received   int `json:"received"`
+	Duplicates int `json:"duplicates"`
+}
 
 // Ping sends echo requests at their interval and returns once every reply is there, or Timeout after the last request. A missing reply is no
 // error. It needs CAP_NET_RAW.
@@ -39,4 +58,11 @@ func Ping(ctx context.Context, request PingRequest) (PingReport, error) {
 		return report, fmt.Errorf("%s: %w", doing, explain(ctx, err))
 	}
 	return report, nil
+}
+
+func pingKind() Kind { return simpleKind("ping", Ping) }
+
+// Ping sends echo requests and waits for the replies. A missing reply is no error: see the report.
+func (s Sockets) Ping(ctx context.Context, request PingRequest) (PingReport, error) {
+	return do[PingReport, struct{}](ctx, s, "ping", request, nil)
 }

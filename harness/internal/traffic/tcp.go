@@ -7,8 +7,61 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 )
+
+// TCPMode says which way the checked octets flow, seen from the client.
+type TCPMode string
+
+// The modes of a TCP exchange.
+const (
+	Download TCPMode = "download"
+	Upload   TCPMode = "upload"
+	Echo     TCPMode = "echo"
+)
+
+// TCPRequest asks for one connection to a server started by ServeTCP.
+type TCPRequest struct {
+	Remote netip.AddrPort `json:"remote"`
+	// Local is the local address and port; a zero address or port is the kernel's choice. Optional.
+	Local netip.AddrPort `json:"local,omitzero"`
+	Mode  TCPMode        `json:"mode"`
+	// Octets is how many flow (in echo mode: each way).
+	Octets uint64 `json:"octets"`
+	// Rate paces the sending side, in octets per second; 0 is full speed.
+	Rate uint64 `json:"rate,omitempty"`
+	// Seed chooses the pattern, so that two streams never look alike.
+	Seed uint64 `json:"seed,omitempty"`
+	// ConnectTimeout is the longest the handshake may take; 0 means 5 s.
+	ConnectTimeout time.Duration `json:"connect_timeout,omitempty"`
+	// IdleTimeout ends the exchange once no octet has moved for that long; 0 means 10 s.
+	IdleTimeout time.Duration `json:"idle_timeout,omitempty"`
+	// ProgressEvery is the least time between two progress reports; 0 means 100 ms. The first comes with the first octets.
+	ProgressEvery time.Duration `json:"progress_every,omitempty"`
+}
+
+// TCPProgress says how far an exchange has come.
+type TCPProgress struct {
+	Local netip.AddrPort `json:"local"`
+	// Octets were verified so far (upload: written so far).
+	Octets  uint64        `json:"octets"`
+	Elapsed time.Duration `json:"elapsed"`
+}
+
+// TCPReport is the client's account of one exchange.
+type TCPReport struct {
+	Local  netip.AddrPort `json:"local"`
+	Remote netip.AddrPort `json:"remote"`
+	// Server is the name given to ServeTCP.
+	Server string `json:"server"`
+	// Sent and Received are octets of the pattern. Each received octet was compared; in an upload the server compared each one sent.
+	Sent     uint64        `json:"sent"`
+	Received uint64        `json:"received"`
+	Elapsed  time.Duration `json:"elapsed"`
+	// Retransmits are segments this side sent again (TCP_INFO); the server's are in its TCPServed.
+	Retransmits uint32 `json:"retransmits"`
+}
 
 const (
 	defaultConnect  = 5 * time.Second
@@ -150,4 +203,16 @@ func orNothing(err error) error {
 		return errNothing
 	}
 	return err
+}
+
+func tcpKind() Kind {
+	return newKind("tcp", func(ctx context.Context, r TCPRequest, _ func(netip.AddrPort), progress func(TCPProgress)) (TCPReport, error) {
+		return TCP(ctx, r, progress)
+	})
+}
+
+// TCP makes one connection to a server started by ServeTCP and returns when its octets have flown and were verified. progress may be nil; it runs
+// in this goroutine, first when the first octets have arrived.
+func (s Sockets) TCP(ctx context.Context, request TCPRequest, progress func(TCPProgress)) (TCPReport, error) {
+	return do[TCPReport](ctx, s, "tcp", request, progress)
 }

@@ -12,6 +12,36 @@ import (
 	"time"
 )
 
+// TCPServeRequest asks for a server of checked streams: each connection tells it the mode, so one server does all of them.
+type TCPServeRequest struct {
+	// Listen is the address and port; a zero address is every address, a zero port the kernel's choice.
+	Listen netip.AddrPort `json:"listen"`
+	// Name is told to each client.
+	Name string `json:"name"`
+	// IdleTimeout ends a connection once no octet has moved for that long; 0 means 10 s.
+	IdleTimeout time.Duration `json:"idle_timeout,omitempty"`
+}
+
+// TCPServed is the server's account of one connection that has ended.
+type TCPServed struct {
+	Local       netip.AddrPort `json:"local"`
+	Remote      netip.AddrPort `json:"remote"`
+	Mode        TCPMode        `json:"mode"`
+	Sent        uint64         `json:"sent"`
+	Received    uint64         `json:"received"`
+	Elapsed     time.Duration  `json:"elapsed"`
+	Retransmits uint32         `json:"retransmits"`
+	// Error says why the connection ended early; empty otherwise.
+	Error string `json:"error,omitempty"`
+}
+
+// TCPServeReport counts a server's life.
+type TCPServeReport struct {
+	Connections uint64 `json:"connections"`
+	Sent        uint64 `json:"sent"`
+	Received    uint64 `json:"received"`
+}
+
 // ServeTCP serves checked streams until ctx ends, which is no error, and has closed every connection when it returns. It calls ready once it
 // listens, and served for each connection that has ended, one at a time.
 func ServeTCP(ctx context.Context, request TCPServeRequest, ready func(netip.AddrPort), served func(TCPServed)) (TCPServeReport, error) {
@@ -125,4 +155,12 @@ func finish(conn idleConn) error {
 		return fmt.Errorf("waiting for the peer to close: %d octets too many, %w", n, orNothing(err))
 	}
 	return nil
+}
+
+func tcpServeKind() Kind { return newKind("tcp-serve", ServeTCP) }
+
+// ServeTCP starts a server of checked streams and returns once it listens. served, which may be nil, is called for each connection that has ended,
+// in a goroutine of the server's. The server ends with ctx or Close.
+func (s Sockets) ServeTCP(ctx context.Context, request TCPServeRequest, served func(TCPServed)) (Server, error) {
+	return s.agent.Serve(ctx, "tcp-serve", request, decoding(served))
 }

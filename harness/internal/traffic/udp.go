@@ -7,10 +7,37 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
 )
+
+// UDPRequest asks for datagrams to an echo server started by ServeUDP.
+type UDPRequest struct {
+	Remote netip.AddrPort `json:"remote"`
+	// Local is the local address and port; a zero address or port is the kernel's choice. Optional.
+	Local netip.AddrPort `json:"local,omitzero"`
+	// Count is the number of datagrams, at least 1.
+	Count int `json:"count"`
+	// Size is the number of octets in each datagram, 16 to 65507.
+	Size int `json:"size"`
+	// Timeout is how long to wait for an echo before the next datagram is sent; 0 means 1 s.
+	Timeout time.Duration `json:"timeout,omitempty"`
+	// Seed chooses the contents, so that two exchanges never look alike.
+	Seed uint64 `json:"seed,omitempty"`
+}
+
+// UDPReport counts an exchange. A lost echo is no error: Lost tells. Wrong contents are an error.
+type UDPReport struct {
+	Local netip.AddrPort `json:"local"`
+	// Sent and Received are datagrams; each received one was compared with what was sent.
+	Sent       int `json:"sent"`
+	Received   int `json:"received"`
+	Duplicates int `json:"duplicates"`
+	// Lost are the numbers (from 0) of the datagrams whose echo had not come when the exchange ended, in order.
+	Lost []int `json:"lost,omitempty"`
+}
 
 const (
 	minDatagram = 16
@@ -133,4 +160,11 @@ func (x *datagrams) explain(err error) error {
 		return fmt.Errorf("%w; a datagram of %d octets does not fit the route's MTU: make it smaller", err, x.request.Size)
 	}
 	return err
+}
+
+func udpKind() Kind { return simpleKind("udp", UDP) }
+
+// UDP exchanges datagrams with a server started by ServeUDP.
+func (s Sockets) UDP(ctx context.Context, request UDPRequest) (UDPReport, error) {
+	return do[UDPReport, struct{}](ctx, s, "udp", request, nil)
 }

@@ -10,6 +10,28 @@ import (
 	"time"
 )
 
+// UDPServeRequest asks for an echo server.
+type UDPServeRequest struct {
+	// Listen is the address and port; a zero port is the kernel's choice. On a zero address, which is every address, echoes leave from the
+	// one that the kernel's routes prefer.
+	Listen netip.AddrPort `json:"listen"`
+}
+
+// UDPPeer is a peer the echo server heard for the first time.
+type UDPPeer struct {
+	Time   time.Time      `json:"time"`
+	Remote netip.AddrPort `json:"remote"`
+}
+
+// UDPServeReport counts a server's life.
+type UDPServeReport struct {
+	Datagrams uint64 `json:"datagrams"`
+	Octets    uint64 `json:"octets"`
+	// Failed are datagrams whose echo could not be sent; FirstError says why of the first.
+	Failed     uint64 `json:"failed"`
+	FirstError string `json:"first_error,omitempty"`
+}
+
 // ServeUDP sends every datagram back to where it came from until ctx ends, which is no error. It calls ready once it listens, and heard for
 // each peer it hears for the first time, both in this goroutine.
 func ServeUDP(ctx context.Context, request UDPServeRequest, ready func(netip.AddrPort), heard func(UDPPeer)) (UDPServeReport, error) {
@@ -49,4 +71,12 @@ func ServeUDP(ctx context.Context, request UDPServeRequest, ready func(netip.Add
 		report.Datagrams++
 		report.Octets += uint64(n)
 	}
+}
+
+func udpServeKind() Kind { return newKind("udp-serve", ServeUDP) }
+
+// ServeUDP starts an echo server and returns once it listens. heard, which may be nil, is called once for each peer, in a goroutine of the server's.
+// The server ends with ctx or Close.
+func (s Sockets) ServeUDP(ctx context.Context, request UDPServeRequest, heard func(UDPPeer)) (Server, error) {
+	return s.agent.Serve(ctx, "udp-serve", request, decoding(heard))
 }
