@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 
 	"github.com/onsi/gomega"
@@ -35,7 +36,7 @@ func CounterAccuracy() Scenario {
 				Run: jumboFrames,
 			},
 			{
-				Text:     "holds for one and two tags of both protocols with every PCP and DEI",
+				Text:     "holds for up to nine tags of both protocols with every PCP and DEI",
 				Topology: sharing,
 				Run:      everyTag,
 			},
@@ -170,6 +171,7 @@ func jumboFrames(ctx context.Context, r *Run) {
 func everyTag(ctx context.Context, r *Run) {
 	const each = 5
 	clients := r.Lab.Topology.Clients[:4] // one a worker
+	rng := r.Seed.Rand("inner tags")
 	window := r.OpenWindow(ctx)
 	atWorkers, atClients := map[string]uint64{}, map[string]uint64{}
 	for pcp := range uint16(8) {
@@ -182,8 +184,10 @@ func everyTag(ctx context.Context, r *Run) {
 				two.Tags, two.Size = []harness.Tag{outer, {Protocol: harness.Dot1Q, TCI: 7<<13 | 100}}, 80
 				one := r.Batch(name+" one tag", each, c.MAC, w.MAC)
 				one.Tags, one.Size = []harness.Tag{outer}, 64
-				r.Check(window.Inject(ctx, c.Trunk, two, one))
-				atWorkers[w.Name+"/eth0"] += 2 * each
+				many := r.Batch(name+" eight tags", each, c.MAC, w.MAC)
+				many.Tags, many.Size = append([]harness.Tag{outer}, inner(rng, 7)...), 100
+				r.Check(window.Inject(ctx, c.Trunk, two, one, many))
+				atWorkers[w.Name+"/eth0"] += 3 * each
 			}
 			r.Await(ctx, window, atWorkers)
 			for _, c := range clients {
@@ -192,14 +196,25 @@ func everyTag(ctx context.Context, r *Run) {
 				back := r.Batch(name+" answer", each, w.MAC, c.MAC)
 				tagged := r.Batch(name+" tagged answer", each, w.MAC, c.MAC)
 				tagged.Tags, tagged.Size = []harness.Tag{{Protocol: harness.Dot1Q, TCI: 3<<13 | 1<<12 | 200}}, 80
-				r.Send(ctx, window, w.Name, back, tagged)
-				atWorkers[w.Name+"/eth0"] += 2 * each
-				atClients[c.Name+"/eth0"] += 2 * each
+				many := r.Batch(name+" answer with eight tags", each, w.MAC, c.MAC)
+				many.Tags, many.Size = inner(rng, 8), 100
+				r.Send(ctx, window, w.Name, back, tagged, many)
+				atWorkers[w.Name+"/eth0"] += 3 * each
+				atClients[c.Name+"/eth0"] += 3 * each
 			}
 			r.Await(ctx, window, atClients)
 		}
 	}
 	r.Close(ctx, window)
+}
+
+// inner draws n tags of any kind.
+func inner(rng *rand.Rand, n int) []harness.Tag {
+	tags := make([]harness.Tag, n)
+	for i := range tags {
+		tags[i] = harness.Tag{Protocol: []uint16{harness.Dot1Q, harness.Dot1AD}[rng.IntN(2)], TCI: uint16(rng.Uint32())}
+	}
+	return tags
 }
 
 // crafted are a client's and a worker's end of crafted packets. No node has these addresses, so that no stack answers.

@@ -109,7 +109,7 @@ func (a *audit) expect() {
 }
 
 func (a *audit) originate(data []byte, o origin) {
-	o.tags = stackOf(data)
+	o.tags = stackIn(data)
 	fp := probe.FingerprintOf(data)
 	i, ok := a.table.index[fp]
 	if !ok {

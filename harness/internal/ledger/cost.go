@@ -44,7 +44,7 @@ func (a *audit) cost(f *frame, in *pass, chosen *outcome) {
 	if a.refSwitch.refuses(f, in) != "" {
 		return
 	}
-	t := in.tags.tags[0]
+	t := in.tags.outer()
 	place := placeOf(at.index, t.Protocol, t.VID())
 	if !group(f.dest) {
 		if client, ok := a.history.clients[f.dest]; ok {
@@ -102,7 +102,7 @@ func (a *audit) missed(f *frame, in *pass, client int) {
 	if slices.ContainsFunc(a.table.sightings(f), func(r record) bool { return r.side == port }) {
 		return
 	}
-	a.charge(f, in, client, "it came with "+in.tags.tags[0].String())
+	a.charge(f, in, client, "it came with "+in.tags.outer().String())
 }
 
 // charge names a frame as the cost of the latest move of a client before it.

@@ -10,25 +10,24 @@ import (
 
 const ethernetHeader = 14
 
-// stackOf are a frame's tags.
-func stackOf(data []byte) stack {
-	var s stack
-	for at := ethernetHeader - 2; at+tagOctets <= len(data); at += tagOctets {
+// stackIn are a frame's tags.
+func stackIn(data []byte) stack {
+	var tags [probe.SightedTags]probe.Tag
+	n := 0
+	for at := ethernetHeader - 2; at+tagOctets <= len(data) && n < len(tags); at += tagOctets {
 		p := binary.BigEndian.Uint16(data[at:])
 		if p != probe.Dot1Q && p != probe.Dot1AD {
 			break
 		}
-		if int(s.count) < len(s.tags) {
-			s.tags[s.count] = probe.Tag{Protocol: p, TCI: binary.BigEndian.Uint16(data[at+2:])}
-		}
-		s.count++
+		tags[n] = probe.Tag{Protocol: p, TCI: binary.BigEndian.Uint16(data[at+2:])}
+		n++
 	}
-	return s
+	return stackOf(tags[:n])
 }
 
 // etherTypeOf is what stands behind the tags.
 func etherTypeOf(data []byte) uint16 {
-	at := ethernetHeader - 2 + tagOctets*int(stackOf(data).count)
+	at := ethernetHeader - 2 + tagOctets*int(stackIn(data).count)
 	if at+2 > len(data) {
 		return 0
 	}

@@ -99,7 +99,7 @@ func (ft *frameTable) load(plan *layout, in *Input) (troubles []string) {
 			ft.octets[at] += uint64(s.Length)
 			records = append(records, record{
 				time: s.Time, place: int32(seen), frame: ft.frameOf(&s), length: s.Length, side: at,
-				tags: stack{count: s.TagCount, tags: s.Tags},
+				tags: stackOf(s.Stack()),
 			})
 		}
 		if err := t.trouble(seen); err != nil {

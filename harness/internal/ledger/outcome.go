@@ -15,12 +15,12 @@ func (e *emission) matches(s side, length uint16, tags stack) bool {
 		return false
 	}
 	if len(e.anyOf) == 0 {
-		return e.tags.shows(tags)
+		return e.tags == tags
 	}
 	want := e.tags
 	for _, tci := range e.anyOf {
-		want.tags[0].TCI = tci
-		if want.shows(tags) {
+		want.tci[0] = tci
+		if want == tags {
 			return true
 		}
 	}

@@ -1,5 +1,7 @@
 package ledger
 
+import "slices"
+
 // checkPart checks that what left a part is what it had to do with what came in.
 func (a *audit) checkPart(f *frame, p part) {
 	a.collect(f, p)
@@ -91,8 +93,8 @@ func (a *audit) conclude(f *frame, in *pass, p part, c *choice) {
 	if p == theSwitch {
 		a.cost(f, in, o)
 	}
-	if o.why != "" {
-		a.notes = append(a.notes, note{p, o.why})
+	if n := (note{p, o.why}); o.why != "" && !slices.Contains(a.notes, n) {
+		a.notes = append(a.notes, n)
 	}
 	a.verdict.of(p).count(o, copies)
 }

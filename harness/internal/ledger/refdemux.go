@@ -43,7 +43,7 @@ func (d *refDemux) learn(f *frame, p *pass, outs []record) {
 	if at.role != trunkEnd || !p.tags.vlan() || !station(f.source) {
 		return
 	}
-	t := p.tags.tags[0]
+	t := p.tags.outer()
 	mac, known := d.macs[f.source]
 	if !known || t.VID() == 4095 {
 		return
@@ -86,7 +86,7 @@ func (d *refDemux) fromTrunk(f *frame, p *pass) {
 	case !station(f.source):
 		d.drop(dropInvalidSource, p)
 		return
-	case p.tags.tags[0].VID() == 4095:
+	case p.tags.outer().VID() == 4095:
 		d.drop(dropInvalidVLAN, p)
 		return
 	}
@@ -209,11 +209,11 @@ func (d *refDemux) copies(p *pass, worker int) {
 		e := d.toTrunk(p, place)
 		if i := slices.IndexFunc(d.alternatives.emissions[start:], func(o emission) bool { return samePlace(&o, &e) }); i >= 0 {
 			o := &d.alternatives.emissions[start+i]
-			if first := o.tags.tags[0].TCI; len(o.anyOf) == 0 && first != e.tags.tags[0].TCI {
+			if first := o.tags.outer().TCI; len(o.anyOf) == 0 && first != e.tags.outer().TCI {
 				o.anyOf = []uint16{first}
 			}
 			if len(o.anyOf) > 0 {
-				o.anyOf = append(o.anyOf, e.tags.tags[0].TCI)
+				o.anyOf = append(o.anyOf, e.tags.outer().TCI)
 			}
 			continue
 		}
@@ -230,6 +230,6 @@ func (d *refDemux) copies(p *pass, worker int) {
 
 func samePlace(a, b *emission) bool {
 	const vid = 0x0fff
-	x, y := a.tags.tags[0], b.tags.tags[0]
+	x, y := a.tags.outer(), b.tags.outer()
 	return a.side == b.side && x.Protocol == y.Protocol && x.TCI&vid == y.TCI&vid
 }

@@ -53,7 +53,7 @@ func (b *refSwitch) learn(f *frame, p *pass, outs []record) {
 	}
 	at := b.plan.of(p.side)
 	if at.role == switchEnd {
-		t := p.tags.tags[0]
+		t := p.tags.outer()
 		place := placeOf(at.index, t.Protocol, t.VID())
 		r := b.entry(place, f.source)
 		if b.inhabited(place, p) {
@@ -90,7 +90,7 @@ func (b *refSwitch) inhabited(place uint64, p *pass) bool {
 func (b *refSwitch) leftWith(place uint64, outs []record) bool {
 	trunk := b.plan.out(switchEnd, trunkOf(place))
 	for i := range outs {
-		if outs[i].side == trunk && outs[i].tags.count > 0 && outs[i].tags.tags[0] == tagOf(place) {
+		if outs[i].side == trunk && outs[i].tags.count > 0 && outs[i].tags.outer() == tagOf(place) {
 			return true
 		}
 	}
@@ -105,7 +105,7 @@ func (b *refSwitch) handle(f *frame, p *pass) {
 	}
 	at := b.plan.of(p.side)
 	if at.role == switchEnd {
-		t := p.tags.tags[0]
+		t := p.tags.outer()
 		place := placeOf(at.index, t.Protocol, t.VID())
 		if len(b.atPlace[place]) == 0 {
 			b.alternatives.add(outcome{why: whyNoPort})

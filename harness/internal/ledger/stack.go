@@ -1,74 +1,69 @@
 package ledger
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
-// stack is a frame's VLAN tags, outermost first: how many, and the first of them.
+// stack is a frame's VLAN tags, outermost first, in few octets: there are millions.
 type stack struct {
-	count uint8
-	tags  [probe.SightedTags]probe.Tag
+	count   uint8
+	service uint16 // bit i: tag i is of 802.1ad, not 802.1Q
+	tci     [probe.SightedTags]uint16
 }
 
-// unseen is the protocol of a tag that no tap recorded, because it was too deep.
-const unseen uint16 = 0xffff
+func stackOf(tags []probe.Tag) stack {
+	s := stack{count: uint8(len(tags))}
+	for i, t := range tags {
+		s.tci[i] = t.TCI
+		if t.Protocol == probe.Dot1AD {
+			s.service |= 1 << i
+		}
+	}
+	return s
+}
+
+func (s stack) tag(i int) probe.Tag {
+	t := probe.Tag{Protocol: probe.Dot1Q, TCI: s.tci[i]}
+	if s.service&(1<<i) != 0 {
+		t.Protocol = probe.Dot1AD
+	}
+	return t
+}
+
+// outer is the outermost of at least one tag.
+func (s stack) outer() probe.Tag { return s.tag(0) }
 
 func (s stack) push(t probe.Tag) stack {
-	copy(s.tags[1:], s.tags[:len(s.tags)-1])
-	s.tags[0] = t
+	copy(s.tci[1:], s.tci[:len(s.tci)-1])
+	s.tci[0] = t.TCI
+	s.service <<= 1
+	if t.Protocol == probe.Dot1AD {
+		s.service |= 1
+	}
 	s.count++
 	return s
 }
 
 func (s stack) pop() stack {
-	copy(s.tags[:], s.tags[1:])
-	last := len(s.tags) - 1
-	s.tags[last] = probe.Tag{}
-	if int(s.count) > len(s.tags) {
-		s.tags[last].Protocol = unseen
-	}
+	copy(s.tci[:], s.tci[1:])
+	s.tci[len(s.tci)-1] = 0
+	s.service >>= 1
 	s.count--
 	return s
 }
 
-// shows tells whether a sighting of got is what want must look like.
-func (s stack) shows(got stack) bool {
-	if s == got {
-		return true
-	}
-	if s.count != got.count {
-		return false
-	}
-	for i, t := range s.tags {
-		if t.Protocol != unseen && t != got.tags[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// vlan tells whether the outer tag is one that switch and demux know.
-func (s stack) vlan() bool {
-	return s.count > 0 && (s.tags[0].Protocol == probe.Dot1Q || s.tags[0].Protocol == probe.Dot1AD)
-}
+// vlan tells whether there is a tag.
+func (s stack) vlan() bool { return s.count > 0 }
 
 func (s stack) String() string {
 	if s.count == 0 {
 		return "no tag"
 	}
 	var names []string
-	for i, t := range s.tags[:min(int(s.count), len(s.tags))] {
-		if t.Protocol == unseen {
-			names = append(names, fmt.Sprintf("tag %d unknown", i+1))
-			continue
-		}
-		names = append(names, t.String())
-	}
-	if more := int(s.count) - len(s.tags); more > 0 {
-		names = append(names, fmt.Sprintf("%d more", more))
+	for i := range int(s.count) {
+		names = append(names, s.tag(i).String())
 	}
 	return strings.Join(names, " + ")
 }

@@ -287,7 +287,8 @@ func tapOf(in *ledger.Input, name string) *ledger.Tap {
 
 // untagged is a sighting of the frame without its outer tag.
 func untagged(s probe.Sighting) probe.Sighting {
-	s.Tags, s.TagCount, s.Length = [probe.SightedTags]probe.Tag{s.Tags[1], s.Tags[2]}, s.TagCount-1, s.Length-4
+	copy(s.Tags[:], s.Tags[1:])
+	s.TagCount, s.Length = s.TagCount-1, s.Length-4
 	return s
 }
 

@@ -231,7 +231,7 @@ func (a *audit) octets(f *frame) ([]byte, bool) {
 	if !ok || len(data) < ethernetHeader {
 		return nil, false
 	}
-	behind := min(ethernetHeader-2+tagOctets*int(stackOf(data).count), len(data))
+	behind := min(ethernetHeader-2+tagOctets*int(stackIn(data).count), len(data))
 	return slices.Concat(data[:ethernetHeader-2], data[behind:]), true
 }
 

@@ -158,6 +158,9 @@ func (b *Batch) Validate() error {
 			if len(frame) < ethernetHeader {
 				wrong("raw frame %d has %d octets, an Ethernet header alone takes %d", i, len(frame), ethernetHeader)
 			}
+			if n := tagStack(frame); n > MaxTags {
+				wrong("raw frame %d has %d tags, the most is %d", i, n, MaxTags)
+			}
 			if len(frame) > MaxPacket {
 				wrong("raw frame %d has %d octets, the most is %d", i, len(frame), MaxPacket)
 			}

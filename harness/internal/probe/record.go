@@ -33,6 +33,9 @@ func (p *tapped) wireFrames(s *Segmenter, emit func(frame []byte) bool) error {
 	if p.length != len(p.data) {
 		return fmt.Errorf("a packet of %d octets is cut to %d by the ring", p.length, len(p.data))
 	}
+	if n := tagStack(p.data); n >= SightedTags {
+		return fmt.Errorf("a packet with %d tags in its data, at most %d can be told apart", n, SightedTags-1)
+	}
 	return s.Frames(p.data, p.hdr, emit)
 }
 
@@ -62,10 +65,8 @@ func (p *tapped) sight(frame []byte) (s Sighting) {
 		return s
 	}
 	for i := range inner {
-		if s.TagCount < SightedTags {
-			tag := frame[12+tagLen*i:]
-			s.Tags[s.TagCount] = Tag{binary.BigEndian.Uint16(tag), binary.BigEndian.Uint16(tag[2:])}
-		}
+		tag := frame[12+tagLen*i:]
+		s.Tags[s.TagCount] = Tag{binary.BigEndian.Uint16(tag), binary.BigEndian.Uint16(tag[2:])}
 		s.TagCount++
 	}
 	s.EtherType = binary.BigEndian.Uint16(frame[12+tagLen*inner:])

@@ -29,8 +29,9 @@ func (d Direction) String() string {
 	return fmt.Sprintf("direction %d", uint8(d))
 }
 
-// SightedTags is how many tags a [Sighting] holds.
-const SightedTags = 3
+// SightedTags is how many tags a [Sighting] holds: those of a batch and one that a
+// switch pushes. A tap does not know what to do with a frame that has more.
+const SightedTags = MaxTags + 1
 
 // Sighting is one wire frame at one tap.
 type Sighting struct {
@@ -41,7 +42,7 @@ type Sighting struct {
 	Length uint16
 	// EtherType behind the tags; below 0x0600 an 802.3 length.
 	EtherType uint16
-	// Tags are the outermost tags, outermost first; TagCount counts all of them.
+	// Tags are the first TagCount, outermost first.
 	Tags        [SightedTags]Tag
 	TagCount    uint8
 	Direction   Direction
@@ -49,15 +50,15 @@ type Sighting struct {
 	Source      MAC
 }
 
-// Stack is the sighting's tags, outermost first, at most [SightedTags].
-func (s *Sighting) Stack() []Tag { return s.Tags[:min(int(s.TagCount), SightedTags)] }
+// Stack is the sighting's tags, outermost first.
+func (s *Sighting) Stack() []Tag { return s.Tags[:s.TagCount] }
 
 // SightingSize is the octets of an encoded sighting.
-const SightingSize = 48
+const SightingSize = 56
 
 // sightingMagic begins a stream of sightings. Its end is a record of direction 0
 // whose time is the number of sightings, so that no cut goes unnoticed.
-const sightingMagic = "vdsight2"
+const sightingMagic = "vdsight3"
 
 // put encodes the sighting into b[:SightingSize], little endian.
 func (s *Sighting) put(b []byte) {
@@ -66,14 +67,18 @@ func (s *Sighting) put(b []byte) {
 	binary.LittleEndian.PutUint64(b[8:], uint64(s.Time))
 	binary.LittleEndian.PutUint16(b[16:], s.Length)
 	binary.LittleEndian.PutUint16(b[18:], s.EtherType)
+	var service uint16 // bit i: tag i is of 802.1ad
 	for i, tag := range s.Tags {
-		binary.LittleEndian.PutUint16(b[20+4*i:], tag.Protocol)
-		binary.LittleEndian.PutUint16(b[22+4*i:], tag.TCI)
+		if tag.Protocol == Dot1AD {
+			service |= 1 << i
+		}
+		binary.LittleEndian.PutUint16(b[22+2*i:], tag.TCI)
 	}
-	b[32], b[33] = s.TagCount, uint8(s.Direction)
-	copy(b[34:], s.Destination[:])
-	copy(b[40:], s.Source[:])
-	b[46], b[47] = 0, 0
+	binary.LittleEndian.PutUint16(b[20:], service)
+	b[40], b[41] = s.TagCount, uint8(s.Direction)
+	copy(b[42:], s.Destination[:])
+	copy(b[48:], s.Source[:])
+	b[54], b[55] = 0, 0
 }
 
 // parse decodes the sighting from b[:SightingSize].
@@ -83,13 +88,17 @@ func (s *Sighting) parse(b []byte) {
 	s.Time = int64(binary.LittleEndian.Uint64(b[8:]))
 	s.Length = binary.LittleEndian.Uint16(b[16:])
 	s.EtherType = binary.LittleEndian.Uint16(b[18:])
-	for i := range s.Tags {
-		s.Tags[i].Protocol = binary.LittleEndian.Uint16(b[20+4*i:])
-		s.Tags[i].TCI = binary.LittleEndian.Uint16(b[22+4*i:])
+	s.TagCount, s.Direction = min(b[40], SightedTags), Direction(b[41])
+	s.Tags = [SightedTags]Tag{}
+	service := binary.LittleEndian.Uint16(b[20:])
+	for i := range s.Stack() {
+		s.Tags[i] = Tag{Protocol: Dot1Q, TCI: binary.LittleEndian.Uint16(b[22+2*i:])}
+		if service&(1<<i) != 0 {
+			s.Tags[i].Protocol = Dot1AD
+		}
 	}
-	s.TagCount, s.Direction = b[32], Direction(b[33])
-	copy(s.Destination[:], b[34:])
-	copy(s.Source[:], b[40:])
+	copy(s.Destination[:], b[42:])
+	copy(s.Source[:], b[48:])
 }
 
 // writeSightings writes pieces of one or more encoded sightings between a header

@@ -15,7 +15,7 @@ func someSightings(n int) []Sighting {
 	for i := range n {
 		all = append(all, Sighting{
 			Fingerprint: Fingerprint(i) * 0x9e3779b97f4a7c15, Time: 1764000000_123456789 + int64(i),
-			Length: uint16(60 + i), EtherType: 0x88b5, Tags: [3]Tag{{Dot1AD, uint16(i)}, {Dot1Q, 7}, {Dot1Q, 8}},
+			Length: uint16(60 + i), EtherType: 0x88b5, Tags: [SightedTags]Tag{{Dot1AD, uint16(i)}, {Dot1Q, 7}, {Dot1Q, 8}, {Dot1AD, 0xe009}},
 			TagCount: 4, Direction: Out, Destination: macA(), Source: macB(),
 		})
 	}
