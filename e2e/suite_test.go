@@ -22,6 +22,11 @@ import (
 	"github.com/vlandemux/vlandemux/scenarios"
 )
 
+func TestMain(m *testing.M) {
+	harness.StandGuard()
+	os.Exit(m.Run())
+}
+
 func TestE2E(t *testing.T) {
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	captures, err := fromRoot(os.Getenv("CAPTURES"))
@@ -37,7 +42,7 @@ func TestE2E(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &suite{
-		interruption: newInterruption(), captures: captures, reports: reports, switches: switches, engine: harness.AskEngine(t.Context()),
+		interruption: newInterruption(), guard: harness.StandGuard(), captures: captures, reports: reports, switches: switches, engine: harness.AskEngine(t.Context()),
 	}
 	ginkgo.SynchronizedBeforeSuite(s.prepare, s.connect)
 	ginkgo.AfterSuite(s.disconnect)
@@ -51,6 +56,7 @@ func TestE2E(t *testing.T) {
 // suite is what the specs of one Ginkgo process share.
 type suite struct {
 	*interruption
+	guard    harness.Guard
 	harness  *harness.Harness // set by prepare or connect
 	captures string           // folder of those to replay, "" for the project's own
 	frames   []harness.Frame  // of captures; set by connect
@@ -67,7 +73,7 @@ func (s *suite) prepare(ctx context.Context) []byte {
 	defer release()
 	_, err := s.readCaptures()
 	s.check(err)
-	s.harness, err = harness.Connect(ctx, harness.Options{Log: ginkgo.GinkgoWriter})
+	s.harness, err = harness.Connect(ctx, harness.Options{Guard: s.guard, Log: ginkgo.GinkgoWriter})
 	s.check(err)
 	s.tryOut(ctx)
 	set, err := json.Marshal(s.harness.Images())
@@ -103,7 +109,7 @@ func (s *suite) connect(ctx context.Context, prepared []byte) {
 	}
 	var set harness.Images
 	s.check(json.Unmarshal(prepared, &set))
-	s.harness, err = harness.Connect(ctx, harness.Options{Images: set, Log: ginkgo.GinkgoWriter})
+	s.harness, err = harness.Connect(ctx, harness.Options{Images: set, Guard: s.guard, Log: ginkgo.GinkgoWriter})
 	s.check(err)
 }
 

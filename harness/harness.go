@@ -29,11 +29,23 @@ func AskEngine(ctx context.Context) EngineVersion {
 	return e.Version()
 }
 
+// Guard is a program's leave to be started once more, as a process that removes
+// the containers it has created and not started when it was killed.
+type Guard = engine.Guard
+
+// StandGuard is called at the beginning of the main function, or of TestMain. In
+// a process that is a guard it does the guard's work and ends the process; in any
+// other it returns at once.
+func StandGuard() Guard { return engine.StandGuard() }
+
 // Options of a [Harness]. The zero value works.
 type Options struct {
 	// Images that are loaded already, as another process's [Harness.Images]
 	// gave them. Optional: they are built and loaded where they are missing.
 	Images Images
+	// Guard is what [StandGuard] returned. Optional: if the program is killed just
+	// before a container starts, the container stays until the next run.
+	Guard Guard
 	// Log is told what takes more than a moment. Optional.
 	Log io.Writer
 }
@@ -62,6 +74,7 @@ func Connect(ctx context.Context, opts Options) (*Harness, error) {
 	if h.engine, err = engine.Connect(ctx); err != nil {
 		return nil, err
 	}
+	h.engine.UseGuard(opts.Guard)
 	// The run is in each container's name: two runs on one engine never share one.
 	h.pool = &pool{engine: h.engine, run: hex.EncodeToString(token[:]), idle: map[mould][]*container{}}
 	if h.images == (Images{}) {

@@ -25,8 +25,9 @@ import (
 )
 
 func main() {
+	guard := harness.StandGuard()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Stdout)
+	err := run(ctx, guard, os.Stdout)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -34,12 +35,12 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out io.Writer) (err error) {
+func run(ctx context.Context, guard harness.Guard, out io.Writer) (err error) {
 	seed, err := drawSeed()
 	if err != nil {
 		return err
 	}
-	h, err := harness.Connect(ctx, harness.Options{Log: os.Stderr})
+	h, err := harness.Connect(ctx, harness.Options{Guard: guard, Log: os.Stderr})
 	if err != nil {
 		return unlessInterrupted(ctx, err)
 	}

@@ -28,11 +28,12 @@ const statusFailed = 125
 const stopGrace = 5 * time.Second
 
 func main() {
+	guard := engine.StandGuard()
 	if len(os.Args) < 2 {
 		fmt.Fprintln(os.Stderr, `usage: go test -exec "go tool dockerexec" PACKAGES`)
 		os.Exit(2)
 	}
-	status, err := run(context.Background(), os.Args[1], os.Args[2:])
+	status, err := run(context.Background(), guard, os.Args[1], os.Args[2:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "dockerexec:", err)
 		status = statusFailed
@@ -41,7 +42,7 @@ func main() {
 }
 
 // run runs the program and returns its exit status; 128 plus the signal's number if a signal ended it.
-func run(ctx context.Context, program string, args []string) (status int, err error) {
+func run(ctx context.Context, guard engine.Guard, program string, args []string) (status int, err error) {
 	catch := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, catch...)
@@ -55,6 +56,7 @@ func run(ctx context.Context, program string, args []string) (status int, err er
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+	e.UseGuard(guard)
 	c, err := start(startCtx, e, program, args)
 	if err != nil {
 		return 0, err

@@ -16,7 +16,8 @@ import (
 )
 
 // The dead-man switch is the program in a container, so there is none before a container has started: a process that is killed between creating
-// and starting one would leave it. Hence the guard: a second process of the same program, which outlives the first and removes the container.
+// and starting one would leave it. Hence the guard: a second process of the same program, which outlives the first and removes the container. A
+// program has one only if it has called StandGuard; without, the next run removes what was left (see Sweep).
 
 // ownerLabel marks a container with the guard that watches over it.
 const ownerLabel = "io.github.vlandemux.owner"
@@ -29,18 +30,28 @@ const (
 	guardPoll = 100 * time.Millisecond
 )
 
-func init() { //nolint:gochecknoinits // the main function is anyone's, so here is the only place where any program can turn out to be a guard
+// Guard is a program's leave to be started once more as its own guard. The zero value is none.
+type Guard struct{ given bool }
+
+// StandGuard is called at the beginning of a program's main function, or of TestMain. In a process that is a guard it does the guard's work and
+// ends the process; in any other it returns at once.
+func StandGuard() Guard {
 	if len(os.Args) == 2 && os.Args[0] == guardName {
 		if err := standGuard(os.Stdin, os.Args[1]); err != nil {
 			os.Exit(1)
 		}
 		os.Exit(0)
 	}
+	return Guard{given: true}
 }
+
+// UseGuard has a guard started with the first container. To be called before that.
+func (e *Engine) UseGuard(g Guard) { e.guard.wanted = g.given }
 
 // guard is a process that removes what this one has created and not started, should this one be killed.
 type guard struct {
-	owner string
+	owner  string
+	wanted bool
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd      // guarded by mu; nil while there is none
@@ -53,7 +64,7 @@ func newGuard() *guard { return &guard{owner: rand.Text()} }
 func (g *guard) start() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.cmd != nil {
+	if g.cmd != nil || !g.wanted {
 		return nil
 	}
 	program, err := os.Executable()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -60,6 +61,11 @@ var standinImage = sync.OnceValues(func() (string, error) { //nolint:gochecknogl
 	return ids[0], e.Close()
 })
 
+func TestMain(m *testing.M) {
+	engine.StandGuard()
+	os.Exit(m.Run())
+}
+
 // newLab connects, and fails the test if it leaves a container.
 func newLab(t *testing.T) *lab {
 	t.Helper()
@@ -68,6 +74,7 @@ func newLab(t *testing.T) *lab {
 	g.Expect(err).NotTo(HaveOccurred())
 	e, err := engine.Connect(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
+	e.UseGuard(engine.StandGuard())
 	l := &lab{Engine: e, image: image, label: runLabel + "=" + rand.Text()}
 	t.Cleanup(func() {
 		g.Expect(l.Leftovers(context.Background(), l.label)).To(BeEmpty(), "containers left by the test")
