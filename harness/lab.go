@@ -193,13 +193,13 @@ func (l *Lab) plan() (wire.Plan, error) {
 	for _, c := range t.Clients {
 		plan.Ports = append(plan.Ports, wire.Port{
 			Client: c.Name, PID: l.clients[c.Name].PID, MAC: c.MAC, Addresses: c.Addresses,
-			Trunk: c.Trunk, VLAN: c.VLAN, Neighbours: c.Neighbours, Offloads: t.Offloads,
+			Trunk: c.Trunk, VLAN: c.VLAN, Neighbours: c.Neighbours, Offloads: c.Offloads,
 		})
 	}
 	for _, w := range t.Workers {
 		plan.Workers = append(plan.Workers, wire.Worker{
 			Name: w.Name, PID: l.workers[w.Name].PID, MAC: w.MAC, Addresses: w.Addresses,
-			Neighbours: w.Neighbours, Offloads: t.Offloads,
+			Neighbours: w.Neighbours, Offloads: w.Offloads,
 		})
 	}
 	return plan, nil

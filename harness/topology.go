@@ -45,10 +45,6 @@ type Topology struct {
 	// MTU is the IP MTU of clients and workers in octets, 576 to 9000. The
 	// trunk has room for two tags more. Optional: 1500.
 	MTU int
-	// Offloads leaves segmentation and checksum offloads on, so that GSO
-	// super-packets cross the lab whole. Optional: every offload is off and
-	// each packet is one frame.
-	Offloads bool
 }
 
 // Client is a box behind an access port of the switch.
@@ -69,6 +65,10 @@ type Client struct {
 	// Worker is the name of the worker the client is assigned to when the lab
 	// starts. Optional: the client is unknown to the demux.
 	Worker string
+	// Offloads leaves segmentation and checksum offloads of the client's link on, so that
+	// it sends and takes GSO super-packets whole. Optional: every offload is off, and
+	// each packet is one frame.
+	Offloads bool
 }
 
 // Worker is a box behind the host, reached through a veth named after it.
@@ -81,6 +81,10 @@ type Worker struct {
 	Addresses []netip.Prefix
 	// Neighbours known from the start. Optional.
 	Neighbours []Neighbour
+	// Offloads leaves segmentation and checksum offloads of the worker's link on, so that
+	// it sends and takes GSO super-packets whole. Optional: every offload is off, and
+	// each packet is one frame.
+	Offloads bool
 }
 
 // Demux is how the lab starts vlandemux. Each field is the flag of that name.

@@ -1,0 +1,143 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vlandemux/vlandemux/bpf/linux"
+	"github.com/vlandemux/vlandemux/harness"
+)
+
+// crafted are a client's and a worker's end of crafted packets. No node has these addresses, so that no stack answers.
+func crafted(family Family) (client, worker netip.AddrPort) {
+	if family == IPv6 {
+		return netip.MustParseAddrPort("[2001:db8::1]:5001"), netip.MustParseAddrPort("[2001:db8:1::1]:5002")
+	}
+	return netip.MustParseAddrPort("192.0.2.1:5001"), netip.MustParseAddrPort("198.51.100.1:5002")
+}
+
+// offloading has IPv4 and IPv6 and leaves super-packets whole and checksums unfinished,
+// but for worker w1: what goes there the kernel has to segment and finish.
+func offloading(v Variant) harness.Topology {
+	t := rack(v, 2)
+	for i := range t.Clients {
+		t.Clients[i].Addresses = []netip.Prefix{clientPrefix(IPv4), clientPrefix(IPv6)}
+		t.Workers[i].Addresses = []netip.Prefix{workerPrefix(IPv4), workerPrefix(IPv6)}
+		t.Clients[i].Offloads = true
+		t.Workers[i].Offloads = i != 1
+	}
+	return t
+}
+
+func superPackets(ctx context.Context, r *Run) {
+	protocols := []string{harness.TCP, harness.UDP}
+	if !linux.PacketUDPSuper.In(r.Lab.Features.Kernel) {
+		protocols = protocols[:1]
+		r.Step(fmt.Sprintf("left out: %s; this is %s", linux.PacketUDPSuper, r.Lab.Features.Kernel))
+	}
+	r.Step("crafted super-packets of 2 to 45 segments")
+	window := r.Introduce(ctx)
+	arrived := uint64(1) // at each client and each worker: the introduction
+	for _, family := range []Family{IPv4, IPv6} {
+		for _, protocol := range protocols {
+			for _, kind := range []superPacket{{segments: 2}, {segments: 45}, {segments: 20, options: 24}, {segments: 20, tagged: true}, {segments: 2, options: 40, tagged: true}} {
+				kind.family, kind.protocol = family, protocol
+				arrived += sendSuperPackets(ctx, r, window, kind)
+				taps := map[string]uint64{}
+				for _, c := range r.Lab.Topology.Clients {
+					taps[c.Worker+"/eth0"] = arrived
+				}
+				r.Await(ctx, window, taps)
+			}
+		}
+	}
+	r.Close(ctx, window)
+
+	r.Step("real datagrams and TCP streams, to a worker that takes them as they are and to one that does not")
+	for _, family := range []Family{IPv4, IPv6} {
+		window = r.OpenWindow(ctx)
+		window.AllowSockets()
+		var group errgroup.Group
+		for _, c := range r.Lab.Topology.Clients {
+			group.Go(func() error { return r.acceptsAll(ctx, c, family) })
+		}
+		r.Check(group.Wait())
+		r.Close(ctx, window)
+	}
+}
+
+// acceptsAll has a client and its worker exchange datagrams and streams through their
+// stacks, which drop what has a wrong checksum.
+func (r *Run) acceptsAll(ctx context.Context, c harness.Client, family Family) error {
+	const octets, datagrams = 2 << 20, 50
+	worker := r.Lab.Worker(c.Worker)
+	remote := netip.AddrPortFrom(workerPrefix(family).Addr(), 5003)
+	echo, err := worker.ServeUDP(ctx, harness.UDPServeRequest{Listen: remote}, nil)
+	if err != nil {
+		return err
+	}
+	got, err := r.Lab.Client(c.Name).UDP(ctx, harness.UDPRequest{Remote: remote, Count: datagrams, Size: 1200, Seed: 1})
+	if err == nil && got.Received != datagrams {
+		err = fmt.Errorf("%s over %s: %d of %d datagrams came back", c.Name, family, got.Received, datagrams)
+	}
+	if err = errors.Join(err, echo.Close()); err != nil {
+		return err
+	}
+	server, err := worker.ServeTCP(ctx, harness.TCPServeRequest{Listen: remote, Name: c.Worker}, nil)
+	if err != nil {
+		return err
+	}
+	for _, mode := range []harness.TCPMode{harness.Download, harness.Upload} {
+		report, err := r.Lab.Client(c.Name).TCP(ctx, harness.TCPRequest{Remote: remote, Mode: mode, Octets: octets, Seed: 1}, nil)
+		if err == nil && report.Sent+report.Received < octets {
+			err = fmt.Errorf("%s over %s: %s of %d octets ended after %d", c.Name, family, mode, octets, report.Sent+report.Received)
+		}
+		if err != nil {
+			return errors.Join(err, server.Close())
+		}
+	}
+	return server.Close()
+}
+
+// superPacket is one kind of them.
+type superPacket struct {
+	family   Family
+	protocol string
+	segments int
+	options  int  // octets of IPv4 options or IPv6 extension headers
+	tagged   bool // behind an inner tag
+}
+
+// sendSuperPackets makes every client and its worker send one another super-packets
+// of one kind, and returns how many frames each worker's tap sees of them. What comes
+// from a client behind an inner tag is injected on the trunk.
+func sendSuperPackets(ctx context.Context, r *Run, window *harness.Window, kind superPacket) uint64 {
+	const count = 8
+	var group errgroup.Group
+	for _, c := range r.Lab.Topology.Clients {
+		w := r.WorkerOf(c)
+		batch := func(name string, source, destination harness.MAC, from, to netip.AddrPort, tags ...harness.Tag) harness.Batch {
+			b := r.Batch(fmt.Sprintf("%+v from %s", kind, name), count, source, destination)
+			b.Size, b.GSO, b.Tags = 0, &harness.GSO{SegmentSize: 1400, Segments: kind.segments}, tags
+			b.Flow = &harness.Flow{Protocol: kind.protocol, Source: from, Destination: to, Options: kind.options}
+			return b
+		}
+		client, worker := crafted(kind.family)
+		if !kind.tagged {
+			group.Go(func() error { return window.Send(ctx, c.Name, batch(c.Name, c.MAC, w.MAC, client, worker)) })
+			group.Go(func() error { return window.Send(ctx, w.Name, batch(w.Name, w.MAC, c.MAC, worker, client)) })
+			continue
+		}
+		outer, inner := harness.Tag{Protocol: c.VLAN.Protocol, TCI: c.VLAN.VID}, harness.Tag{Protocol: harness.Dot1Q, TCI: 5<<13 | 77}
+		group.Go(func() error {
+			return window.Inject(ctx, c.Trunk, batch(c.Name, c.MAC, w.MAC, client, worker, outer, inner))
+		})
+		group.Go(func() error { return window.Send(ctx, w.Name, batch(w.Name, w.MAC, c.MAC, worker, client, inner)) })
+	}
+	r.Check(group.Wait())
+	return 2 * count * uint64(kind.segments)
+}
