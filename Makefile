@@ -43,11 +43,11 @@ help: ## list these targets
 	@printf '  FOCUS="MAC move"          only the scenarios that match   (e2e)\n'
 	@printf '  SEED=42                   repeat the run of that seed     (e2e)\n'
 	@printf '  KERNEL=6.1                in a VM with that kernel of Debian, a .deb or a folder (e2e, test)\n'
-	@printf '  PROCS=2                   that many labs side by side     (e2e)\n'
+	@printf '  PROCS=2                   number of labs run in parallel  (e2e)\n'
 	@printf '  BENCH=program,lab         only these names or groups      (bench)\n'
 	@printf '  COMPARE=old.json          say what changed since that run (bench)\n'
 	@printf '  CAPTURES=DIR              replay the captures in DIR      (e2e)\n'
-	@printf '  VLANDEMUX_SWITCH=KINDS    on each of these switches: 8021q,tc,bridge    (e2e; one: demo)\n'
+	@printf '  VLANDEMUX_SWITCH=KINDS    run on each of these switches: 8021q,tc,bridge  (e2e; one: demo)\n'
 	@printf '  DOCKER_HOST=...           another Docker engine           (e2e, test, demo)\n'
 
 # Nobody needs clang to notice that objects are older than their sources.

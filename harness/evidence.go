@@ -124,7 +124,7 @@ func (l *Lab) KernelComplaints(ctx context.Context) error {
 		return fmt.Errorf("asking how the kernel is: %w", err)
 	}
 	if now != l.Health {
-		return fmt.Errorf("the kernel complained during the spec (before: %+v, now: %+v): read its log (dmesg) on the machine of the Docker engine", l.Health, now)
+		return fmt.Errorf("the kernel logged a warning or an oops during this spec (before: %+v, now: %+v): read its log (dmesg) on the machine of the Docker engine", l.Health, now)
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func Connect(ctx context.Context, opts Options) (*Harness, error) {
 	}
 	h.engine.UseGuard(opts.Guard)
 	// The run is in each container's name: two runs on one engine never share one.
-	h.pool = &pool{engine: h.engine, run: hex.EncodeToString(token[:]), idle: map[mould][]*container{}}
+	h.pool = &pool{engine: h.engine, run: hex.EncodeToString(token[:]), idle: map[containerKind][]*container{}}
 	if h.images == (Images{}) {
 		progress := func(text string) { fmt.Fprintln(h.log, text) }
 		if h.images, err = images.Ensure(ctx, h.engine, progress); err != nil {

@@ -140,7 +140,7 @@ func (l *Lab) startContainers(ctx context.Context, h *Harness) error {
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(kind engine.Kind, name, image string, keep func(*Node)) {
 		group.Go(func() error {
-			c, err := h.pool.take(ctx, mould{kind: kind, image: image})
+			c, err := h.pool.take(ctx, containerKind{kind: kind, image: image})
 			if err != nil {
 				return fmt.Errorf("starting the container of %s: %w", name, err)
 			}

@@ -17,19 +17,19 @@ import (
 
 // pool keeps the containers of closed labs for later ones: starting one takes
 // 0.2 s on a fast machine and 5 s in an emulated one. A container is only kept if
-// it is, to the last interface, socket, pin and program, what it was when it was
-// born. Everything is safe for concurrent use.
+// its interfaces, sockets, pins and programs are those it had when it was new.
+// Everything is safe for concurrent use.
 type pool struct {
 	engine *engine.Engine
 	run    string // in each container's name and label
 
 	mu      sync.Mutex
-	idle    map[mould][]*container // guarded by mu
-	started int                    // guarded by mu
+	idle    map[containerKind][]*container // guarded by mu
+	started int                            // guarded by mu
 }
 
-// mould is what tells containers apart that are not used yet.
-type mould struct {
+// containerKind is what an unused container can be used for.
+type containerKind struct {
 	kind  engine.Kind
 	image string
 }
@@ -38,16 +38,16 @@ type mould struct {
 type container struct {
 	*engine.Container
 	agent    *agent.Client
-	mould    mould
+	of       containerKind
 	features wire.Features // of its kernel; a host's alone
-	born     []string      // what was there when it was new
+	initial  []string      // what was there when it was new
 }
 
 // RunLabel is the label of each container of a run; its value names the run.
 const RunLabel = "vlandemux.run"
 
 // take returns an idle container, or starts one.
-func (p *pool) take(ctx context.Context, m mould) (*container, error) {
+func (p *pool) take(ctx context.Context, m containerKind) (*container, error) {
 	p.mu.Lock()
 	if idle := p.idle[m]; len(idle) > 0 {
 		c := idle[len(idle)-1]
@@ -65,7 +65,7 @@ func (p *pool) take(ctx context.Context, m mould) (*container, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &container{Container: started, agent: agent.Dial(started.Stream), mould: m}
+	c := &container{Container: started, agent: agent.Dial(started.Stream), of: m}
 	if err := c.examine(ctx); err != nil {
 		return nil, errors.Join(err, c.log(), c.Close(ctx))
 	}
@@ -74,33 +74,33 @@ func (p *pool) take(ctx context.Context, m mould) (*container, error) {
 
 // examine is for a new container.
 func (c *container) examine(ctx context.Context) (err error) {
-	if c.mould.kind == engine.KindHost {
+	if c.of.kind == engine.KindHost {
 		if c.features, err = c.agent.Features(ctx); err != nil {
 			return fmt.Errorf("asking what the kernel can do: %w", err)
 		}
 	}
-	c.born, err = c.inventory(ctx)
+	c.initial, err = c.inventory(ctx)
 	return err
 }
 
 // inventory is everything a lab may leave in a container.
 func (c *container) inventory(ctx context.Context) ([]string, error) {
 	lines, err := c.agent.Footprint(ctx)
-	if err != nil || c.mould.kind != engine.KindHost {
+	if err != nil || c.of.kind != engine.KindHost {
 		return lines, err
 	}
 	left, err := c.agent.Leftovers(ctx)
 	return append(lines, left.Lines()...), err
 }
 
-// give takes a lab's containers back, the host's first among them. Those as
-// good as new wait for the next lab, the others are ended. What a lab has left
+// give takes a lab's containers back, the host's first among them. Those that
+// are as they were when new wait for the next lab, the others are ended. What a lab has left
 // in its host, or an interface it has left anywhere, is an error; a socket that
 // the kernel has yet to forget, such as one in TIME_WAIT, only costs the container.
 func (p *pool) give(ctx context.Context, containers []*container) error {
 	var errs []error
 	for _, c := range containers {
-		if c.mould.kind == engine.KindHost {
+		if c.of.kind == engine.KindHost {
 			errs = append(errs, c.agent.Reset(ctx))
 		}
 	}
@@ -121,15 +121,15 @@ func (p *pool) giveOne(ctx context.Context, c *container) error {
 	if err != nil {
 		return errors.Join(err, c.log(), c.Close(ctx))
 	}
-	if slices.Equal(now, c.born) {
+	if slices.Equal(now, c.initial) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.idle[c.mould] = append(p.idle[c.mould], c)
+		p.idle[c.of] = append(p.idle[c.of], c)
 		return nil
 	}
 	var left []string
 	for _, line := range now {
-		if !slices.Contains(c.born, line) && (c.mould.kind == engine.KindHost || strings.HasPrefix(line, "interface ")) {
+		if !slices.Contains(c.initial, line) && (c.of.kind == engine.KindHost || strings.HasPrefix(line, "interface ")) {
 			left = append(left, line)
 		}
 	}

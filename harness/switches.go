@@ -44,7 +44,7 @@ func SwitchesFromEnvironment() ([]SwitchKind, error) {
 	return kinds, nil
 }
 
-// chooseSwitch settles [SwitchAuto] and refuses a kind the kernel lacks.
+// chooseSwitch replaces [SwitchAuto] by a kind, and refuses a kind the kernel lacks.
 func (l *Lab) chooseSwitch() (SwitchKind, error) {
 	kind, wanted := l.Topology.Switch, "the topology"
 	if kind == SwitchAuto {

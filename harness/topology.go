@@ -21,6 +21,9 @@ type MAC = demux.MAC
 // VLAN is the tag of an access port: protocol (0x8100 or 0x88a8) and VID (1–4094).
 type VLAN = probe.VLAN
 
+// Place is a VLAN on a trunk, by the trunk's number from 0.
+type Place = wire.Place
+
 // Neighbour is a permanent entry of a node's neighbour table.
 type Neighbour = wire.Neighbour
 

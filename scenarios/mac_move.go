@@ -49,15 +49,9 @@ func movers(v Variant) harness.Topology {
 	return t
 }
 
-// place is where a client can be plugged in.
-type place struct {
-	trunk int
-	vlan  harness.VLAN
-}
-
 // otherPlaces are VLANs no client of the rack is on, drawn from the seed: one VID
 // under both protocols and on both trunks, and another one.
-func (r *Run) otherPlaces() []place {
+func (r *Run) otherPlaces() []harness.Place {
 	taken := map[uint16]bool{}
 	for _, c := range r.Lab.Topology.Clients {
 		taken[c.VLAN.VID] = true
@@ -72,11 +66,11 @@ func (r *Run) otherPlaces() []place {
 		}
 	}
 	one, another := draw(), draw()
-	return []place{
-		{0, harness.VLAN{Protocol: harness.Dot1Q, VID: one}},
-		{0, harness.VLAN{Protocol: harness.Dot1AD, VID: one}},
-		{1, harness.VLAN{Protocol: harness.Dot1Q, VID: one}},
-		{1, harness.VLAN{Protocol: harness.Dot1AD, VID: another}},
+	return []harness.Place{
+		{Trunk: 0, VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: one}},
+		{Trunk: 0, VLAN: harness.VLAN{Protocol: harness.Dot1AD, VID: one}},
+		{Trunk: 1, VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: one}},
+		{Trunk: 1, VLAN: harness.VLAN{Protocol: harness.Dot1AD, VID: another}},
 	}
 }
 
@@ -109,7 +103,7 @@ var errNoEvent = fmt.Errorf("none has come %s after the frame that had to cause 
 
 // expectMoved demands that the next event is the client's move to a place, and
 // that the demux lists it there.
-func (e *events) expectMoved(ctx context.Context, c harness.Client, to place) {
+func (e *events) expectMoved(ctx context.Context, c harness.Client, to harness.Place) {
 	event := e.next(ctx)
 	e.r.Expect(event.Type).To(gomega.Equal("moved"))
 	e.r.Expect(event.MAC).To(gomega.Equal(c.MAC.String()))
@@ -123,10 +117,10 @@ func (e *events) expectMoved(ctx context.Context, c harness.Client, to place) {
 	}
 }
 
-func (e *events) expectPlace(got *control.Location, want place) {
+func (e *events) expectPlace(got *control.Location, want harness.Place) {
 	e.r.Expect(got).NotTo(gomega.BeNil(), "the client has no location")
-	protocol := map[uint16]string{harness.Dot1Q: "802.1Q", harness.Dot1AD: "802.1ad"}[want.vlan.Protocol]
-	e.r.Expect([]any{got.Trunk, got.Protocol, got.VID}).To(gomega.Equal([]any{fmt.Sprintf("trunk%d", want.trunk), protocol, want.vlan.VID}))
+	protocol := map[uint16]string{harness.Dot1Q: "802.1Q", harness.Dot1AD: "802.1ad"}[want.VLAN.Protocol]
+	e.r.Expect([]any{got.Trunk, got.Protocol, got.VID}).To(gomega.Equal([]any{fmt.Sprintf("trunk%d", want.Trunk), protocol, want.VLAN.VID}))
 }
 
 func idleMove(ctx context.Context, r *Run) {
@@ -137,9 +131,9 @@ func idleMove(ctx context.Context, r *Run) {
 	c0, c1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1]
 	w0 := r.WorkerOf(c0)
 	for i, to := range r.otherPlaces() {
-		r.Step(fmt.Sprintf("the idle client is plugged into trunk %d, %s", to.trunk, to.vlan))
+		r.Step(fmt.Sprintf("the idle client is plugged into trunk %d, %s", to.Trunk, to.VLAN))
 		window := r.OpenWindow(ctx)
-		r.Check(r.Lab.Move(ctx, c0.Name, to.trunk, to.vlan))
+		r.Check(r.Lab.Move(ctx, c0.Name, to.Trunk, to.VLAN))
 		name := func(text string) string { return fmt.Sprintf("%s, move %d", text, i+1) }
 		r.Send(ctx, window, w0.Name, r.Batch(name("too early"), 3, w0.MAC, c0.MAC))
 		r.Send(ctx, window, c0.Name, r.Batch(name("first frame"), 1, c0.MAC, w0.MAC))
@@ -185,8 +179,8 @@ func downloadMove(ctx context.Context, r *Run) {
 				break
 			}
 		}
-		r.Step(fmt.Sprintf("the client is plugged into trunk %d, %s, with the download under way", to.trunk, to.vlan))
-		r.Check(r.Lab.Move(ctx, c0.Name, to.trunk, to.vlan))
+		r.Step(fmt.Sprintf("the client is plugged into trunk %d, %s, with the download under way", to.Trunk, to.VLAN))
+		r.Check(r.Lab.Move(ctx, c0.Name, to.Trunk, to.VLAN))
 		// A client that only listens would wait for ever: the data it has to
 		// acknowledge goes where it was. Whatever it says first finds it again.
 		r.Send(ctx, window, c0.Name, r.Batch(fmt.Sprintf("announcement after move %d", i+1), 1, c0.MAC, broadcast()))
@@ -209,11 +203,11 @@ func pingPong(ctx context.Context, r *Run) {
 	events := follow(watch, r)
 	c0 := r.Lab.Topology.Clients[0]
 	w0 := r.WorkerOf(c0)
-	home := place{c0.Trunk, c0.VLAN}
+	home := harness.Place{Trunk: c0.Trunk, VLAN: c0.VLAN}
 	away := r.otherPlaces()[0]
 	r.Step(fmt.Sprintf("%d moves, with %d frames/s each way", moves, rate))
 	for i := range moves {
-		to := []place{away, home}[i%2]
+		to := []harness.Place{away, home}[i%2]
 		load := func(text, node string, source, destination harness.MAC) func() error {
 			b := r.Batch(fmt.Sprintf("%s during move %d", text, i+1), perMove, source, destination)
 			b.Rate = rate
@@ -223,7 +217,7 @@ func pingPong(ctx context.Context, r *Run) {
 		group.Go(load("client", c0.Name, c0.MAC, w0.MAC))
 		group.Go(load("worker", w0.Name, w0.MAC, c0.MAC))
 		group.Go(func() error {
-			if err := r.Lab.Move(ctx, c0.Name, to.trunk, to.vlan); err != nil {
+			if err := r.Lab.Move(ctx, c0.Name, to.Trunk, to.VLAN); err != nil {
 				return err
 			}
 			// However the load and the move raced, this one is from the new VLAN.

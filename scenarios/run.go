@@ -127,10 +127,10 @@ func (r *Run) WorkerOf(c harness.Client) harness.Worker {
 
 // places is how many different places a worker's clients are plugged in at.
 func (r *Run) places(w harness.Worker) int {
-	places := map[place]bool{}
+	places := map[harness.Place]bool{}
 	for _, c := range r.Lab.Topology.Clients {
 		if c.Worker == w.Name {
-			places[place{c.Trunk, c.VLAN}] = true
+			places[harness.Place{Trunk: c.Trunk, VLAN: c.VLAN}] = true
 		}
 	}
 	return len(places)

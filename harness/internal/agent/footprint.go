@@ -14,7 +14,7 @@ import (
 )
 
 // Footprint is what there is in the network namespace of an agent's container, one thing a line: each interface, and how many sockets
-// of each protocol the kernel knows, those in TIME_WAIT among them. A container is as good as new if it has the footprint it was born with.
+// of each protocol the kernel knows, those in TIME_WAIT among them. A container can be used again if it has the footprint it had when it was new.
 type Footprint []string
 
 func footprintRoutes(mux *http.ServeMux) {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Reset ends the lab and leaves the container as it was born: the taps are closed, vlandemux is ended and detached the way an operator
+// Reset ends the lab and leaves the container as it was when new: the taps are closed, vlandemux is ended and detached the way an operator
 // would, and every link is gone. Another lab can be wired then. Host only.
 func (c *Client) Reset(ctx context.Context) error {
 	_, err := call[Nothing, Nothing](ctx, c, "/host/reset", Nothing{})

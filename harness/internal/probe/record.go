@@ -93,7 +93,7 @@ type recorder struct {
 
 	chunks    [][]byte // encoded sightings, every chunk but the last full
 	kept      []keptFrame
-	arena     []byte // where the next kept frame goes
+	buffer    []byte // where the next kept frame goes
 	retain    int    // octets of frames that may still be kept
 	segmenter Segmenter
 	current   *tapped
@@ -148,12 +148,12 @@ func (r *recorder) keep(p *tapped, frame []byte) {
 		r.retain = 0
 		return
 	}
-	if cap(r.arena)-len(r.arena) < need {
-		r.arena = make([]byte, 0, max(frameChunk, need))
+	if cap(r.buffer)-len(r.buffer) < need {
+		r.buffer = make([]byte, 0, max(frameChunk, need))
 	}
-	start := len(r.arena)
-	r.arena = p.appendFrame(r.arena, frame)
-	data := r.arena[start:len(r.arena):len(r.arena)]
+	start := len(r.buffer)
+	r.buffer = p.appendFrame(r.buffer, frame)
+	data := r.buffer[start:len(r.buffer):len(r.buffer)]
 	r.kept = append(r.kept, keptFrame{data: data, time: p.time, direction: p.direction})
 	r.retain -= len(data)
 }

@@ -77,7 +77,7 @@ func (n *Network) Move(ctx context.Context, m Move) (MoveWindow, error) {
 	if n.closed {
 		return MoveWindow{}, errClosed
 	}
-	doing := fmt.Sprintf("moving client %s to %v", m.Client, place{m.Trunk, m.VLAN})
+	doing := fmt.Sprintf("moving client %s to %v", m.Client, Place{m.Trunk, m.VLAN})
 	i := slices.IndexFunc(n.plan.Ports, func(p Port) bool { return p.Client == m.Client })
 	if i < 0 {
 		return MoveWindow{}, fmt.Errorf("%s: the lab has no such client", doing)
@@ -91,9 +91,9 @@ func (n *Network) Move(ctx context.Context, m Move) (MoveWindow, error) {
 	if err := ctx.Err(); err != nil {
 		return MoveWindow{}, fmt.Errorf("%s: %w", doing, context.Cause(ctx))
 	}
-	to := place{m.Trunk, m.VLAN}
+	to := Place{m.Trunk, m.VLAN}
 	port := &n.plan.Ports[i]
-	if !n.unsure[i] && to == (place{port.Trunk, port.VLAN}) {
+	if !n.unsure[i] && to == (Place{port.Trunk, port.VLAN}) {
 		now := time.Now().UnixNano()
 		return MoveWindow{Start: now, End: now}, nil
 	}

@@ -62,24 +62,24 @@ type switcher interface {
 	// addPort makes an interface an access port.
 	addPort(ctx context.Context, index, trunk int, vlan VLAN) error
 	// move plugs an access port in elsewhere.
-	move(ctx context.Context, index int, to place) (MoveWindow, error)
+	move(ctx context.Context, index int, to Place) (MoveWindow, error)
 	// close takes the switching away; the interfaces go afterwards.
 	close() error
 }
 
-// place is a VLAN on a trunk.
-type place struct {
-	trunk int
-	vlan  VLAN
+// Place is a VLAN on a trunk: where an access port can be.
+type Place struct {
+	Trunk int // its number, from 0
+	VLAN  VLAN
 }
 
-func (p place) String() string { return fmt.Sprintf("%v on trunk %d", p.vlan, p.trunk) }
+func (p Place) String() string { return fmt.Sprintf("%v on trunk %d", p.VLAN, p.Trunk) }
 
 // key names a place in at most 11 characters.
-func (p place) key() string {
+func (p Place) key() string {
 	kind := "q"
-	if p.vlan.Protocol == probe.Dot1AD {
+	if p.VLAN.Protocol == probe.Dot1AD {
 		kind = "ad"
 	}
-	return fmt.Sprintf("%d.%s%d", p.trunk, kind, p.vlan.VID)
+	return fmt.Sprintf("%d.%s%d", p.Trunk, kind, p.VLAN.VID)
 }

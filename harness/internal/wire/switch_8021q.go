@@ -15,7 +15,7 @@ import (
 type switch8021Q struct {
 	inside
 	trunks  map[int]int   // number → ifindex
-	bridges map[place]int // ifindex
+	bridges map[Place]int // ifindex
 }
 
 var _ switcher = (*switch8021Q)(nil)
@@ -25,7 +25,7 @@ func kind8021Q() kind {
 		name:   "8021q",
 		advice: "this kernel has no 8021q or no bridge: load them on the machine that runs Docker (sudo modprobe -a 8021q bridge), or use the tc switch (VLANDEMUX_SWITCH=tc)",
 		build: func(in inside) (switcher, error) {
-			return &switch8021Q{inside: in, trunks: map[int]int{}, bridges: map[place]int{}}, nil
+			return &switch8021Q{inside: in, trunks: map[int]int{}, bridges: map[Place]int{}}, nil
 		},
 	}
 }
@@ -36,14 +36,14 @@ func (s *switch8021Q) addTrunk(_ context.Context, number, index int) error {
 }
 
 func (s *switch8021Q) addPort(ctx context.Context, index, trunk int, vlan VLAN) error {
-	bridge, err := s.bridge(ctx, place{trunk, vlan})
+	bridge, err := s.bridge(ctx, Place{trunk, vlan})
 	if err != nil {
 		return err
 	}
 	return s.ns.enslave(index, bridge)
 }
 
-func (s *switch8021Q) move(ctx context.Context, index int, to place) (MoveWindow, error) {
+func (s *switch8021Q) move(ctx context.Context, index int, to Place) (MoveWindow, error) {
 	bridge, err := s.bridge(ctx, to)
 	if err != nil {
 		return MoveWindow{}, err
@@ -62,11 +62,11 @@ func (s *switch8021Q) move(ctx context.Context, index int, to place) (MoveWindow
 func (s *switch8021Q) close() error { return nil }
 
 // bridge finds or makes the bridge of a place.
-func (s *switch8021Q) bridge(ctx context.Context, p place) (index int, err error) {
+func (s *switch8021Q) bridge(ctx context.Context, p Place) (index int, err error) {
 	if index, ok := s.bridges[p]; ok {
 		return index, nil
 	}
-	trunk, ok := s.trunks[p.trunk]
+	trunk, ok := s.trunks[p.Trunk]
 	if !ok {
 		return 0, fmt.Errorf("making the bridge of %v: there is no such trunk", p)
 	}
@@ -99,15 +99,15 @@ func (s *switch8021Q) bridge(ctx context.Context, p place) (index int, err error
 	return index, nil
 }
 
-func (s *switch8021Q) makeVLAN(trunk int, p place) (int, error) {
+func (s *switch8021Q) makeVLAN(trunk int, p Place) (int, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = vlanPrefix + p.key()
 	attrs.ParentIndex = trunk
 	reorder := true
 	err := s.ns.handle.LinkAdd(&netlink.Vlan{
 		LinkAttrs:    attrs,
-		VlanId:       int(p.vlan.VID),
-		VlanProtocol: netlink.VlanProtocol(p.vlan.Protocol),
+		VlanId:       int(p.VLAN.VID),
+		VlanProtocol: netlink.VlanProtocol(p.VLAN.Protocol),
 		ReorderHdr:   &reorder,
 	})
 	if err != nil {

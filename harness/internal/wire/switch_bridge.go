@@ -36,7 +36,7 @@ type switchBridge struct {
 	inside
 	bridge int                  // ifindex, 0 until it is made
 	trunks map[int]int          // number → ifindex
-	vlans  map[place]uint16     // of the bridge
+	vlans  map[Place]uint16     // of the bridge
 	used   map[uint16]bool      // the bridge's VLANs that are some place's
 	ports  map[int]*patchedPort // by ifindex
 }
@@ -65,7 +65,7 @@ func kindBridge() kind {
 			"which may have to be loaded on the machine that runs Docker (sudo modprobe -a bridge sch_ingress cls_flower act_vlan act_mirred act_gact); " +
 			"or use another switch (VLANDEMUX_SWITCH=tc)",
 		build: func(in inside) (switcher, error) {
-			return &switchBridge{inside: in, trunks: map[int]int{}, vlans: map[place]uint16{}, used: map[uint16]bool{}, ports: map[int]*patchedPort{}}, nil
+			return &switchBridge{inside: in, trunks: map[int]int{}, vlans: map[Place]uint16{}, used: map[uint16]bool{}, ports: map[int]*patchedPort{}}, nil
 		},
 	}
 }
@@ -87,7 +87,7 @@ func (s *switchBridge) addTrunk(_ context.Context, number, index int) error {
 }
 
 func (s *switchBridge) addPort(ctx context.Context, index, trunk int, vlan VLAN) error {
-	vid, err := s.vlan(place{trunk, vlan})
+	vid, err := s.vlan(Place{trunk, vlan})
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (s *switchBridge) addPort(ctx context.Context, index, trunk int, vlan VLAN)
 	return cable.awaitUp(ctx)
 }
 
-func (s *switchBridge) move(ctx context.Context, index int, to place) (w MoveWindow, err error) {
+func (s *switchBridge) move(ctx context.Context, index int, to Place) (w MoveWindow, err error) {
 	port := s.ports[index]
 	vid, err := s.vlan(to)
 	if err != nil {
@@ -183,12 +183,12 @@ func awaitReaders() error {
 }
 
 // vlan is the bridge's VLAN of a place, of which its trunk is a member.
-func (s *switchBridge) vlan(p place) (uint16, error) {
+func (s *switchBridge) vlan(p Place) (uint16, error) {
 	if vid, ok := s.vlans[p]; ok {
 		return vid, nil
 	}
 	doing := fmt.Sprintf("making %v a VLAN of the bridge", p)
-	trunk, ok := s.trunks[p.trunk]
+	trunk, ok := s.trunks[p.Trunk]
 	if !ok {
 		return 0, fmt.Errorf("%s: there is no such trunk", doing)
 	}
@@ -199,12 +199,12 @@ func (s *switchBridge) vlan(p place) (uint16, error) {
 	s.used[vid] = true // for good: a failure can leave rules behind
 	own := VLAN{Protocol: probe.Dot1Q, VID: vid}
 	var rules []rule
-	if own != p.vlan {
+	if own != p.VLAN {
 		rules = []rule{
 			// Nothing but the translation leads into the VLAN.
 			{index: trunk, where: atIngress, priority: lastRule, protocol: probe.Dot1Q, vid: vid, actions: []action{drop()}},
-			{index: trunk, where: atEgress, priority: firstRule, protocol: probe.Dot1Q, vid: vid, actions: []action{retag(p.vlan)}},
-			{index: trunk, where: atIngress, priority: priority(p.vlan.Protocol), protocol: p.vlan.Protocol, vid: p.vlan.VID, actions: []action{retag(own)}},
+			{index: trunk, where: atEgress, priority: firstRule, protocol: probe.Dot1Q, vid: vid, actions: []action{retag(p.VLAN)}},
+			{index: trunk, where: atIngress, priority: priority(p.VLAN.Protocol), protocol: p.VLAN.Protocol, vid: p.VLAN.VID, actions: []action{retag(own)}},
 		}
 	}
 	for _, r := range rules {
@@ -229,9 +229,9 @@ func priority(protocol uint16) uint16 {
 
 // choose finds a VLAN of the bridge for a place: of its own number if nobody has
 // that, else the last that is free.
-func (s *switchBridge) choose(p place) (uint16, error) {
-	if p.vlan.Protocol == probe.Dot1Q && !s.used[p.vlan.VID] {
-		return p.vlan.VID, nil
+func (s *switchBridge) choose(p Place) (uint16, error) {
+	if p.VLAN.Protocol == probe.Dot1Q && !s.used[p.VLAN.VID] {
+		return p.VLAN.VID, nil
 	}
 	for vid := uint16(lastVID); vid > 0; vid-- {
 		if !s.used[vid] {

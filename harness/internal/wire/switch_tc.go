@@ -47,19 +47,19 @@ func (s *switchTC) addTrunk(_ context.Context, number, index int) error {
 func (s *switchTC) addPort(_ context.Context, index, trunk int, vlan VLAN) error {
 	err := s.ns.do(func() error { return s.sw.AddPort(index, vlan, s.trunks[trunk]) })
 	if err != nil {
-		return fmt.Errorf("adding a port in %v to the tc switch: %w", place{trunk, vlan}, err)
+		return fmt.Errorf("adding a port in %v to the tc switch: %w", Place{trunk, vlan}, err)
 	}
 	s.at[index] = trunk
 	return nil
 }
 
-func (s *switchTC) move(_ context.Context, index int, to place) (w MoveWindow, err error) {
+func (s *switchTC) move(_ context.Context, index int, to Place) (w MoveWindow, err error) {
 	err = s.ns.do(func() error {
 		w.Start = time.Now().UnixNano()
 		defer func() { w.End = time.Now().UnixNano() }()
 		at, plugged := s.at[index]
-		if plugged && at == to.trunk {
-			return s.sw.SetVLAN(index, to.vlan)
+		if plugged && at == to.Trunk {
+			return s.sw.SetVLAN(index, to.VLAN)
 		}
 		if plugged {
 			if err := s.sw.RemovePort(index); err != nil {
@@ -67,12 +67,12 @@ func (s *switchTC) move(_ context.Context, index int, to place) (w MoveWindow, e
 			}
 			delete(s.at, index) // until it is added again
 		}
-		return s.sw.AddPort(index, to.vlan, s.trunks[to.trunk])
+		return s.sw.AddPort(index, to.VLAN, s.trunks[to.Trunk])
 	})
 	if err != nil {
 		return w, fmt.Errorf("moving a port of the tc switch to %v: %w", to, err)
 	}
-	s.at[index] = to.trunk
+	s.at[index] = to.Trunk
 	return w, nil
 }
 

@@ -94,17 +94,17 @@ func TestSwitchTellsPlacesOfOneVIDApart(t *testing.T) {
 		p.Ports[2].Trunk, p.Ports[3].Trunk = 1, 1
 		n := lay(t, p)
 		tt := openTaps(t, n)
-		check := func(places ...place) {
+		check := func(places ...Place) {
 			t.Helper()
 			for i, at := range places {
-				client, trunk := fmt.Sprintf("c%d/eth0", i), fmt.Sprintf("host/trunk%d", at.trunk)
+				client, trunk := fmt.Sprintf("c%d/eth0", i), fmt.Sprintf("host/trunk%d", at.Trunk)
 				up := newFrame(clientMAC(i), broadcast)
-				tt.expect(t, client, up, map[string][]byte{trunk: tagged(up, at.vlan)})
+				tt.expect(t, client, up, map[string][]byte{trunk: tagged(up, at.VLAN)})
 				down := newFrame(workerMAC(0), broadcast)
-				tt.expect(t, trunk, tagged(down, at.vlan), map[string][]byte{client: down})
+				tt.expect(t, trunk, tagged(down, at.VLAN), map[string][]byte{client: down})
 			}
 		}
-		check(place{0, vlan2}, place{0, vlan2ad}, place{1, vlan2}, place{1, vlan2ad})
+		check(Place{0, vlan2}, Place{0, vlan2ad}, Place{1, vlan2}, Place{1, vlan2ad})
 		for vid := uint16(lastVID); vid > lastVID-4; vid-- {
 			for _, protocol := range []uint16{probe.Dot1Q, probe.Dot1AD} {
 				stray := tagged(newFrame(workerMAC(0), broadcast), VLAN{Protocol: protocol, VID: vid})
@@ -112,9 +112,9 @@ func TestSwitchTellsPlacesOfOneVIDApart(t *testing.T) {
 				tt.expect(t, "host/trunk1", stray, map[string][]byte{})
 			}
 		}
-		to := []place{{1, VLAN{Protocol: probe.Dot1Q, VID: lastVID}}, {0, VLAN{Protocol: probe.Dot1Q, VID: lastVID}}, {1, VLAN{Protocol: probe.Dot1AD, VID: lastVID - 1}}, {0, vlan2}}
+		to := []Place{{1, VLAN{Protocol: probe.Dot1Q, VID: lastVID}}, {0, VLAN{Protocol: probe.Dot1Q, VID: lastVID}}, {1, VLAN{Protocol: probe.Dot1AD, VID: lastVID - 1}}, {0, vlan2}}
 		for i, at := range to {
-			_, err := n.Move(context.Background(), Move{fmt.Sprintf("c%d", i), at.vlan, at.trunk})
+			_, err := n.Move(context.Background(), Move{fmt.Sprintf("c%d", i), at.VLAN, at.Trunk})
 			g.Expect(err).NotTo(HaveOccurred())
 		}
 		check(to...)
