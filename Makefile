@@ -14,7 +14,7 @@ RACE = $(if $(and $(filter 1,$(shell go env CGO_ENABLED)),$(shell command -v $(f
 IN_CONTAINER := ./bpf/demux ./harness/internal/vlanport ./harness/internal/threads ./harness/internal/wire ./harness/internal/probe ./harness/internal/traffic ./images/host/vlandemux
 RACED_IN_CONTAINER := ./harness/internal/agent
 # These start containers by the dozen and say how soon they are gone: one package at a time.
-AGAINST_ENGINE := ./harness/internal/engine ./harness/internal/images ./harness/internal/badplaces ./harness/dockerexec
+AGAINST_ENGINE := ./harness ./harness/internal/engine ./harness/internal/images ./harness/internal/badplaces ./harness/dockerexec
 ON_HOST = $(filter-out $(shell go list ./e2e $(AGAINST_ENGINE) $(IN_CONTAINER) $(RACED_IN_CONTAINER)),$(shell go list ./...))
 
 # With KERNEL, everything is compiled into a folder below build/ and run on that
