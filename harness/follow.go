@@ -3,21 +3,24 @@ package harness
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
-// Follower hands on what the demux says of its clients.
-type Follower struct {
+// follower collects the events of the demux, for the windows of a lab.
+type follower struct {
 	events chan control.Event
+	stop   context.CancelFunc
 	ended  chan struct{}
 	err    error // written before ended is closed
 }
 
-// Follow returns once the demux is being watched: whatever it learns from then
-// on comes out of Next, in order. It ends with ctx.
-func (l *Lab) Follow(ctx context.Context) (*Follower, error) {
-	f := &Follower{events: make(chan control.Event, 4096), ended: make(chan struct{})}
+// follow returns once the demux is being watched: whatever it learns from then on is
+// collected, until stop is called.
+func (l *Lab) follow(ctx context.Context) (*follower, error) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // for the lab's life
+	f := &follower{events: make(chan control.Event, 4096), stop: stop, ended: make(chan struct{})}
 	ready := make(chan struct{})
 	go func() {
 		defer close(f.ended)
@@ -34,75 +37,59 @@ func (l *Lab) Follow(ctx context.Context) (*Follower, error) {
 	case <-ready:
 		return f, nil
 	case <-f.ended:
-		return nil, f.err
+		stop()
+		return nil, fmt.Errorf("watching the demux's events: %w", f.err)
 	}
 }
 
-// Next is the next event; it waits for one until ctx or the watch ends.
-func (f *Follower) Next(ctx context.Context) (control.Event, error) {
-	select {
-	case e := <-f.events:
-		return e, nil
-	default:
-	}
-	select {
-	case e := <-f.events:
-		return e, nil
-	case <-f.ended:
-		return control.Event{}, fmt.Errorf("waiting for an event of the demux: %w", f.err)
-	case <-ctx.Done():
-		return control.Event{}, fmt.Errorf("waiting for an event of the demux: %w", context.Cause(ctx))
-	}
-}
+// pending is how many events have come that were not collected.
+func (f *follower) pending() int { return len(f.events) }
 
 // collect takes events until they are enough, or none has come for long.
-func (f *Follower) collect(ctx context.Context, enough func([]control.Event) bool) (all []control.Event, err error) {
+func (f *follower) collect(ctx context.Context, enough func([]control.Event) bool) (all []control.Event, err error) {
 	for {
-		for n := f.Pending(); n > 0; n-- {
+		for n := f.pending(); n > 0; n-- {
 			all = append(all, <-f.events)
 		}
 		if enough(all) {
 			return all, nil
 		}
-		next, cancel := context.WithTimeout(ctx, stillFor)
-		e, err := f.Next(next)
-		cancel()
-		switch {
-		case next.Err() != nil && ctx.Err() == nil:
+		select {
+		case e := <-f.events:
+			all = append(all, e)
+		case <-time.After(stillFor):
 			return all, nil
-		case err != nil:
-			return all, err
+		case <-f.ended:
+			return all, fmt.Errorf("waiting for an event of the demux: %w", f.err)
+		case <-ctx.Done():
+			return all, fmt.Errorf("waiting for an event of the demux: %w", context.Cause(ctx))
 		}
-		all = append(all, e)
 	}
 }
 
-// keepFollowing gives the lab's own follower, and starts it unless it is there.
-func (l *Lab) keepFollowing(ctx context.Context) (*Follower, error) {
+// keepFollowing gives the lab's follower, and starts it unless it is there.
+func (l *Lab) keepFollowing(ctx context.Context) (*follower, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.follower != nil {
-		return l.follower, nil
+	if l.follower == nil {
+		f, err := l.follow(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l.follower = f
 	}
-	watch, stop := context.WithCancel(context.WithoutCancel(ctx)) // for the lab's life
-	f, err := l.Follow(watch)
-	if err != nil {
-		stop()
-		return nil, fmt.Errorf("watching the demux's events: %w", err)
-	}
-	l.follower, l.stopFollower = f, stop
-	return f, nil
+	return l.follower, nil
 }
 
-// stopFollowing ends the lab's own follower and tells whether there was one. The
-// open window misses events then.
+// stopFollowing ends the lab's follower and tells whether there was one. The open
+// window misses events then.
 func (l *Lab) stopFollowing() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.follower == nil {
 		return false
 	}
-	l.stopFollower()
+	l.follower.stop()
 	<-l.follower.ended
 	l.follower = nil
 	if l.window != nil {
@@ -110,6 +97,3 @@ func (l *Lab) stopFollowing() bool {
 	}
 	return true
 }
-
-// Pending is how many events have come and were not yet taken by Next.
-func (f *Follower) Pending() int { return len(f.events) }

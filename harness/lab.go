@@ -47,8 +47,7 @@ type Lab struct {
 	state  state   // guarded by mu
 	window *Window // guarded by mu; the one that is open, nil for none
 
-	follower     *Follower // guarded by mu; of the windows, from the first on
-	stopFollower context.CancelFunc
+	follower *follower // guarded by mu; from the first window on
 }
 
 // Node is a client, a worker or the host of a lab. Its methods use its sockets.

@@ -105,8 +105,8 @@ func (l *Lab) nothingSince(w *Window, now control.Counters) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := ledger.Unexplained(&l.state.counters, &now, l.state.changes)
-	if l.follower != nil && l.follower.Pending() > 0 {
-		err = errors.Join(err, fmt.Errorf("the demux has raised %d events, and no frame that was sent can have caused them", l.follower.Pending()))
+	if l.follower != nil && l.follower.pending() > 0 {
+		err = errors.Join(err, fmt.Errorf("the demux has raised %d events, and no frame that was sent can have caused them", l.follower.pending()))
 	}
 	if err != nil {
 		return fmt.Errorf("after the window opened at %s was closed: %w", w.Opened, err)

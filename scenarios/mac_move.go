@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness"
 )
 
@@ -74,60 +72,8 @@ func (r *Run) otherPlaces() []harness.Place {
 	}
 }
 
-// events follows what the demux says.
-type events struct {
-	*harness.Follower
-	r *Run
-}
-
-// follow returns once the demux is being watched; the watch ends with ctx.
-func follow(ctx context.Context, r *Run) *events {
-	f, err := r.Lab.Follow(ctx)
-	r.Check(err)
-	return &events{Follower: f, r: r}
-}
-
-// next is the next event. It comes with the frame that caused it, or not at all.
-func (e *events) next(ctx context.Context) control.Event {
-	ctx, cancel := context.WithTimeoutCause(ctx, eventTimeout, errNoEvent)
-	defer cancel()
-	event, err := e.Next(ctx)
-	e.r.Check(err)
-	return event
-}
-
-// eventTimeout is far beyond what an event takes.
-const eventTimeout = 3 * time.Second
-
-var errNoEvent = fmt.Errorf("none has come %s after the frame that had to cause it: the demux has not learned where the client is", eventTimeout)
-
-// expectMoved demands that the next event is the client's move to a place, and
-// that the demux lists it there.
-func (e *events) expectMoved(ctx context.Context, c harness.Client, to harness.Place) {
-	event := e.next(ctx)
-	e.r.Expect(event.Type).To(gomega.Equal("moved"))
-	e.r.Expect(event.MAC).To(gomega.Equal(c.MAC.String()))
-	e.expectPlace(event.To, to)
-	assignments, err := e.r.Lab.Demux().Assignments(ctx)
-	e.r.Check(err)
-	for _, a := range assignments {
-		if a.MAC == c.MAC.String() {
-			e.expectPlace(a.Location, to)
-		}
-	}
-}
-
-func (e *events) expectPlace(got *control.Location, want harness.Place) {
-	e.r.Expect(got).NotTo(gomega.BeNil(), "the client has no location")
-	protocol := map[uint16]string{harness.Dot1Q: "802.1Q", harness.Dot1AD: "802.1ad"}[want.VLAN.Protocol]
-	e.r.Expect([]any{got.Trunk, got.Protocol, got.VID}).To(gomega.Equal([]any{fmt.Sprintf("trunk%d", want.Trunk), protocol, want.VLAN.VID}))
-}
-
 func idleMove(ctx context.Context, r *Run) {
 	r.Close(ctx, r.Introduce(ctx))
-	watch, stop := context.WithCancel(ctx)
-	defer stop()
-	events := follow(watch, r)
 	c0, c1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1]
 	w0 := r.WorkerOf(c0)
 	for i, to := range r.otherPlaces() {
@@ -137,7 +83,7 @@ func idleMove(ctx context.Context, r *Run) {
 		name := func(text string) string { return fmt.Sprintf("%s, move %d", text, i+1) }
 		r.Send(ctx, window, w0.Name, r.Batch(name("too early"), 3, w0.MAC, c0.MAC))
 		r.Send(ctx, window, c0.Name, r.Batch(name("first frame"), 1, c0.MAC, w0.MAC))
-		events.expectMoved(ctx, c0, to)
+		r.Await(ctx, window, map[string]uint64{w0.Name + "/eth0": 3 + 1})
 		r.Send(ctx, window, w0.Name,
 			r.Batch(name("reply"), 5, w0.MAC, c0.MAC),
 			r.Batch(name("reply to who shares the worker"), 5, w0.MAC, c1.MAC),
@@ -145,7 +91,6 @@ func idleMove(ctx context.Context, r *Run) {
 		verdict := r.Close(ctx, window)
 		r.Expect(verdict.Costs).To(gomega.HaveLen(3), "frames lost: those sent before the client had said a word, and no other")
 	}
-	r.Expect(events.Pending()).To(gomega.BeZero(), "events beyond one a move")
 }
 
 func downloadMove(ctx context.Context, r *Run) {
@@ -157,9 +102,6 @@ func downloadMove(ctx context.Context, r *Run) {
 	r.Check(err)
 	window := r.OpenWindow(ctx)
 	window.AllowSockets()
-	watch, stop := context.WithCancel(ctx)
-	defer stop()
-	events := follow(watch, r)
 
 	progress := make(chan uint64, 1024)
 	var group errgroup.Group
@@ -171,7 +113,6 @@ func downloadMove(ctx context.Context, r *Run) {
 		}, func(p harness.TCPProgress) { progress <- p.Octets })
 		return err
 	})
-	r.Expect(events.next(ctx).Type).To(gomega.Equal("learned"))
 	places := r.otherPlaces()
 	for i, to := range places {
 		for got := range progress {
@@ -184,7 +125,6 @@ func downloadMove(ctx context.Context, r *Run) {
 		// A client that only listens would wait for ever: the data it has to
 		// acknowledge goes where it was. Whatever it says first finds it again.
 		r.Send(ctx, window, c0.Name, r.Batch(fmt.Sprintf("announcement after move %d", i+1), 1, c0.MAC, broadcast()))
-		events.expectMoved(ctx, c0, to)
 	}
 	for range progress { // to the end
 	}
@@ -198,9 +138,6 @@ func downloadMove(ctx context.Context, r *Run) {
 func pingPong(ctx context.Context, r *Run) {
 	const moves, perMove, rate = 200, 30, 6_000 // frames each way a move, frames/s
 	window := r.Introduce(ctx)
-	watch, stop := context.WithCancel(ctx)
-	defer stop()
-	events := follow(watch, r)
 	c0 := r.Lab.Topology.Clients[0]
 	w0 := r.WorkerOf(c0)
 	home := harness.Place{Trunk: c0.Trunk, VLAN: c0.VLAN}
@@ -224,9 +161,7 @@ func pingPong(ctx context.Context, r *Run) {
 			return window.Send(ctx, c0.Name, r.Batch(fmt.Sprintf("arrival of move %d", i+1), 1, c0.MAC, w0.MAC))
 		})
 		r.Check(group.Wait())
-		events.expectMoved(ctx, c0, to)
 	}
 	verdict := r.Close(ctx, window)
-	r.Expect(events.Pending()).To(gomega.BeZero(), "events beyond one a move")
 	fmt.Fprintf(r.Out, "%d moves cost %d of %d frames\n", moves, len(verdict.Costs), verdict.Frames)
 }

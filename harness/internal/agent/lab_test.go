@@ -96,7 +96,8 @@ func TestTapsSeeWhatIsSentAnywhere(t *testing.T) {
 	sent, err := lab.client.Send(ctx, traffic.SendRequest{Interface: "eth0", Batches: []probe.Batch{fromClient}})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(sent.Frames()).To(Equal(uint64(500)))
-	atTrunk := probe.Batch{Name: "at the switch's trunk", ID: 2, EtherType: experimental + 2, Count: 300, Source: secondMAC, Destination: workerMAC, Size: 100, Tags: []probe.Tag{{Protocol: probe.Dot1Q, TCI: 9}}}
+	atTrunk := probe.Batch{Name: "at the switch's trunk", ID: 2, EtherType: experimental + 2, Count: 300, Source: secondMAC, Destination: workerMAC, Size: 100}
+	atTrunk.Tags = []probe.Tag{{Protocol: probe.Dot1Q, TCI: 9}}
 	sent, err = lab.host.SendAt(ctx, lab.points["switch/trunk0"], traffic.SendRequest{Batches: []probe.Batch{atTrunk}})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(sent.Frames()).To(Equal(uint64(300)))
