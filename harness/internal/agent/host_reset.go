@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 )
 
 // Reset ends the lab and leaves the container as it was when new: the taps are closed, vlandemux is ended and detached the way an operator
@@ -14,11 +15,7 @@ func (c *Client) Reset(ctx context.Context) error {
 }
 
 func (h *host) reset(ctx context.Context, _ Nothing) (Nothing, error) {
-	errs := []error{h.taps.close(), h.demux.kill()}
-	detached, err := h.run(ctx, []string{demuxName, "detach"})
-	if err == nil && detached.Exit != 0 {
-		err = fmt.Errorf("detaching: %s detach ended with status %d: %s", demuxName, detached.Exit, detached.Stderr)
-	}
+	errs := []error{h.taps.close(), h.demux.kill(), h.detach(ctx)}
 	h.mu.Lock()
 	network := h.network
 	h.network = nil
@@ -26,8 +23,25 @@ func (h *host) reset(ctx context.Context, _ Nothing) (Nothing, error) {
 	if network != nil {
 		errs = append(errs, network.Close())
 	}
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return Nothing{}, fmt.Errorf("resetting the host: %w", err)
 	}
 	return Nothing{}, nil
+}
+
+// detach runs `vlandemux detach`.
+func (h *host) detach(ctx context.Context) error {
+	output := newRing(demuxLog)
+	cmd := exec.CommandContext(ctx, h.program, "detach")
+	cmd.Args[0] = demuxName
+	cmd.Stdout, cmd.Stderr = output, output
+	running, err := h.processes.start(cmd)
+	if err != nil {
+		return err
+	}
+	<-running.done
+	if running.err != nil {
+		return fmt.Errorf("running %s detach: %w; it wrote:\n%s", demuxName, running.err, output)
+	}
+	return nil
 }

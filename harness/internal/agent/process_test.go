@@ -180,27 +180,15 @@ func TestNoDemuxOutlivesItsAgent(t *testing.T) {
 	}
 }
 
-func TestRunAndKernel(t *testing.T) {
+func TestAResetTellsOfADemuxThatCannotDetach(t *testing.T) {
+	err := startAgent(t, RoleHost).Reset(deadline(t, 30*time.Second))
+	NewWithT(t).Expect(err).To(MatchError(And(ContainSubstring("vlandemux detach: exit status 7"), ContainSubstring(`argv ["detach"]`))))
+}
+
+func TestKernelHealth(t *testing.T) {
 	g := NewWithT(t)
 	a := startAgent(t, RoleHost)
 	ctx := deadline(t, 30*time.Second)
-	report, err := a.Run(ctx, []string{"vlandemux", "status", "a b"})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(report).To(Equal(ExecReport{Stdout: "argv [\"status\" \"a b\"], 0 octets of input\n", Exit: 7}))
-	for _, argv := range [][]string{nil, {}, {"/bin/sh", "-c", "true"}, {"run"}} {
-		_, err = a.Run(ctx, argv)
-		g.Expect(err).To(MatchError(ContainSubstring("the program to run is vlandemux")), "%q", argv)
-	}
-	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
-	defer cancel()
-	_, err = a.Run(short, []string{"vlandemux", "--hang"})
-	g.Expect(err).To(MatchError(context.DeadlineExceeded))
-	g.Eventually(func() []string {
-		left, err := a.Leftovers(ctx)
-		g.Expect(err).NotTo(HaveOccurred())
-		return left.Processes
-	}, "5s").Should(BeEmpty(), "it was killed")
-
 	health, err := a.Kernel(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	tainted, err := os.ReadFile("/proc/sys/kernel/tainted")

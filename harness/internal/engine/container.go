@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-
-	"github.com/docker/docker/api/types/container"
 )
 
 // Container is a running container. Its methods are safe for concurrent use.
@@ -49,15 +47,6 @@ func (c *Container) Wait(ctx context.Context) (int, error) {
 	case <-ctx.Done():
 		return 0, fmt.Errorf("waiting for container %s: %w", c.Name, context.Cause(ctx))
 	}
-}
-
-// Inspect returns all the engine knows of the container.
-func (c *Container) Inspect(ctx context.Context) (container.InspectResponse, error) {
-	info, err := c.engine.api.ContainerInspect(ctx, c.ID)
-	if err != nil {
-		return info, c.engine.explain("inspecting container "+c.Name, err)
-	}
-	return info, nil
 }
 
 // Signal sends a signal ("TERM", "QUIT", …) to the container's first process.

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"testing"
 
+	"github.com/docker/docker/client"
 	. "github.com/onsi/gomega"
 
 	"github.com/vlandemux/vlandemux/harness/internal/engine"
@@ -52,7 +53,10 @@ func TestContainersHoldTheLeastPrivilegeOfTheirKind(t *testing.T) {
 			if test.anyPort != "" {
 				g.Expect(r.Sysctls).To(HaveKeyWithValue("net.ipv4.ip_unprivileged_port_start", test.anyPort))
 			}
-			info, err := c.Inspect(t.Context())
+			api, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+			g.Expect(err).NotTo(HaveOccurred())
+			defer api.Close()
+			info, err := api.ContainerInspect(t.Context(), c.ID)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(info.HostConfig.Privileged).To(BeFalse())
 			g.Expect(string(info.HostConfig.NetworkMode)).To(Equal("none"))
