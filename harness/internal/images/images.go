@@ -1,4 +1,4 @@
-// Package images makes the lab's container images: one static Go program each, from scratch, without a registry or a Dockerfile.
+// Package images makes the lab's container images: one or two static Go programs each, from scratch, without a registry or a Dockerfile.
 //
 // The same source, compiled by the same Go release, gives the same image ID wherever it is built, so that an engine which has the image
 // already is left alone.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"time"
@@ -47,7 +48,14 @@ func Ping(ctx context.Context, request PingRequest) (PingReport, error) {
 	pinger.SetPrivileged(true)
 	pinger.SetLogger(probing.NoopLogger{})
 	pinger.Count, pinger.Interval = request.Count, request.Interval
-	pinger.Timeout = time.Duration(request.Count-1)*request.Interval + request.Timeout
+	// The library's own timeout counts from the first request, and a busy machine sends the last one late.
+	giveUp := time.AfterFunc(math.MaxInt64, pinger.Stop)
+	defer giveUp.Stop()
+	pinger.OnSend = func(sent *probing.Packet) {
+		if sent.Seq == request.Count-1 {
+			giveUp.Reset(request.Timeout)
+		}
+	}
 	err := pinger.RunWithContext(ctx)
 	counted := pinger.Statistics()
 	report := PingReport{Sent: counted.PacketsSent, Received: counted.PacketsRecv, Duplicates: counted.PacketsRecvDuplicates}
