@@ -239,7 +239,7 @@ func (l *Lab) Nodes() []*Node {
 }
 
 // Close takes the lab down. Its containers go back to the harness if they are
-// as good as new, and are ended otherwise; it is an error if the lab has left
+// as they were when new, and are ended otherwise; it is an error if the lab has left
 // anything behind, or a window open. Closing twice is safe.
 func (l *Lab) Close() error {
 	return errors.Join(l.lastWindow(), l.takeDown(l.pool.give))

@@ -80,16 +80,16 @@ func run(ctx context.Context, guard engine.Guard, program string, args []string)
 // await returns when the container has ended. It passes signals on to the program, which gets five seconds to end by the first.
 func await(ctx context.Context, c *engine.Container, signals <-chan os.Signal) error {
 	names := map[os.Signal]string{syscall.SIGINT: "INT", syscall.SIGTERM: "TERM", syscall.SIGQUIT: "QUIT", syscall.SIGHUP: "HUP"}
-	var impatient <-chan time.Time
+	var force <-chan time.Time
 	for {
 		select {
 		case <-c.Done():
 			return nil
-		case <-impatient:
+		case <-force:
 			return fmt.Errorf("the program was ended by force: it went on for %v after a signal", stopGrace)
 		case s := <-signals:
-			if impatient == nil {
-				impatient = time.After(stopGrace)
+			if force == nil {
+				force = time.After(stopGrace)
 			}
 			if err := c.Signal(ctx, names[s]); err != nil && !c.Ended() {
 				return err

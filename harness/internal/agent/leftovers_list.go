@@ -80,7 +80,7 @@ func (l *Leftovers) addFilters(name string, found netlink.Link) error {
 
 // addNamespaces lists the network namespaces that this process holds open.
 func (l *Leftovers) addNamespaces() error {
-	// Not /proc/self: that is the first thread, which may be on a visit elsewhere.
+	// Not /proc/self: that is the first thread, which may be in another namespace at the moment.
 	own, err := os.Readlink("/proc/thread-self/ns/net")
 	if err != nil {
 		return err

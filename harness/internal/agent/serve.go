@@ -36,7 +36,7 @@ type Config struct {
 	Log   *slog.Logger
 }
 
-// Serve is the life of an agent: it answers calls from in and out until in ends, ctx ends or a SIGTERM or SIGINT arrives, then stops all it
+// Serve runs an agent: it answers calls from in and out until in ends, ctx ends or a SIGTERM or SIGINT arrives, then stops all it
 // started and returns. The end of the stream is not an error. As process 1 it also reaps the orphans that the kernel hands it.
 func Serve(ctx context.Context, in io.Reader, out io.Writer, config Config) error {
 	role, log := config.Role, config.Log

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// untilHeader marks a stream that goes on until the request's body ends: the polite way to stop a server, which can then say its last words.
+// untilHeader marks a stream that goes on until the request's body ends: the orderly way to stop a server, which then sends its last events and its report.
 // Cancelling the call stops it as well, but leaves the caller without knowing when.
 const untilHeader = "Vlandemux-Until-Body-Ends"
 

@@ -28,7 +28,7 @@ func (s *Spec) config(sysctls map[string]string) (*container.Config, *container.
 		Env:        s.Env,
 		WorkingDir: s.WorkingDir,
 		Labels:     labels,
-		// The dead-man switch: stdin ends with the attached stream, the program exits at its end, and the engine removes the container.
+		// Nothing outlives its stream: stdin ends with the attached stream, the program exits at its end, and the engine removes the container.
 		OpenStdin:    true,
 		StdinOnce:    true,
 		AttachStdin:  true,

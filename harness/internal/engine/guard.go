@@ -15,7 +15,7 @@ import (
 	"github.com/docker/docker/api/types/filters"
 )
 
-// The dead-man switch is the program in a container, so there is none before a container has started: a process that is killed between creating
+// A container ends when its program sees the end of standard input, so only once it has started: a process that is killed between creating
 // and starting one would leave it. Hence the guard: a second process of the same program, which outlives the first and removes the container. A
 // program has one only if it has called StandGuard; without, the next run removes what was left (see Sweep).
 
@@ -25,7 +25,7 @@ const ownerLabel = "io.github.vlandemux.owner"
 const (
 	// guardName is what a process is called that is a guard and nothing else; its only argument is the owner.
 	guardName = "vlandemux-guard"
-	// guardTime is how long a guard looks for containers once its process is gone: the engine may still be busy with its last wish.
+	// guardTime is how long a guard looks for containers once its process is gone: the engine may still be busy with its last request.
 	guardTime = 10 * time.Second
 	guardPoll = 100 * time.Millisecond
 )
@@ -101,7 +101,7 @@ func (g *guard) dismiss() error {
 	return nil
 }
 
-// standGuard is the life of a guard: it waits for its process to dismiss it or to end, and cleans up in the second case.
+// standGuard is what a guard does: it waits for its process to dismiss it or to end, and cleans up in the second case.
 func standGuard(stdin io.Reader, owner string) error {
 	if word, err := io.ReadAll(stdin); err != nil || len(word) > 0 {
 		return err

@@ -44,7 +44,7 @@ func (e *Engine) removeCreated(ctx context.Context, age time.Duration, which fil
 		if time.Since(time.Unix(c.Created, 0)) < age {
 			continue
 		}
-		// Not by force: one that has been started meanwhile has its own dead-man switch.
+		// Not by force: one that has been started meanwhile ends with its stream.
 		err := e.api.ContainerRemove(ctx, c.ID, container.RemoveOptions{})
 		if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
 			errs = append(errs, e.explain("removing abandoned container "+c.ID, err))

@@ -81,7 +81,7 @@ func (e *Engine) start(ctx context.Context, spec Spec, sysctls map[string]string
 	return c, nil
 }
 
-// diedEarly explains a container that was gone before it could be inspected: with its own last words, if it had any.
+// diedEarly explains a container that was gone before it could be inspected: with what its program wrote last, if anything.
 func (c *Container) diedEarly(ctx context.Context, cause error) error {
 	select {
 	case <-c.exit.done:

@@ -58,7 +58,7 @@ func (s *stream) Close() error {
 	return errors.Join(s.closeStdin(), s.stdout.Close())
 }
 
-// drain waits for the container's last words, which the engine may still be sending after it has removed the container.
+// drain waits for the container's last output, which the engine may still be sending after it has removed the container.
 func (s *stream) drain() {
 	_ = s.stdout.Close() // or an unread stdout would hold up stderr; never fails
 	timeout := time.NewTimer(drainTimeout)

@@ -84,7 +84,7 @@ func ServeTCP(ctx context.Context, request TCPServeRequest, ready func(netip.Add
 	return report, fmt.Errorf("serving TCP streams on %s: accepting: %w", listener.Addr(), err)
 }
 
-// serveStream is the life of one connection on the server's side.
+// serveStream serves one connection.
 func serveStream(ctx context.Context, raw *net.TCPConn, request TCPServeRequest) TCPServed {
 	conn := idleConn{TCPConn: raw, idle: request.IdleTimeout}
 	defer conn.Close() //nolint:errcheck // the peer's own report tells

@@ -88,7 +88,7 @@ func (p procfs) quiet(ns *namespace, ipv6 bool) error {
 		{"net/ipv4/conf/all/arp_notify", "0"},
 		{"net/ipv4/conf/default/arp_notify", "0"},
 		// A connection that was closed leaves no socket in TIME_WAIT: the
-		// namespace is as good as new for the next lab.
+		// namespace can be used for the next lab.
 		{"net/ipv4/tcp_max_tw_buckets", "0"},
 	}
 	has, err := p.has(ns, "net/ipv6/conf")
