@@ -25,8 +25,7 @@ NAME  := $(notdir $(KERNEL:/=))
 OUT   := $(REPORTS)$(if $(KERNEL),/$(NAME))
 BUILT := $(CURDIR)/build$(if $(KERNEL),/$(NAME))
 VM     = $(BUILT)/vm --kernel=$(KERNEL) --console=$(OUT)/console.log --timeout=1h $(if $(CPUS),--cpus=$(CPUS)) \
-	--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),$(VM_SWITCHES))
-VM_SWITCHES := 8021q,tc,bridge
+	--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),all)
 
 GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=junit.xml --json-report=report.json \
 	$(if $(SEED),--seed=$(SEED)) $(if $(FOCUS),--focus="$(FOCUS)")
@@ -47,7 +46,7 @@ help: ## list these targets
 	@printf '  BENCH=program,lab         only these names or groups      (bench)\n'
 	@printf '  COMPARE=old.json          say what changed since that run (bench)\n'
 	@printf '  CAPTURES=DIR              replay the captures in DIR      (e2e)\n'
-	@printf '  VLANDEMUX_SWITCH=KINDS    run on each of these switches: 8021q,tc,bridge  (e2e; one: demo)\n'
+	@printf '  VLANDEMUX_SWITCH=KINDS    run on each of these switches: 8021q,tc,bridge or all  (e2e; one: demo)\n'
 	@printf '  DOCKER_HOST=...           another Docker engine           (e2e, test, demo)\n'
 
 # Nobody needs clang to notice that objects are older than their sources.

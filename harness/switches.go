@@ -23,14 +23,19 @@ const SwitchAuto SwitchKind = ""
 const switchVariable = "VLANDEMUX_SWITCH"
 
 // SwitchesFromEnvironment are the kinds of switch that VLANDEMUX_SWITCH names,
-// with commas between them: none if it is not set, [SwitchAuto] being the choice then.
+// with commas between them, or "all" of them: none if it is not set, [SwitchAuto]
+// being the choice then.
 func SwitchesFromEnvironment() ([]SwitchKind, error) {
 	text := os.Getenv(switchVariable)
 	if text == "" {
 		return nil, nil
 	}
+	names := strings.Split(text, ",")
+	if text == "all" {
+		names = wire.SwitchKinds()
+	}
 	var kinds []SwitchKind
-	for _, name := range strings.Split(text, ",") {
+	for _, name := range names {
 		name = strings.TrimSpace(name)
 		switch {
 		case !slices.Contains(wire.SwitchKinds(), name):

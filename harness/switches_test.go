@@ -13,6 +13,7 @@ func TestTheEnvironmentNamesSwitches(t *testing.T) {
 		"":                 nil,
 		"tc":               {"tc"},
 		"8021q,tc, bridge": {"8021q", "tc", "bridge"},
+		"all":              {"8021q", "tc", "bridge"},
 		"bridge,8021q":     {"bridge", "8021q"},
 	} {
 		t.Run(text, func(t *testing.T) {

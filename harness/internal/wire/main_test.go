@@ -22,7 +22,7 @@ const (
 	roleEnv      = "VLANDEMUX_WIRE_TEST"
 	roleTests    = "tests"
 	roleStandIn  = "stand-in"
-	switchEnv    = "VLANDEMUX_SWITCH" // the switches to test, with commas between; those that work here if unset
+	switchEnv    = "VLANDEMUX_SWITCH" // the switches to test, with commas between, or "all"; those that work here if unset
 	standInReady = "ready\n"
 )
 
@@ -92,7 +92,9 @@ func onEachSwitch(t *testing.T, test func(t *testing.T, kind string)) {
 	t.Helper()
 	g := NewWithT(t)
 	var kinds []string
-	if env := os.Getenv(switchEnv); env != "" {
+	if env := os.Getenv(switchEnv); env == "all" {
+		kinds = SwitchKinds()
+	} else if env != "" {
 		kinds = strings.Split(env, ",")
 	} else {
 		f, err := FindFeatures(context.Background())
