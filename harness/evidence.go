@@ -103,7 +103,7 @@ func (l *Lab) retained(ctx context.Context) func(tap string, fp probe.Fingerprin
 		if !read {
 			frames = map[probe.Fingerprint][]byte{}
 			taps[tap] = frames
-			// What cannot be had is missing from an account that is red anyway.
+			// What cannot be had is missing from a report that is red anyway.
 			if data, err := l.capture(ctx, tap); err == nil {
 				captured, _ := probe.ReadCapture(bytes.NewReader(data), tap)
 				for _, f := range captured {

@@ -9,7 +9,7 @@ import (
 )
 
 // Cost is one frame that a client did not get, or could not send, because it was
-// being moved or had been: legitimate, and accounted for by name.
+// being moved or had been: legitimate, and listed one by one.
 type Cost struct {
 	Fingerprint probe.Fingerprint
 	// Frame says which one it was.

@@ -50,7 +50,7 @@ func newCounters(lab *Lab, h *history) *counters {
 	}
 	c.first = len(c.tallies)
 	for i, mac := range h.names {
-		// A client that was assigned anew in the window has a former life as well,
+		// A client that was assigned anew in the window was assigned before as well,
 		// whose counters went with it.
 		_, assigned := h.assigned[i].last()
 		for _, former := range []bool{true, false} {

@@ -141,7 +141,7 @@ func (h *history) followAssignments(lab *Lab) {
 		i := number(c.MAC)
 		h.assigned[i].write(worker[c.Worker], c.Start, c.End)
 		if last[i] == "" || c.Worker == "" {
-			// Not a change of worker but a new life: nothing is remembered of the former.
+			// Not a change of worker but a new assignment: its location and counters begin anew.
 			h.locations[i].write(0, c.Start, c.End)
 		}
 		h.renewals[i].change(last[i] != "", c)

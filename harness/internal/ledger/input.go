@@ -13,7 +13,7 @@ import (
 type Tap struct {
 	// Name as in Lab.Taps.
 	Name string
-	// Report is the tap's own account of what it may have missed.
+	// Report says what the tap may have missed.
 	Report probe.TapReport
 	// Sightings in the order the tap saw them.
 	Sightings iter.Seq2[probe.Sighting, error]
@@ -48,12 +48,12 @@ type Input struct {
 	// EventsMissed says that the events were not watched all the time, as while
 	// the demux was restarted: some may be missing.
 	EventsMissed bool
-	// Capture gives the octets of a frame that a tap retained, for the account of a
+	// Capture gives the octets of a frame that a tap retained, for the trace of a
 	// wrong frame. Optional.
 	Capture func(tap string, fp probe.Fingerprint) ([]byte, bool)
 }
 
-// marked tells of the packets that left the demux with a mark or a priority: those
+// marked names the packets that left the demux with a mark or a priority: those
 // are the host's own business, and a client must not set them.
 func (in *Input) marked() []string {
 	var faults []string

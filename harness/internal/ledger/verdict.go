@@ -11,7 +11,7 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
-// shownFrames is how many wrong frames are told in full.
+// shownFrames is how many wrong frames are traced.
 const shownFrames = 10
 
 // Verdict is what Check found. It is read-only and safe for concurrent use.
@@ -94,7 +94,7 @@ type Difference struct {
 	Want, Got  control.Tally
 }
 
-// wrongFrame is one wrong frame, kept to be told.
+// wrongFrame is one wrong frame, kept to be traced.
 type wrongFrame struct {
 	frame  int32
 	time   int64
@@ -104,7 +104,7 @@ type wrongFrame struct {
 	text   string
 }
 
-// Err is nil if everything was as it had to be. Else it tells what was not: first
+// Err is nil if everything was as it had to be. Else it says what was not: first
 // what makes a verdict impossible, if anything does, and nothing more in that case.
 func (v *Verdict) Err() error {
 	if len(v.incomplete) > 0 {
@@ -142,7 +142,7 @@ func (v *Verdict) total(a *audit) {
 	v.Sides = make([]SideTotal, 2*len(a.plan.taps))
 }
 
-// addWrong notes a wrong frame. Those that came first are kept to be told.
+// addWrong notes a wrong frame. Those that came first are kept to be traced.
 func (v *Verdict) addWrong(a *audit, index int32) {
 	v.Wrong++
 	f := &a.table.frames[index]

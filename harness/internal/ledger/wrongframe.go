@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// line is one row of a wrong frame's account: what had to be seen if everything
+// line is one row of a wrong frame's trace: what had to be seen if everything
 // before it had gone right, and what was.
 type line struct {
 	row
@@ -16,7 +16,7 @@ type line struct {
 	wrongHere bool  // it went wrong here, and not before
 }
 
-// explain writes the account of a wrong frame.
+// explain traces a wrong frame hop by hop.
 func (a *audit) explain(x *wrongFrame) string {
 	f := &a.table.frames[x.frame]
 	lines := a.follow(f, x.rows)
