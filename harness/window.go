@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"runtime"
 	"slices"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/agent"
@@ -223,13 +226,23 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 	in.Sent, in.Sockets, in.EventsMissed = w.sent, w.sockets, w.eventsMissed.Load()
 	w.mu.Unlock()
 	w.ledger.Moves, w.ledger.Changes = w.lab.changes()
-	for _, report := range reports {
-		stream, err := w.lab.host.agent.Sightings(ctx, report.Point.Name)
-		if err != nil {
-			return nil, err
+	streams := make([]io.ReadCloser, len(reports))
+	var opening errgroup.Group
+	for i, report := range reports {
+		opening.Go(func() (err error) {
+			streams[i], err = w.lab.host.agent.Sightings(ctx, report.Point.Name)
+			return err
+		})
+	}
+	err = opening.Wait()
+	for i, stream := range streams {
+		if stream != nil {
+			defer stream.Close() //nolint:errcheck // only read
+			in.Taps = append(in.Taps, ledger.Tap{Name: reports[i].Point.Name, Report: reports[i], Sightings: probe.ReadSightings(stream)})
 		}
-		defer stream.Close() //nolint:errcheck // only read
-		in.Taps = append(in.Taps, ledger.Tap{Name: report.Point.Name, Report: report, Sightings: probe.ReadSightings(stream)})
+	}
+	if err != nil {
+		return nil, err
 	}
 	verdict := w.ledger.Check(&in)
 	w.lab.closed(w, verdict, in.After)

@@ -17,6 +17,10 @@ import (
 type tapSet struct {
 	mu   sync.Mutex
 	taps []*probe.Tap // guarded by mu
+
+	closing     sync.WaitGroup // taps that were let go
+	errorsMu    sync.Mutex
+	closeErrors []error // of those; guarded by errorsMu
 }
 
 func (h *host) tapRoutes(mux *http.ServeMux) {
@@ -27,7 +31,7 @@ func (h *host) tapRoutes(mux *http.ServeMux) {
 	handle(mux, "/taps/stop", func(ctx context.Context, _ Nothing) ([]probe.TapReport, error) {
 		return h.taps.each(ctx, (*probe.Tap).Stop)
 	})
-	handle(mux, "/taps/late", func(context.Context, Nothing) ([]LateSighting, error) { return h.taps.late(), nil })
+	handle(mux, "/taps/late", func(ctx context.Context, _ Nothing) ([]LateSighting, error) { return h.taps.late(ctx) })
 	handle(mux, "/taps/totals", func(context.Context, Nothing) (map[string]uint64, error) { return h.taps.totals(), nil })
 	handle(mux, "/taps/watch", h.taps.watch)
 	mux.HandleFunc("GET /taps/sightings", h.taps.download((*probe.Tap).WriteSightings))
@@ -89,7 +93,7 @@ func (c *Client) TapCapture(ctx context.Context, tap string) (io.ReadCloser, err
 	return c.download(ctx, "/taps/capture?tap="+url.QueryEscape(tap))
 }
 
-func (h *host) startTaps(_ context.Context, points []probe.TapPoint) ([]LateSighting, error) {
+func (h *host) startTaps(ctx context.Context, points []probe.TapPoint) ([]LateSighting, error) {
 	seen := make(map[string]bool)
 	for _, point := range points {
 		if seen[point.Name] {
@@ -110,14 +114,12 @@ func (h *host) startTaps(_ context.Context, points []probe.TapPoint) ([]LateSigh
 		})
 	}
 	opening.Wait()
-	if err := h.taps.closeLocked(); err != nil {
-		errs = append(errs, fmt.Errorf("ending earlier taps: %w", err))
-	}
-	late := h.taps.lateLocked()
+	late, err := h.taps.lateLocked(ctx)
+	errs = append(errs, err)
+	h.taps.letGoLocked()
 	h.taps.taps = slices.DeleteFunc(taps, func(t *probe.Tap) bool { return t == nil })
 	if err := errors.Join(errs...); err != nil {
-		err = errors.Join(err, h.taps.closeLocked())
-		h.taps.taps = nil
+		h.taps.letGoLocked()
 		return nil, err
 	}
 	return late, nil
@@ -126,22 +128,24 @@ func (h *host) startTaps(_ context.Context, points []probe.TapPoint) ([]LateSigh
 // mostLate bounds how many late sightings are told.
 const mostLate = 10_000
 
-func (s *tapSet) late() []LateSighting {
+func (s *tapSet) late(ctx context.Context) ([]LateSighting, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lateLocked()
+	return s.lateLocked(ctx)
 }
 
-func (s *tapSet) lateLocked() []LateSighting {
+func (s *tapSet) lateLocked(ctx context.Context) ([]LateSighting, error) {
 	late := []LateSighting{}
 	for _, tap := range s.taps {
-		for sighting := range tap.Late() {
-			if len(late) < mostLate {
-				late = append(late, LateSighting{Tap: tap.Point().Name, Sighting: sighting})
-			}
+		sightings, err := tap.Late(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, sighting := range sightings[:min(len(sightings), mostLate-len(late))] {
+			late = append(late, LateSighting{Tap: tap.Point().Name, Sighting: sighting})
 		}
 	}
-	return late
+	return late, nil
 }
 
 // openTap hands the tap the descriptor of a namespace that only the network knows; the others it opens itself.
@@ -222,18 +226,25 @@ func (s *tapSet) find(name string) *probe.Tap {
 func (s *tapSet) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := s.closeLocked()
-	s.taps = nil
+	s.letGoLocked()
+	s.closing.Wait()
+	s.errorsMu.Lock()
+	defer s.errorsMu.Unlock()
+	err := errors.Join(s.closeErrors...)
+	s.closeErrors = nil
 	return err
 }
 
-// closeLocked ends the captures. What the taps recorded stays.
-func (s *tapSet) closeLocked() error {
-	errs := make([]error, len(s.taps))
-	var closing sync.WaitGroup
-	for i, tap := range s.taps {
-		closing.Go(func() { errs[i] = tap.Close() })
+// letGoLocked ends the captures and forgets what they recorded. It does not wait for the kernel, which takes tens of milliseconds: close does.
+func (s *tapSet) letGoLocked() {
+	for _, tap := range s.taps {
+		s.closing.Go(func() {
+			if err := tap.Close(); err != nil {
+				s.errorsMu.Lock()
+				defer s.errorsMu.Unlock()
+				s.closeErrors = append(s.closeErrors, err)
+			}
+		})
 	}
-	closing.Wait()
-	return errors.Join(errs...)
+	s.taps = nil
 }

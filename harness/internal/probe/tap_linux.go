@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
+	"slices"
 	"sync"
 	"time"
 )
@@ -101,27 +101,52 @@ func (t *Tap) Watch(etherTypes []uint16) error {
 // call. The capture goes on: Sightings, WriteSightings and WriteCapture give what was
 // there at the mark, Late what came after it. A tap is marked once.
 func (t *Tap) Mark(ctx context.Context) (TapReport, error) {
-	marked := make(chan TapReport, 1)
-	t.source.ask(func() {
+	var report TapReport
+	running, err := t.ask(ctx, func() {
 		t.recorder.mark()
-		marked <- t.reportNow()
+		report = t.reportNow()
 	})
-	select {
-	case report := <-marked:
-		return report, nil
-	case <-t.done:
+	switch {
+	case err != nil:
+		return TapReport{}, err
+	case !running:
 		return TapReport{}, errors.Join(fmt.Errorf("reading what tap %s has seen so far: it has ended", t.point), t.err)
-	case <-ctx.Done():
-		return TapReport{}, fmt.Errorf("reading what tap %s has seen so far: %w", t.point, context.Cause(ctx))
 	}
+	return report, nil
 }
 
-// Late are the frames that came after the mark: none before Stop has returned.
-func (t *Tap) Late() iter.Seq[Sighting] {
-	if t.stopped() != nil {
-		return func(func(Sighting) bool) {}
+// Late are the frames that came between the mark and the call.
+func (t *Tap) Late(ctx context.Context) ([]Sighting, error) {
+	var late []Sighting
+	running, err := t.ask(ctx, func() { late = slices.Collect(t.recorder.late()) })
+	switch {
+	case err != nil:
+		return nil, err
+	case !running:
+		return slices.Collect(t.recorder.late()), nil
 	}
-	return t.recorder.late()
+	return late, nil
+}
+
+// ask calls answer once everything that has crossed the interface before is recorded.
+// A tap that has ended does not call it.
+func (t *Tap) ask(ctx context.Context, answer func()) (running bool, err error) {
+	if t.stopped() == nil {
+		return false, nil
+	}
+	answered := make(chan struct{})
+	t.source.ask(func() {
+		answer()
+		close(answered)
+	})
+	select {
+	case <-answered:
+		return true, nil
+	case <-t.done:
+		return false, nil
+	case <-ctx.Done():
+		return false, fmt.Errorf("reading what tap %s has seen so far: %w", t.point, context.Cause(ctx))
+	}
 }
 
 // Point is what is tapped.
