@@ -23,6 +23,7 @@ func Operator() Scenario {
 					t := rack(v, 3)
 					t.Clients[0].Worker = ""
 					t.Clients[2].Worker = "w0" // a worker without any client is none of the demux's
+					t.Demux.Capacity = 3       // whoever is assigned gets what another has left
 					return t
 				},
 				Run: reassign,
@@ -32,6 +33,7 @@ func Operator() Scenario {
 				Topology: func(v Variant) harness.Topology {
 					t := rack(v, 3)
 					t.Clients[2].Worker = "w0" // shares it with c0, which is the one that changes
+					t.Demux.Capacity = 3
 					return t
 				},
 				Run: changeUnderLoad,
