@@ -5,59 +5,51 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	"github.com/cilium/ebpf"
 )
 
 // Assignment is one client and its worker.
 type Assignment struct {
 	MAC      MAC
-	Worker   int      // interface index
+	Worker   string   // interface name
 	Location Location // where the client was last seen; ignored when assigning
 }
 
 // Assign gives the client a worker, and attaches the worker if it is not yet.
 // Counters of the client begin at 0. Errors: [*BadMACError], [*AssignedError],
-// [*FullError], [ErrUnknownInterface], [ErrWrongRole].
-func (d *Demux) Assign(mac MAC, worker int) error {
+// [*FullError], and those of AttachWorker.
+func (d *Demux) Assign(mac MAC, worker string) error {
 	return d.AssignAll([]Assignment{{MAC: mac, Worker: worker}})
 }
 
 // AssignAll is Assign for many clients at once: all of them or, with an error,
-// none. Workers that it attached stay attached.
+// none. A worker that the demux remembers may be absent; any other is attached.
 func (d *Demux) AssignAll(assignments []Assignment) error {
 	return d.change(func() error {
 		if err := d.checkNew(assignments); err != nil {
 			return err
 		}
-		for _, a := range assignments {
-			if _, err := d.attach(a.Worker, bpfAttachRoleROLE_WORKER); err != nil {
-				return fmt.Errorf("assigning %s: %w", a.MAC, err)
+		workers, made, err := d.workersOf(assignments)
+		if err == nil {
+			err = d.insertAll(assignments, workers)
+		}
+		for _, a := range made {
+			if err != nil && a.clients == 0 {
+				err = errors.Join(err, d.forget(a))
 			}
 		}
-		workers := make(map[uint32]bool)
-		for i, a := range assignments {
-			if err := d.insert(a); err != nil {
-				return errors.Join(err, d.removeAll(assignments[:i]))
-			}
-			workers[uint32(a.Worker)] = true
-		}
-		if err := d.publishLists(workers); err != nil {
-			return errors.Join(err, d.removeAll(assignments))
-		}
-		return nil
+		return err
 	})
 }
 
 // checkNew finds what is wrong before anything is changed.
 func (d *Demux) checkNew(assignments []Assignment) error {
-	seen := make(map[MAC]bool)
+	seen := make(map[MAC]bool, len(assignments))
 	for _, a := range assignments {
 		if err := a.MAC.Validate(); err != nil {
 			return fmt.Errorf("assigning: %w", err)
 		}
-		if client, ok := d.clients[a.MAC]; ok {
-			return fmt.Errorf("assigning %s to interface %d: %w", a.MAC, a.Worker, &AssignedError{Worker: int(client.Worker)})
+		if e := d.table.find(a.MAC.word()); e != nil {
+			return fmt.Errorf("assigning %s to %s: %w", a.MAC, a.Worker, &AssignedError{Worker: d.clientOf(e).worker.name})
 		}
 		if seen[a.MAC] {
 			return fmt.Errorf("assigning %s: %w, by an earlier line of the same list", a.MAC, ErrAssigned)
@@ -67,136 +59,228 @@ func (d *Demux) checkNew(assignments []Assignment) error {
 	if len(assignments) > len(d.free) {
 		return fmt.Errorf("assigning %s: %w", assignments[len(d.free)].MAC, &FullError{Capacity: d.opts.Capacity})
 	}
+	return nil
+}
+
+func (d *Demux) clientOf(e *entry) *client { return &d.clients[uint32(e.value.Load())] }
+
+// workersOf finds or makes the workers of the assignments, and attaches those made.
+// They are returned with an error too.
+func (d *Demux) workersOf(assignments []Assignment) (workers map[string]*device, made []*device, err error) {
+	workers = make(map[string]*device)
 	for _, a := range assignments {
-		if err := d.checkInterface(a.Worker, bpfAttachRoleROLE_WORKER); err != nil {
-			return fmt.Errorf("assigning %s: %w", a.MAC, err)
+		if workers[a.Worker] != nil {
+			continue
+		}
+		known := d.devices[a.Worker] != nil
+		worker, err := d.device(a.Worker, bpfAttachRoleROLE_WORKER)
+		if err != nil {
+			return nil, made, fmt.Errorf("assigning %s: %w", a.MAC, err)
+		}
+		workers[a.Worker] = worker
+		if known {
+			continue
+		}
+		made = append(made, worker)
+		link, err := d.linkByName(a.Worker)
+		if err == nil {
+			err = d.attach(worker, link)
+		}
+		if err != nil {
+			return nil, made, fmt.Errorf("assigning %s: %w", a.MAC, err)
+		}
+	}
+	return workers, made, nil
+}
+
+// insertAll makes the clients known to the programs, each as its last step.
+func (d *Demux) insertAll(assignments []Assignment, workers map[string]*device) error {
+	for i, a := range assignments {
+		if err := d.insert(a.MAC.word(), workers[a.Worker]); err != nil {
+			done := make([]uint32, 0, i)
+			for _, a := range assignments[:i] {
+				done = append(done, uint32(d.table.find(a.MAC.word()).value.Load()))
+			}
+			return errors.Join(fmt.Errorf("assigning %s to %s: %w", a.MAC, a.Worker, err), d.removeAll(done))
 		}
 	}
 	return nil
 }
 
-// insert takes the slot that has been free for longest, and makes the client
-// known to the programs as its last step.
-func (d *Demux) insert(a Assignment) error {
+// insert takes the slot that has been free for longest.
+func (d *Demux) insert(mac uint64, worker *device) error {
 	slot := d.free[0]
-	var state bpfSlot
-	if err := d.objs.Slots.Lookup(slot, &state); err != nil {
-		return fmt.Errorf("reading slot of %s: %w", a.MAC, err)
+	var base bpfClientTally
+	if d.slots[slot].Released != 0 { // else it has counted nothing
+		var err error
+		if base, err = d.clientTally(slot); err != nil {
+			return err
+		}
 	}
-	var err error
-	if state.Base, err = d.clientTally(slot); err != nil {
-		return err
-	}
-	if err := d.objs.Slots.Put(slot, &state); err != nil {
-		return fmt.Errorf("recording counters before %s: %w", a.MAC, err)
-	}
-	d.locations.clear(slot)
-
-	client := bpfClient{Slot: slot, Worker: uint32(a.Worker)}
-	if err := d.objs.Clients.Update(a.MAC, &client, ebpf.UpdateNoExist); err != nil {
-		return fmt.Errorf("assigning %s to interface %d: %w", a.MAC, a.Worker, err)
+	d.slots[slot].Base = base
+	d.locations[slot].Store(0)
+	d.clientWorkers[slot].Store(uint64(worker.number))
+	for {
+		moves, ok := d.table.insert(mac, clientValue(slot, worker))
+		if ok {
+			break
+		}
+		if len(moves) == 0 {
+			return fmt.Errorf("the table of clients has no room for it: %w", &FullError{Capacity: d.opts.Capacity})
+		}
+		for _, m := range moves {
+			m.copy()
+			if err := d.wait(); err != nil {
+				return err
+			}
+			m.hide()
+			if err := d.wait(); err != nil {
+				return err
+			}
+			m.from.release()
+		}
 	}
 	d.free = d.free[1:]
-	d.clients[a.MAC] = client
+	d.clients[slot].mac = mac
+	d.join(slot, worker)
 	return nil
 }
 
 // Reassign gives the client another worker, between two frames. What is known
 // about its location and its counters stays. A group frame which the old or the
 // new worker sends while it runs may miss the client. Errors: [*BadMACError],
-// [ErrNotAssigned], [ErrUnknownInterface], [ErrWrongRole].
-func (d *Demux) Reassign(mac MAC, worker int) error {
+// [ErrNotAssigned], and those of AttachWorker.
+func (d *Demux) Reassign(mac MAC, worker string) error {
+	return d.ReassignAll([]Assignment{{MAC: mac, Worker: worker}})
+}
+
+// ReassignAll is Reassign for many clients at once: all of them or, with an error,
+// none. When it returns, no program handles a frame for a former worker any more.
+func (d *Demux) ReassignAll(assignments []Assignment) error {
 	return d.change(func() error {
-		client, err := d.client(mac)
-		if err == nil {
-			_, err = d.attach(worker, bpfAttachRoleROLE_WORKER)
-		}
-		if err == nil && client.Worker != uint32(worker) {
-			err = d.handOver(mac, client, uint32(worker))
-		}
+		slots, err := d.slotsFor("reassigning", assignments)
 		if err != nil {
-			return fmt.Errorf("reassigning %s to interface %d: %w", mac, worker, err)
+			return err
 		}
-		return nil
+		workers, made, err := d.workersOf(assignments)
+		if err != nil {
+			for _, a := range made {
+				err = errors.Join(err, d.forget(a))
+			}
+			return err
+		}
+		former := make(map[*device]bool)
+		var moved []uint32
+		for i, slot := range slots {
+			if worker := workers[assignments[i].Worker]; d.clients[slot].worker != worker {
+				former[d.clients[slot].worker] = true
+				moved = append(moved, slot)
+				d.clientWorkers[slot].Store(0)
+			}
+		}
+		if len(moved) == 0 {
+			return nil
+		}
+		// At no time does a client get group frames of both workers.
+		if err := d.recount(moved); err != nil {
+			return err
+		}
+		for i, slot := range slots {
+			worker := workers[assignments[i].Worker]
+			if d.clients[slot].worker == worker {
+				continue
+			}
+			d.table.find(d.clients[slot].mac).value.Store(clientValue(slot, worker))
+			d.leave(slot)
+			d.join(slot, worker)
+			d.clientWorkers[slot].Store(uint64(worker.number))
+		}
+		return errors.Join(d.recount(moved), d.wait(), d.forgetIdle(former))
 	})
 }
 
-// handOver takes the client from the group frames of the old worker before it
-// is the new one's: at no time does it get frames of both.
-func (d *Demux) handOver(mac MAC, client bpfClient, worker uint32) error {
-	delete(d.clients, mac)
-	err := d.publishLists(map[uint32]bool{client.Worker: true})
-	next := bpfClient{Slot: client.Slot, Worker: worker}
-	if err == nil {
-		err = d.objs.Clients.Update(mac, &next, ebpf.UpdateExist)
+// slotsFor gives the slots of assigned clients.
+func (d *Demux) slotsFor(doing string, assignments []Assignment) ([]uint32, error) {
+	slots := make([]uint32, 0, len(assignments))
+	seen := make(map[MAC]bool, len(assignments))
+	for _, a := range assignments {
+		err := a.MAC.Validate()
+		e := d.table.find(a.MAC.word())
+		switch {
+		case err != nil:
+		case e == nil:
+			err = ErrNotAssigned
+		case seen[a.MAC]:
+			err = errors.New("it is there twice")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", doing, a.MAC, err)
+		}
+		seen[a.MAC] = true
+		slots = append(slots, uint32(e.value.Load()))
 	}
-	if err != nil {
-		d.clients[mac] = client
-		return errors.Join(err, d.publishLists(map[uint32]bool{client.Worker: true}))
-	}
-	d.clients[mac] = next
-	return d.publishLists(map[uint32]bool{worker: true})
+	return slots, nil
 }
 
 // Unassign takes the client's worker away; its counters and location are gone.
-// Once it returns no program handles a frame for that client any more. Errors:
-// [*BadMACError], [ErrNotAssigned].
-func (d *Demux) Unassign(mac MAC) error {
+// Once it returns no program handles a frame for that client any more. A worker
+// without clients is detached. Errors: [*BadMACError], [ErrNotAssigned].
+func (d *Demux) Unassign(mac MAC) error { return d.UnassignAll([]MAC{mac}) }
+
+// UnassignAll is Unassign for many clients at once: all of them or, with an error, none.
+func (d *Demux) UnassignAll(macs []MAC) error {
 	return d.change(func() error {
-		client, err := d.client(mac)
-		if err != nil {
-			return fmt.Errorf("unassigning %s: %w", mac, err)
+		assignments := make([]Assignment, 0, len(macs))
+		for _, mac := range macs {
+			assignments = append(assignments, Assignment{MAC: mac})
 		}
-		return d.removeAll([]Assignment{{MAC: mac, Worker: int(client.Worker)}})
+		slots, err := d.slotsFor("unassigning", assignments)
+		if err != nil {
+			return err
+		}
+		workers := make(map[*device]bool)
+		for _, slot := range slots {
+			workers[d.clients[slot].worker] = true
+		}
+		return errors.Join(d.removeAll(slots), d.forgetIdle(workers))
 	})
 }
 
-func (d *Demux) client(mac MAC) (bpfClient, error) {
-	if err := mac.Validate(); err != nil {
-		return bpfClient{}, err
+// forgetIdle detaches the workers that have no client any more.
+func (d *Demux) forgetIdle(workers map[*device]bool) error {
+	var errs []error
+	for worker := range workers {
+		if worker.clients == 0 {
+			errs = append(errs, d.forget(worker))
+		}
 	}
-	client, ok := d.clients[mac]
-	if !ok {
-		return bpfClient{}, ErrNotAssigned
-	}
-	return client, nil
+	return errors.Join(errs...)
 }
 
-// removeAll frees slots only after publishLists, which waits for the programs
-// that may still use them.
-func (d *Demux) removeAll(assignments []Assignment) error {
-	var (
-		errs    []error
-		slots   []uint32
-		workers = make(map[uint32]bool)
-	)
-	for _, a := range assignments {
-		client, ok := d.clients[a.MAC]
-		if !ok {
-			continue
-		}
-		if err := d.objs.Clients.Delete(a.MAC); err != nil {
-			errs = append(errs, fmt.Errorf("unassigning %s: %w", a.MAC, err))
-			continue
-		}
-		delete(d.clients, a.MAC)
-		slots = append(slots, client.Slot)
-		workers[client.Worker] = true
+// removeAll frees entries and slots once no program runs that may still use them.
+func (d *Demux) removeAll(slots []uint32) error {
+	if len(slots) == 0 {
+		return nil
 	}
-	errs = append(errs, d.publishLists(workers))
+	entries := make([]*entry, 0, len(slots))
 	for _, slot := range slots {
-		errs = append(errs, d.releaseSlot(slot))
+		e := d.table.find(d.clients[slot].mac)
+		d.table.hide(e)
+		entries = append(entries, e)
+		d.clientWorkers[slot].Store(0)
+		d.leave(slot)
+		d.clients[slot].mac = 0
 	}
-	return errors.Join(append(errs, d.saveOwner())...)
-}
-
-func (d *Demux) releaseSlot(slot uint32) error {
-	d.free = append(d.free, slot)
-	d.releases++
-	if err := d.objs.Slots.Put(slot, &bpfSlot{Released: d.releases}); err != nil {
-		return fmt.Errorf("freeing slot %d: %w", slot, err)
+	// Whoever found a client before may learn its location still: they count where
+	// they count now, and nowhere after the wait.
+	err := errors.Join(d.wait(), d.recount(slots))
+	for i, slot := range slots {
+		entries[i].release()
+		d.releases++
+		d.slots[slot] = bpfSlot{Released: d.releases}
+		d.free = append(d.free, slot)
 	}
-	return nil
+	return errors.Join(err, d.saveOwner())
 }
 
 // Assignments returns every assignment, by MAC.
@@ -206,12 +290,16 @@ func (d *Demux) Assignments() ([]Assignment, error) {
 	if d.closed {
 		return nil, ErrClosed
 	}
-	assignments := make([]Assignment, 0, len(d.clients))
-	for mac, client := range d.clients {
+	assignments := make([]Assignment, 0, d.table.used)
+	for slot := range d.clients {
+		c := &d.clients[slot]
+		if c.mac == 0 {
+			continue
+		}
 		assignments = append(assignments, Assignment{
-			MAC:      mac,
-			Worker:   int(client.Worker),
-			Location: d.locations.get(client.Slot),
+			MAC:      macOf(c.mac),
+			Worker:   c.worker.name,
+			Location: unpackLocation(d.locations[slot].Load()),
 		})
 	}
 	slices.SortFunc(assignments, func(a, b Assignment) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })

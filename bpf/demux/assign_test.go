@@ -22,9 +22,9 @@ func TestAssignRefuses(t *testing.T) {
 			b.Expect(detail.Text).To(Equal(bad.String()))
 		}
 	}
-	b.Expect(b.demux.Assign(mac(1), 9999)).To(MatchError(demux.ErrUnknownInterface))
-	b.Expect(b.demux.Assign(mac(1), 0)).To(MatchError(demux.ErrUnknownInterface))
-	b.Expect(b.demux.Assign(mac(1), b.trunks[0])).To(MatchError(demux.ErrWrongRole))
+	b.Expect(b.demux.Assign(mac(1), "none")).To(MatchError(demux.ErrUnknownInterface))
+	b.Expect(b.demux.Assign(mac(1), "")).To(MatchError(demux.ErrUnknownInterface))
+	b.Expect(b.demux.Assign(mac(1), trunkNames[0])).To(MatchError(demux.ErrWrongRole))
 	b.Expect(b.demux.Reassign(mac(1), w[0])).To(MatchError(demux.ErrNotAssigned))
 	b.Expect(b.demux.Unassign(mac(1))).To(MatchError(demux.ErrNotAssigned))
 	b.Expect(b.demux.Workers()).To(BeEmpty())
@@ -35,7 +35,7 @@ func TestAssignRefuses(t *testing.T) {
 	assigned, ok := errors.AsType[*demux.AssignedError](err)
 	b.Expect(ok).To(BeTrue())
 	b.Expect(assigned.Worker).To(Equal(w[0]))
-	b.Expect(b.demux.Reassign(mac(1), 9999)).To(MatchError(demux.ErrUnknownInterface))
+	b.Expect(b.demux.Reassign(mac(1), "none")).To(MatchError(demux.ErrUnknownInterface))
 	b.assign(mac(2), 0)
 	err = b.demux.Assign(mac(3), w[2])
 	b.Expect(err).To(MatchError(demux.ErrFull))
@@ -56,7 +56,7 @@ func TestAssignAllIsAllOrNothing(t *testing.T) {
 		{{MAC: mac(1), Worker: b.workers[0]}, {MAC: mac(1), Worker: b.workers[1]}},
 		{{MAC: mac(1), Worker: b.workers[0]}, {MAC: mac(9), Worker: b.workers[1]}},
 		{{MAC: mac(1), Worker: b.workers[0]}, {MAC: broadcast, Worker: b.workers[1]}},
-		{{MAC: mac(1), Worker: b.workers[0]}, {MAC: mac(2), Worker: 9999}},
+		{{MAC: mac(1), Worker: b.workers[0]}, {MAC: mac(2), Worker: "none"}},
 		{{MAC: mac(1), Worker: b.workers[0]}, {MAC: mac(2), Worker: b.workers[0]}, {MAC: mac(3), Worker: b.workers[0]}},
 	} {
 		b.Expect(b.demux.AssignAll(list)).NotTo(Succeed())
@@ -73,11 +73,12 @@ func TestReassign(t *testing.T) {
 	b := start(t, demux.Options{})
 	b.assign(mac(1), 0)
 	b.learn(0, 1, tag(5))
+	b.assign(mac(9), 0) // keeps the worker attached
 	b.Expect(b.demux.Reassign(mac(1), b.workers[1])).To(Succeed())
 	b.far[0].Send(toClient(1))
 	group := nettest.Frame{Destination: broadcast, Source: gateway, Payload: make([]byte, 64)}
 	b.far[0].Send(group)
-	b.Eventually(b.drops).Should(Equal(map[string]demux.Tally{"not_assigned": tally(toClient(1).Bytes(), group.Bytes())}))
+	b.Eventually(b.drops).Should(Equal(map[string]demux.Tally{"not_assigned": tally(toClient(1).Bytes()), "unlearned": tally(group.Bytes())}))
 	b.far[1].Send(toClient(1)) // the location is still known
 	b.far[1].Send(group)
 	b.Eventually(b.sw[0].Frames).Should(Equal([][]byte{toClient(1, tag(5)).Bytes(), group.WithTags(tag(5)).Bytes()}))
@@ -90,17 +91,24 @@ func TestReassign(t *testing.T) {
 func TestUnassign(t *testing.T) {
 	b := start(t, demux.Options{})
 	b.assign(mac(1), 0)
+	b.assign(mac(2), 0)
 	b.learn(0, 1, tag(5))
 	b.Expect(b.demux.Unassign(mac(1))).To(Succeed())
-	b.Expect(b.demux.Assignments()).To(BeEmpty())
+	b.Expect(b.demux.Assignments()).To(HaveLen(1))
 	b.sw[0].Send(fromClient(1, tag(5)))
 	b.far[0].Send(toClient(1))
 	group := nettest.Frame{Destination: broadcast, Source: gateway, Payload: make([]byte, 64)}
 	b.far[0].Send(group)
 	b.Eventually(b.drops).Should(Equal(map[string]demux.Tally{
 		"unknown_client": tally(fromClient(1, tag(5)).Bytes()),
-		"not_assigned":   tally(toClient(1).Bytes(), group.Bytes()),
+		"not_assigned":   tally(toClient(1).Bytes()),
+		"unlearned":      tally(group.Bytes()),
 	}))
+	b.Expect(b.demux.Unassign(mac(2))).To(Succeed())
+	b.Expect(b.demux.Workers()).To(BeEmpty(), "a worker without clients is detached")
+	stack := nettest.Open(t, b.workers[0])
+	b.far[0].Send(toClient(1))
+	b.Eventually(stack.Count).Should(Equal(1))
 }
 
 // The one slot goes from client to client, and none sees anything of another.

@@ -1,37 +1,14 @@
 package demux
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/vishvananda/netlink"
 	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
-	"golang.org/x/sys/unix"
 )
 
-// Attachment is one interface that a program runs on.
-type Attachment struct {
-	Index int        // of the interface
-	Mode  AttachMode // AttachTCX or AttachClsact
-}
-
-type attachment struct {
-	tchook.Hook
-	ifindex int
-	role    bpfAttachRole
-}
-
-func (a *attachment) mode() AttachMode {
-	if _, ok := a.Hook.(*tchook.Clsact); ok {
-		return AttachClsact
-	}
-	return AttachTCX
-}
-
-// filterName is how a clsact filter is known to be ours.
+// filterName is what people see of a clsact filter. It is not how ours are known.
 func filterName(role bpfAttachRole) string {
 	if role == bpfAttachRoleROLE_TRUNK {
 		return "vlandemux/" + bpfProgPhys2virt
@@ -39,59 +16,84 @@ func filterName(role bpfAttachRole) string {
 	return "vlandemux/" + bpfProgVirt2phys
 }
 
-// AttachTrunk runs phys2virt on the trunk and returns how it is attached. It
-// does nothing if it is already. Errors: [ErrUnknownInterface], [ErrWrongRole].
-func (d *Demux) AttachTrunk(ifindex int) (mode AttachMode, err error) {
+// AttachTrunk runs phys2virt on the interface of that name and remembers it as a
+// trunk. It does nothing if it is one already. With force, what [UnfitError] says
+// against the interface is no hindrance. Errors: [ErrUnknownInterface],
+// [ErrWrongRole], [ErrServed], [*UnfitError].
+func (d *Demux) AttachTrunk(name string, force bool) (AttachMode, error) {
+	return d.attachNamed(name, bpfAttachRoleROLE_TRUNK, force)
+}
+
+// AttachWorker runs virt2phys on the host end of a worker and remembers it.
+// Assigning a client to the worker does the same. Errors as AttachTrunk.
+func (d *Demux) AttachWorker(name string, force bool) (AttachMode, error) {
+	return d.attachNamed(name, bpfAttachRoleROLE_WORKER, force)
+}
+
+func (d *Demux) attachNamed(name string, role bpfAttachRole, force bool) (mode AttachMode, err error) {
 	err = d.change(func() error {
-		mode, err = d.attach(ifindex, bpfAttachRoleROLE_TRUNK)
-		return err
-	})
-	return mode, err
-}
-
-// AttachWorker runs virt2phys on the host end of a worker and returns how it is
-// attached. Assigning a client to the worker does the same. Errors:
-// [ErrUnknownInterface], [ErrWrongRole].
-func (d *Demux) AttachWorker(ifindex int) (mode AttachMode, err error) {
-	err = d.change(func() error {
-		mode, err = d.attach(ifindex, bpfAttachRoleROLE_WORKER)
-		return err
-	})
-	return mode, err
-}
-
-// DetachTrunk takes phys2virt off the trunk and forgets every location on it:
-// frames to clients last seen there are dropped as unlearned. The trunk itself
-// may be gone. Error: [ErrUnknownInterface] if it is not attached.
-func (d *Demux) DetachTrunk(ifindex int) error {
-	return d.change(func() error { return d.detachRole(ifindex, bpfAttachRoleROLE_TRUNK) })
-}
-
-// DetachWorker takes virt2phys off the worker and forgets its count of flooded
-// frames. Assignments stay: frames still reach the worker, none comes back
-// until it is attached again. The worker itself may be gone. Error:
-// [ErrUnknownInterface] if it is not attached.
-func (d *Demux) DetachWorker(ifindex int) error {
-	return d.change(func() error { return d.detachRole(ifindex, bpfAttachRoleROLE_WORKER) })
-}
-
-// Trunks returns the attached trunks, by index.
-func (d *Demux) Trunks() []Attachment { return d.list(bpfAttachRoleROLE_TRUNK) }
-
-// Workers returns the attached workers, by index.
-func (d *Demux) Workers() []Attachment { return d.list(bpfAttachRoleROLE_WORKER) }
-
-func (d *Demux) list(role bpfAttachRole) []Attachment {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	var found []Attachment
-	for ifindex, a := range d.attached {
-		if a.role == role {
-			found = append(found, Attachment{Index: ifindex, Mode: a.mode()})
+		known := d.devices[name] != nil
+		a, err := d.device(name, role)
+		if err != nil {
+			return err
 		}
+		a.forced = a.forced || force
+		link, err := d.linkByName(name)
+		if err == nil && a.ifindex != link.Index {
+			err = d.attach(a, link)
+		}
+		if err != nil && !known {
+			err = errors.Join(err, d.forget(a))
+		}
+		mode = a.mode()
+		return err
+	})
+	return mode, err
+}
+
+// Expect remembers a trunk or worker that is not there: it is attached when an
+// interface of that name comes, see [Demux.Reconcile].
+func (d *Demux) Expect(name string, trunk, force bool) error {
+	role := bpfAttachRoleROLE_WORKER
+	if trunk {
+		role = bpfAttachRoleROLE_TRUNK
 	}
-	slices.SortFunc(found, func(a, b Attachment) int { return cmp.Compare(a.Index, b.Index) })
-	return found
+	return d.change(func() error {
+		a, err := d.device(name, role)
+		if err == nil && force && !a.forced {
+			a.forced = true
+			err = d.save(a)
+		}
+		return err
+	})
+}
+
+// DetachTrunk takes phys2virt off the trunk and forgets it, with every location on
+// it: frames to clients last seen there are dropped as unlearned. Error:
+// [ErrUnknownInterface] if it is no trunk.
+func (d *Demux) DetachTrunk(name string) error {
+	return d.change(func() error {
+		a := d.devices[name]
+		if a == nil || a.role != bpfAttachRoleROLE_TRUNK {
+			return fmt.Errorf("detaching %s: %w: it is no trunk here", name, ErrUnknownInterface)
+		}
+		return d.forget(a)
+	})
+}
+
+// DetachWorker takes virt2phys off the worker, unassigns its clients and forgets it
+// with its count of flooded frames. Error: [ErrUnknownInterface] if it is no worker.
+func (d *Demux) DetachWorker(name string) error {
+	return d.change(func() error {
+		a := d.devices[name]
+		if a == nil || a.role != bpfAttachRoleROLE_WORKER {
+			return fmt.Errorf("detaching %s: %w: it is no worker here", name, ErrUnknownInterface)
+		}
+		if err := d.removeAll(d.slotsOf(a)); err != nil {
+			return err
+		}
+		return d.forget(a)
+	})
 }
 
 func (d *Demux) program(role bpfAttachRole) *ebpf.Program {
@@ -101,145 +103,83 @@ func (d *Demux) program(role bpfAttachRole) *ebpf.Program {
 	return d.objs.Virt2phys
 }
 
-// checkInterface gives ErrUnknownInterface or ErrWrongRole where the interface
-// cannot have the role.
-func (d *Demux) checkInterface(ifindex int, role bpfAttachRole) error {
-	if a := d.attached[ifindex]; a != nil && a.role != role {
-		return fmt.Errorf("attaching interface %d: %w: an interface is a trunk or a worker", ifindex, ErrWrongRole)
+// attach puts the device's program on the link, which has its name, and gives its
+// clients their worker. On an error nothing is attached.
+func (d *Demux) attach(a *device, link *Link) error {
+	if err := d.checkLink(a, link); err != nil {
+		return err
 	}
-	_, err := d.net.LinkByIndex(ifindex)
-	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing || errors.Is(err, unix.ENODEV) || ifindex <= 0 {
-		return fmt.Errorf("attaching interface %d: %w in this network namespace", ifindex, ErrUnknownInterface)
+	if err := d.lose(a); err != nil {
+		return err
+	}
+	hook, err := d.hookNew(a, link.Index)
+	if err == nil {
+		a.hook = hook
+		err = d.enter(a, link.Index)
+	}
+	if err == nil {
+		err = d.save(a)
 	}
 	if err != nil {
-		return fmt.Errorf("looking up interface %d: %w", ifindex, err)
+		return errors.Join(err, d.lose(a))
+	}
+	a.down = !link.Up
+	if a.role == bpfAttachRoleROLE_WORKER {
+		d.point(a)
 	}
 	return nil
 }
 
-func (d *Demux) attach(ifindex int, role bpfAttachRole) (AttachMode, error) {
-	if err := d.checkInterface(ifindex, role); err != nil {
-		return "", err
-	}
-	if a := d.attached[ifindex]; a != nil {
-		return a.mode(), nil
-	}
-	if err := d.prepare(ifindex, role); err != nil {
-		return "", errors.Join(err, d.forget(ifindex, role))
-	}
-	a, err := d.attachNew(ifindex, role)
-	if err != nil {
-		return "", errors.Join(err, d.forget(ifindex, role))
-	}
-	d.attached[ifindex] = a
-	if err := d.saveAttachment(a); err != nil {
-		return "", errors.Join(err, a.Detach(), d.forget(ifindex, role))
-	}
-	return a.mode(), nil
-}
-
-// prepare makes the map entries that the program needs on the interface.
-func (d *Demux) prepare(ifindex int, role bpfAttachRole) error {
-	if role == bpfAttachRoleROLE_TRUNK {
-		return d.preparePlaces(ifindex)
-	}
-	none := make([]bpfTally, ebpf.MustPossibleCPU())
-	err := d.objs.WorkerFloods.Update(uint32(ifindex), none, ebpf.UpdateNoExist)
-	if errors.Is(err, unix.E2BIG) {
-		return fmt.Errorf("attaching worker %d: %d workers are attached, detach one: %w",
-			ifindex, d.objs.WorkerFloods.MaxEntries(), err)
-	}
-	if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
-		return fmt.Errorf("making counters of worker %d: %w", ifindex, err)
-	}
-	return nil
-}
-
-// attachNew honours Options.Attach. The record for the next process is made
+// hookNew honours Options.Attach. The record for the next process is made
 // before the program runs, where that program would outlive this process.
-func (d *Demux) attachNew(ifindex int, role bpfAttachRole) (*attachment, error) {
+func (d *Demux) hookNew(a *device, ifindex int) (tchook.Hook, error) {
 	if d.opts.Attach != AttachClsact {
 		pin := ""
 		if d.pins != nil {
 			pin = d.pins.link(ifindex)
 		}
-		tcx, err := tchook.AttachTCX(ifindex, d.program(role), pin)
+		tcx, err := tchook.AttachTCX(ifindex, d.program(a.role), pin)
 		if err == nil {
-			return &attachment{Hook: tcx, ifindex: ifindex, role: role}, nil
+			return tcx, nil
 		}
 		if d.opts.Attach == AttachTCX || !errors.Is(err, ebpf.ErrNotSupported) {
-			return nil, fmt.Errorf("attaching to interface %d: %w", ifindex, err)
+			return nil, fmt.Errorf("attaching to %s: %w", a.name, err)
 		}
 	}
-	filter, err := tchook.PrepareClsact(d.net, ifindex, filterName(role))
+	filter, err := tchook.PrepareClsact(d.net, ifindex, filterName(a.role), d.isOurs)
 	if err != nil {
-		return nil, fmt.Errorf("attaching to interface %d: %w", ifindex, err)
+		return nil, fmt.Errorf("attaching to %s: %w", a.name, err)
 	}
-	a := &attachment{Hook: filter, ifindex: ifindex, role: role}
-	if err := d.saveAttachment(a); err != nil {
+	record := *a
+	record.ifindex, record.hook = ifindex, filter
+	if err := d.save(&record); err != nil {
 		return nil, errors.Join(err, filter.Detach())
 	}
-	if err := filter.Replace(d.program(role)); err != nil {
-		return nil, errors.Join(fmt.Errorf("attaching to interface %d: %w", ifindex, err), filter.Detach())
+	if err := filter.Replace(d.program(a.role)); err != nil {
+		return nil, errors.Join(fmt.Errorf("attaching to %s: %w", a.name, err), filter.Detach())
 	}
-	return a, nil
+	return filter, nil
 }
 
-// openAttachment gives tchook.ErrGone if the interface or its link is not there.
-func (d *Demux) openAttachment(ifindex int, record bpfAttachment) (*attachment, error) {
-	a := &attachment{ifindex: ifindex, role: record.Role}
-	if record.Mode == bpfAttachModeMODE_CLSACT {
-		_, err := d.net.LinkByIndex(ifindex)
-		if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing || errors.Is(err, unix.ENODEV) {
+// hookOpen gives tchook.ErrGone if the interface or its link is not there, or is
+// another one by now.
+func (d *Demux) hookOpen(a *device, record bpfDevice) (tchook.Hook, error) {
+	ifindex := int(record.Ifindex)
+	switch {
+	case ifindex == 0:
+		return nil, tchook.ErrGone
+	case record.Mode == bpfAttachModeMODE_CLSACT:
+		filter := tchook.OpenClsact(d.net, ifindex, filterName(a.role), record.OwnsQdisc != 0, d.isOurs)
+		there, err := filter.There()
+		if err != nil {
+			return nil, err
+		}
+		if !there {
 			return nil, tchook.ErrGone
 		}
-		if err != nil {
-			return nil, fmt.Errorf("looking up interface %d: %w", ifindex, err)
-		}
-		a.Hook = tchook.OpenClsact(d.net, ifindex, filterName(record.Role), record.OwnsQdisc != 0)
-		return a, nil
-	}
-	if d.pins == nil {
+		return filter, nil
+	case d.pins == nil:
 		return nil, tchook.ErrGone
 	}
-	tcx, err := tchook.OpenTCX(d.pins.link(ifindex))
-	if err != nil {
-		return nil, err
-	}
-	a.Hook = tcx
-	return a, nil
-}
-
-func (d *Demux) saveAttachment(a *attachment) error {
-	record := bpfAttachment{Role: a.role, Mode: bpfAttachModeMODE_TCX}
-	if filter, ok := a.Hook.(*tchook.Clsact); ok {
-		record.Mode = bpfAttachModeMODE_CLSACT
-		if filter.OwnsQdisc() {
-			record.OwnsQdisc = 1
-		}
-	}
-	if err := d.objs.Attachments.Put(uint32(a.ifindex), &record); err != nil {
-		return fmt.Errorf("recording the attachment of interface %d: %w", a.ifindex, err)
-	}
-	return nil
-}
-
-func (d *Demux) detachRole(ifindex int, role bpfAttachRole) error {
-	a := d.attached[ifindex]
-	if a == nil || a.role != role {
-		return fmt.Errorf("detaching interface %d: %w: it is not attached", ifindex, ErrUnknownInterface)
-	}
-	if err := a.Detach(); err != nil {
-		return err
-	}
-	return d.forget(ifindex, role)
-}
-
-// detachAll carries on past failures.
-func (d *Demux) detachAll() error {
-	var errs []error
-	for ifindex, a := range d.attached {
-		errs = append(errs, d.detachRole(ifindex, a.role))
-	}
-	return errors.Join(errs...)
+	return tchook.OpenTCX(d.pins.link(ifindex), ifindex)
 }

@@ -14,6 +14,9 @@ import (
 
 var broadcast = demux.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
+// trunkNames are those of a bed.
+var trunkNames = [2]string{"trunk0", "trunk1"}
+
 // bed is one demux between two trunks and three workers:
 //
 //	sw0 == trunk0 \       / w0 -- p0
@@ -24,7 +27,8 @@ type bed struct {
 	t       *testing.T
 	demux   *demux.Demux
 	trunks  [2]int
-	workers [3]int
+	workers [3]string
+	indexes [3]int // of the workers
 	sw      [2]*nettest.Port
 	far     [3]*nettest.Port
 }
@@ -44,7 +48,8 @@ func wireHere(t *testing.T) *bed {
 		b.sw[i] = nettest.Open(t, fmt.Sprintf("sw%d", i))
 	}
 	for i := range b.workers {
-		b.workers[i], _ = nettest.Veth(t, fmt.Sprintf("w%d", i), fmt.Sprintf("p%d", i))
+		b.workers[i] = fmt.Sprintf("w%d", i)
+		b.indexes[i], _ = nettest.Veth(t, b.workers[i], fmt.Sprintf("p%d", i))
 		b.far[i] = nettest.Open(t, fmt.Sprintf("p%d", i))
 	}
 	return b
@@ -60,8 +65,8 @@ func start(t *testing.T, opts demux.Options) *bed {
 func startHere(t *testing.T, opts demux.Options) *bed {
 	b := wireHere(t)
 	b.demux = b.load(opts)
-	for _, trunk := range b.trunks {
-		mode, err := b.demux.AttachTrunk(trunk)
+	for _, trunk := range trunkNames {
+		mode, err := b.demux.AttachTrunk(trunk, false)
 		b.Expect(err).NotTo(HaveOccurred())
 		if opts.Attach == demux.AttachClsact {
 			b.Expect(mode).To(Equal(demux.AttachClsact))

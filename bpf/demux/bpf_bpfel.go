@@ -27,17 +27,13 @@ const (
 	bpfAttachRoleROLE_WORKER bpfAttachRole = 2
 )
 
-type bpfAttachment struct {
-	_         structs.HostLayout
-	Role      bpfAttachRole
-	Mode      bpfAttachMode
-	OwnsQdisc uint32
-}
-
-type bpfClient struct {
-	_      structs.HostLayout
-	Slot   uint32
-	Worker uint32
+type bpfClientBucket struct {
+	_       structs.HostLayout
+	Clients [4]struct {
+		_     structs.HostLayout
+		Key   uint64
+		Value uint64
+	}
 }
 
 type bpfClientTally struct {
@@ -50,7 +46,18 @@ type bpfCpuState struct {
 	_          structs.HostLayout
 	Passed     bpfTally
 	EventsLost uint64
-	Flood      uint64
+	PlacesLost uint64
+}
+
+type bpfDevice struct {
+	_           structs.HostLayout
+	Ifindex     uint32
+	Number      uint32
+	Role        bpfAttachRole
+	Mode        bpfAttachMode
+	OwnsQdisc   uint32
+	Forced      uint32
+	FloodedBase bpfTally
 }
 
 type bpfDropReason uint32
@@ -64,7 +71,8 @@ const (
 	bpfDropReasonDROP_UNLEARNED      bpfDropReason = 5
 	bpfDropReasonDROP_TAG_FAILED     bpfDropReason = 6
 	bpfDropReasonDROP_COPY_FAILED    bpfDropReason = 7
-	bpfDropReasonDROP_REASONS        bpfDropReason = 8
+	bpfDropReasonDROP_NO_WORKER      bpfDropReason = 8
+	bpfDropReasonDROP_REASONS        bpfDropReason = 9
 )
 
 type bpfEvent struct {
@@ -82,10 +90,52 @@ type bpfMac struct {
 }
 
 type bpfOwner struct {
-	_          structs.HostLayout
-	Layout     uint64
-	Generation uint64
-	Releases   uint64
+	_              structs.HostLayout
+	Layout         uint64
+	Generation     uint64
+	Releases       uint64
+	Seeds          [2]uint64
+	Netns          uint64
+	Options        uint64
+	Programs       [4]uint32
+	EventsLostBase uint64
+	PlacesLostBase uint64
+	PassedBase     bpfTally
+	DropBases      [32]bpfTally
+}
+
+type bpfPage struct {
+	_    structs.HostLayout
+	Lock struct {
+		_   structs.HostLayout
+		Val uint32
+	}
+	Used    uint32
+	Clients [16]int32
+}
+
+type bpfPageKey struct {
+	_      structs.HostLayout
+	Worker uint32
+	Trunk  uint16
+	Page   uint16
+}
+
+type bpfPages struct {
+	_    structs.HostLayout
+	Used [8]uint64
+	Made [8]uint64
+}
+
+type bpfPagesKey struct {
+	_      structs.HostLayout
+	Worker uint32
+	Trunk  uint32
+}
+
+type bpfSettings struct {
+	_      structs.HostLayout
+	Trunks uint64
 }
 
 type bpfSlot struct {
@@ -100,26 +150,42 @@ type bpfTally struct {
 	Bytes   uint64
 }
 
+type bpfWorkerState struct {
+	_       structs.HostLayout
+	Clients uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapAttachments   = "attachments"
 	bpfMapClientTallies = "client_tallies"
+	bpfMapClientWorkers = "client_workers"
 	bpfMapClients       = "clients"
+	bpfMapCountedPlaces = "counted_places"
 	bpfMapCpuStates     = "cpu_states"
+	bpfMapDevices       = "devices"
 	bpfMapDrops         = "drops"
 	bpfMapEvents        = "events"
+	bpfMapGracePeriod   = "grace_period"
 	bpfMapLocations     = "locations"
 	bpfMapOwners        = "owners"
+	bpfMapPlacePages    = "place_pages"
+	bpfMapSettingsMap   = "settings_map"
 	bpfMapSlots         = "slots"
-	bpfMapTrunkPlaces   = "trunk_places"
-	bpfMapWorkerClients = "worker_clients"
+	bpfMapTrunkIndexes  = "trunk_indexes"
+	bpfMapTrunkNumbers  = "trunk_numbers"
 	bpfMapWorkerFloods  = "worker_floods"
+	bpfMapWorkerNumbers = "worker_numbers"
+	bpfMapWorkerPages   = "worker_pages"
+	bpfMapWorkerStates  = "worker_states"
 	bpfProgPhys2virt    = "phys2virt"
+	bpfProgRecount      = "recount"
 	bpfProgVirt2phys    = "virt2phys"
-	bpfVarCapacity      = "capacity"
+	bpfVarBucketShift   = "bucket_shift"
+	bpfVarFirstSeed     = "first_seed"
 	bpfVarPassUntagged  = "pass_untagged"
+	bpfVarSecondSeed    = "second_seed"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -165,6 +231,7 @@ type bpfSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
 	Phys2virt *ebpf.ProgramSpec `ebpf:"phys2virt"`
+	Recount   *ebpf.ProgramSpec `ebpf:"recount"`
 	Virt2phys *ebpf.ProgramSpec `ebpf:"virt2phys"`
 }
 
@@ -172,26 +239,36 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Attachments   *ebpf.MapSpec `ebpf:"attachments"`
 	ClientTallies *ebpf.MapSpec `ebpf:"client_tallies"`
+	ClientWorkers *ebpf.MapSpec `ebpf:"client_workers"`
 	Clients       *ebpf.MapSpec `ebpf:"clients"`
+	CountedPlaces *ebpf.MapSpec `ebpf:"counted_places"`
 	CpuStates     *ebpf.MapSpec `ebpf:"cpu_states"`
+	Devices       *ebpf.MapSpec `ebpf:"devices"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
+	GracePeriod   *ebpf.MapSpec `ebpf:"grace_period"`
 	Locations     *ebpf.MapSpec `ebpf:"locations"`
 	Owners        *ebpf.MapSpec `ebpf:"owners"`
+	PlacePages    *ebpf.MapSpec `ebpf:"place_pages"`
+	SettingsMap   *ebpf.MapSpec `ebpf:"settings_map"`
 	Slots         *ebpf.MapSpec `ebpf:"slots"`
-	TrunkPlaces   *ebpf.MapSpec `ebpf:"trunk_places"`
-	WorkerClients *ebpf.MapSpec `ebpf:"worker_clients"`
+	TrunkIndexes  *ebpf.MapSpec `ebpf:"trunk_indexes"`
+	TrunkNumbers  *ebpf.MapSpec `ebpf:"trunk_numbers"`
 	WorkerFloods  *ebpf.MapSpec `ebpf:"worker_floods"`
+	WorkerNumbers *ebpf.MapSpec `ebpf:"worker_numbers"`
+	WorkerPages   *ebpf.MapSpec `ebpf:"worker_pages"`
+	WorkerStates  *ebpf.MapSpec `ebpf:"worker_states"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	Capacity     *ebpf.VariableSpec `ebpf:"capacity"`
+	BucketShift  *ebpf.VariableSpec `ebpf:"bucket_shift"`
+	FirstSeed    *ebpf.VariableSpec `ebpf:"first_seed"`
 	PassUntagged *ebpf.VariableSpec `ebpf:"pass_untagged"`
+	SecondSeed   *ebpf.VariableSpec `ebpf:"second_seed"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -214,34 +291,50 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Attachments   *ebpf.Map `ebpf:"attachments"`
 	ClientTallies *ebpf.Map `ebpf:"client_tallies"`
+	ClientWorkers *ebpf.Map `ebpf:"client_workers"`
 	Clients       *ebpf.Map `ebpf:"clients"`
+	CountedPlaces *ebpf.Map `ebpf:"counted_places"`
 	CpuStates     *ebpf.Map `ebpf:"cpu_states"`
+	Devices       *ebpf.Map `ebpf:"devices"`
 	Drops         *ebpf.Map `ebpf:"drops"`
 	Events        *ebpf.Map `ebpf:"events"`
+	GracePeriod   *ebpf.Map `ebpf:"grace_period"`
 	Locations     *ebpf.Map `ebpf:"locations"`
 	Owners        *ebpf.Map `ebpf:"owners"`
+	PlacePages    *ebpf.Map `ebpf:"place_pages"`
+	SettingsMap   *ebpf.Map `ebpf:"settings_map"`
 	Slots         *ebpf.Map `ebpf:"slots"`
-	TrunkPlaces   *ebpf.Map `ebpf:"trunk_places"`
-	WorkerClients *ebpf.Map `ebpf:"worker_clients"`
+	TrunkIndexes  *ebpf.Map `ebpf:"trunk_indexes"`
+	TrunkNumbers  *ebpf.Map `ebpf:"trunk_numbers"`
 	WorkerFloods  *ebpf.Map `ebpf:"worker_floods"`
+	WorkerNumbers *ebpf.Map `ebpf:"worker_numbers"`
+	WorkerPages   *ebpf.Map `ebpf:"worker_pages"`
+	WorkerStates  *ebpf.Map `ebpf:"worker_states"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
-		m.Attachments,
 		m.ClientTallies,
+		m.ClientWorkers,
 		m.Clients,
+		m.CountedPlaces,
 		m.CpuStates,
+		m.Devices,
 		m.Drops,
 		m.Events,
+		m.GracePeriod,
 		m.Locations,
 		m.Owners,
+		m.PlacePages,
+		m.SettingsMap,
 		m.Slots,
-		m.TrunkPlaces,
-		m.WorkerClients,
+		m.TrunkIndexes,
+		m.TrunkNumbers,
 		m.WorkerFloods,
+		m.WorkerNumbers,
+		m.WorkerPages,
+		m.WorkerStates,
 	)
 }
 
@@ -249,8 +342,10 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	Capacity     *ebpf.Variable `ebpf:"capacity"`
+	BucketShift  *ebpf.Variable `ebpf:"bucket_shift"`
+	FirstSeed    *ebpf.Variable `ebpf:"first_seed"`
 	PassUntagged *ebpf.Variable `ebpf:"pass_untagged"`
+	SecondSeed   *ebpf.Variable `ebpf:"second_seed"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
@@ -258,12 +353,14 @@ type bpfVariables struct {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
 	Phys2virt *ebpf.Program `ebpf:"phys2virt"`
+	Recount   *ebpf.Program `ebpf:"recount"`
 	Virt2phys *ebpf.Program `ebpf:"virt2phys"`
 }
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.Phys2virt,
+		p.Recount,
 		p.Virt2phys,
 	)
 }

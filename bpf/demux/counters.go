@@ -19,14 +19,14 @@ type Tally struct {
 // ClientCounters are those of one client since it was assigned.
 type ClientCounters struct {
 	MAC    MAC
-	Worker int   // interface index
+	Worker string
 	Rx     Tally // from the client to its worker
 	Tx     Tally // from the worker to the client, group frames not included
 }
 
-// WorkerCounters are those of one worker since it was attached.
+// WorkerCounters are those of one worker since the demux remembers it.
 type WorkerCounters struct {
-	Worker  int   // interface index
+	Worker  string
 	Flooded Tally // copies of group frames sent out of trunks
 }
 
@@ -42,107 +42,138 @@ type DropCounter struct {
 // maps, clients and workers as their types say.
 type Counters struct {
 	Clients    []ClientCounters // by MAC
-	Workers    []WorkerCounters // by interface index
+	Workers    []WorkerCounters // by name
 	Drops      []DropCounter    // every reason, in order
 	Passed     Tally            // untagged frames left to the stack, see UntaggedPass
 	EventsLost uint64           // nobody read events, and the ring was full
+	PlacesLost uint64           // no memory to note where a client is: group frames may miss it
 }
 
 // Counters returns the present state of all counters.
 func (d *Demux) Counters() (Counters, error) {
+	var c Counters
+	if err := d.readClients(&c); err != nil {
+		return c, err
+	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	var c Counters
 	if d.closed {
 		return c, ErrClosed
 	}
-	return c, errors.Join(d.readClients(&c), d.readWorkers(&c), d.readDrops(&c), d.readState(&c))
+	return c, errors.Join(d.readWorkers(&c), d.readDrops(&c))
 }
 
+// slotsAtOnce is how many slots are read with the lock held: nobody waits long for it.
+const slotsAtOnce = 4096
+
 func (d *Demux) readClients(c *Counters) error {
-	c.Clients = make([]ClientCounters, 0, len(d.clients))
-	for mac, client := range d.clients {
-		var slot bpfSlot
-		if err := d.objs.Slots.Lookup(client.Slot, &slot); err != nil {
-			return fmt.Errorf("reading counters of %s: %w", mac, err)
+	var (
+		cpus    = ebpf.MustPossibleCPU()
+		keys    = make([]uint32, slotsAtOnce)
+		values  = make([]bpfClientTally, slotsAtOnce*cpus)
+		cursor  ebpf.MapBatchCursor
+		atEnd   bool
+		largest = 0
+	)
+	for first := 0; !atEnd; first += largest {
+		d.mu.RLock()
+		if d.closed {
+			d.mu.RUnlock()
+			return ErrClosed
 		}
-		now, err := d.clientTally(client.Slot)
+		n, err := d.objs.ClientTallies.BatchLookup(&cursor, keys, values, nil)
+		if atEnd = errors.Is(err, ebpf.ErrKeyNotExist); atEnd {
+			err = nil
+		}
+		for i := range n {
+			if slot := keys[i]; d.clients[slot].mac != 0 {
+				c.Clients = append(c.Clients, d.clientCounters(slot, add(values[i*cpus:(i+1)*cpus])))
+			}
+		}
+		d.mu.RUnlock()
 		if err != nil {
-			return fmt.Errorf("reading counters of %s: %w", mac, err)
+			return fmt.Errorf("reading counters of clients: %w", err)
 		}
-		c.Clients = append(c.Clients, ClientCounters{
-			MAC:    mac,
-			Worker: int(client.Worker),
-			Rx:     since(slot.Base.Rx, now.Rx),
-			Tx:     since(slot.Base.Tx, now.Tx),
-		})
+		largest = n
 	}
 	slices.SortFunc(c.Clients, func(a, b ClientCounters) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
 	return nil
 }
 
+func (d *Demux) clientCounters(slot uint32, now bpfClientTally) ClientCounters {
+	client, base := &d.clients[slot], &d.slots[slot].Base
+	return ClientCounters{
+		MAC:    macOf(client.mac),
+		Worker: client.worker.name,
+		Rx:     since(base.Rx, now.Rx),
+		Tx:     since(base.Tx, now.Tx),
+	}
+}
+
 func (d *Demux) readWorkers(c *Counters) error {
-	for ifindex, a := range d.attached {
+	for _, a := range d.devices {
 		if a.role != bpfAttachRoleROLE_WORKER {
 			continue
 		}
 		var cpus []bpfTally
-		err := d.objs.WorkerFloods.Lookup(uint32(ifindex), &cpus)
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			continue // detached by the process that took over
+		if err := d.objs.WorkerFloods.Lookup(a.number, &cpus); err != nil {
+			return fmt.Errorf("reading counters of worker %s: %w", a.name, err)
 		}
-		if err != nil {
-			return fmt.Errorf("reading counters of worker %d: %w", ifindex, err)
-		}
-		c.Workers = append(c.Workers, WorkerCounters{Worker: ifindex, Flooded: sum(cpus)})
+		c.Workers = append(c.Workers, WorkerCounters{Worker: a.name, Flooded: sum(a.floodedBase, cpus)})
 	}
 	slices.SortFunc(c.Workers, func(a, b WorkerCounters) int { return cmp.Compare(a.Worker, b.Worker) })
 	return nil
 }
 
+// readDrops reads what is counted for no client and no worker.
 func (d *Demux) readDrops(c *Counters) error {
 	for reason := range DropReason(bpfDropReasonDROP_REASONS) {
 		var cpus []bpfTally
 		if err := d.objs.Drops.Lookup(uint32(reason), &cpus); err != nil {
 			return fmt.Errorf("reading drops of reason %s: %w", reason, err)
 		}
-		c.Drops = append(c.Drops, DropCounter{Reason: reason, Tally: sum(cpus)})
+		c.Drops = append(c.Drops, DropCounter{Reason: reason, Tally: sum(d.base.DropBases[reason], cpus)})
 	}
-	return nil
-}
-
-func (d *Demux) readState(c *Counters) error {
 	var cpus []bpfCpuState
 	if err := d.objs.CpuStates.Lookup(uint32(0), &cpus); err != nil {
 		return fmt.Errorf("reading counters of passed frames and lost events: %w", err)
 	}
+	c.Passed = Tally{Packets: d.base.PassedBase.Packets, Bytes: d.base.PassedBase.Bytes}
+	c.EventsLost, c.PlacesLost = d.base.EventsLostBase, d.base.PlacesLostBase
 	for _, cpu := range cpus {
 		c.Passed.Packets += cpu.Passed.Packets
 		c.Passed.Bytes += cpu.Passed.Bytes
 		c.EventsLost += cpu.EventsLost
+		c.PlacesLost += cpu.PlacesLost
 	}
 	return nil
 }
 
 // clientTally adds up the possible CPUs.
 func (d *Demux) clientTally(slot uint32) (bpfClientTally, error) {
-	var (
-		cpus  []bpfClientTally
-		total bpfClientTally
-	)
+	var cpus []bpfClientTally
 	if err := d.objs.ClientTallies.Lookup(slot, &cpus); err != nil {
-		return total, fmt.Errorf("reading counters of slot %d: %w", slot, err)
+		return bpfClientTally{}, fmt.Errorf("reading counters of slot %d: %w", slot, err)
 	}
-	for _, cpu := range cpus {
-		total.Rx.Packets += cpu.Rx.Packets
-		total.Rx.Bytes += cpu.Rx.Bytes
-		total.Tx.Packets += cpu.Tx.Packets
-		total.Tx.Bytes += cpu.Tx.Bytes
-	}
-	return total, nil
+	return add(cpus), nil
 }
 
-func sum(cpus []bpfTally) (total Tally) {
+func add(cpus []bpfClientTally) (total bpfClientTally) {
+	for i := range cpus {
+		total.Rx.Packets += cpus[i].Rx.Packets
+		total.Rx.Bytes += cpus[i].Rx.Bytes
+		total.Tx.Packets += cpus[i].Tx.Packets
+		total.Tx.Bytes += cpus[i].Tx.Bytes
+	}
+	return total
+}
+
+func sum(base bpfTally, cpus []bpfTally) Tally {
+	total := sumTally(base, cpus)
+	return Tally{Packets: total.Packets, Bytes: total.Bytes}
+}
+
+func sumTally(total bpfTally, cpus []bpfTally) bpfTally {
 	for _, cpu := range cpus {
 		total.Packets += cpu.Packets
 		total.Bytes += cpu.Bytes

@@ -17,11 +17,12 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
-#include "../internal/find.h"
 #include "types.h"
 #include "maps.h"
 #include "vlan.h"
+#include "client.h"
 #include "count.h"
+#include "places.h"
 #include "learn.h"
 #include "flood.h"
 
@@ -48,50 +49,52 @@ SEC("tc")
 int phys2virt(struct __sk_buff *skb)
 {
 	struct client *client;
-	struct ethhdr *eth;
 	struct tally wire;
-	__u32 slot, worker;
+	__u64 mac, to, value;
 
 	measure(skb, &wire);
 	if (!skb->vlan_present)
 		return untagged(&wire);
-	eth = ethernet_header(skb);
-	if (!eth || is_group(eth->h_source) || is_zero(eth->h_source))
+	if (!load_addresses(skb, &to, &mac) || !mac || is_group(mac))
 		return drop(DROP_INVALID_SOURCE, &wire);
 	if ((skb->vlan_tci & VLAN_VID_MASK) == VLAN_VID_RESERVED)
 		return drop(DROP_INVALID_VLAN, &wire);
-	client = find(&clients, eth->h_source);
+	client = find_client(mac);
 	if (!client)
 		return drop(DROP_UNKNOWN_CLIENT, &wire);
-	slot = client->slot;
-	worker = client->worker;
+	value = client_value(client);
+	if (!value_worker(value))
+		return drop(DROP_NO_WORKER, &wire);
 
-	learn_location(slot, eth->h_source, ingress_location(skb));
+	learn_location(value_slot(value), mac, ingress_location(skb));
 	if (bpf_skb_vlan_pop(skb))
 		return drop(DROP_TAG_FAILED, &wire);
-	count_rx(slot, &wire);
-	return bpf_redirect(worker, 0);
+	count_rx(value_slot(value), &wire);
+	return bpf_redirect(value_worker(value), 0);
 }
 
 SEC("tc")
 int virt2phys(struct __sk_buff *skb)
 {
-	struct client *client;
-	struct ethhdr *eth;
+	struct client *client = NULL;
 	struct tally wire;
-	__u64 *location, to;
+	__u64 *location, to, mac, from, value = 0;
 	__u32 slot;
 
 	measure(skb, &wire);
-	eth = ethernet_header(skb);
-	if (eth && is_group(eth->h_dest)) {
+	if (!load_addresses(skb, &mac, &from))
+		return drop(DROP_NOT_ASSIGNED, &wire);
+	if (is_group(mac)) {
 		flood_clients(skb, &wire);
 		return TC_ACT_SHOT;
 	}
-	client = eth ? find(&clients, eth->h_dest) : NULL;
-	if (!client || client->worker != skb->ifindex)
+	if (mac)
+		client = find_client(mac);
+	if (client)
+		value = client_value(client);
+	if (value_worker(value) != skb->ifindex)
 		return drop(DROP_NOT_ASSIGNED, &wire);
-	slot = client->slot;
+	slot = value_slot(value);
 	location = bpf_map_lookup_elem(&locations, &slot);
 	to = location ? *(volatile __u64 *)location : 0;
 	if (!to)
@@ -102,6 +105,26 @@ int virt2phys(struct __sk_buff *skb)
 	add_tag(&wire);
 	count_tx(slot, &wire);
 	return bpf_redirect(location_trunk(to), 0);
+}
+
+static long recount_listed(__u32 index, struct __sk_buff **skb)
+{
+	__u32 slot;
+
+	if (bpf_skb_load_bytes(*skb, ETH_HLEN + index * sizeof(slot), &slot, sizeof(slot)))
+		return 1;
+	recount_client(slot);
+	return 0;
+}
+
+/* Run by user space, once it has changed the worker or the location of clients:
+ * the slots stand behind an Ethernet header.
+ */
+SEC("tc")
+int recount(struct __sk_buff *skb)
+{
+	bpf_loop((skb->len - ETH_HLEN) / sizeof(__u32), recount_listed, &skb, 0);
+	return TC_ACT_OK;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -21,9 +21,14 @@ var (
 	// ErrWrongRole means that the interface is attached as a trunk where a
 	// worker is needed, or the other way round.
 	ErrWrongRole = errors.New("interface already attached in the other role")
-	// ErrIncompatiblePins means that the pins in Options.PinPath were made with
-	// another capacity or by an incompatible release.
+	// ErrIncompatiblePins means that the pins in Options.PinPath were made by a later
+	// or a broken release.
 	ErrIncompatiblePins = errors.New("incompatible pins")
+	// ErrOtherNamespace means that the pins are those of a dataplane in another network
+	// namespace: its interfaces are not the ones here.
+	ErrOtherNamespace = errors.New("the pins belong to another network namespace")
+	// ErrServed means that another vlandemux, with other pins, serves the interface.
+	ErrServed = errors.New("another vlandemux serves the interface")
 	// ErrTakenOver means that another Demux was loaded from the same pins: it
 	// runs the dataplane now, and this one may only read.
 	ErrTakenOver = errors.New("taken over by another process")
@@ -45,11 +50,11 @@ func (e *BadMACError) Unwrap() error { return ErrBadMAC }
 
 // AssignedError says which worker a MAC has already. It wraps [ErrAssigned].
 type AssignedError struct {
-	Worker int // interface index
+	Worker string // interface name
 }
 
 func (e *AssignedError) Error() string {
-	return fmt.Sprintf("%v, to interface %d: reassign it", ErrAssigned, e.Worker)
+	return fmt.Sprintf("%v to %s: reassign it", ErrAssigned, e.Worker)
 }
 
 func (e *AssignedError) Unwrap() error { return ErrAssigned }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Group frames: one copy for each distinct place of the worker's clients. */
+/* Group frames: one copy for each distinct place of the worker's clients. A copy
+ * has PCP 0 and DEI 0: a place has neither.
+ */
 #ifndef VLANDEMUX_FLOOD_H
 #define VLANDEMUX_FLOOD_H
 
@@ -8,73 +10,62 @@
 #include "maps.h"
 #include "vlan.h"
 
-const volatile __u32 capacity = 1;
-
 struct flood {
 	struct __sk_buff *skb;
-	void *list;         /* slots of the worker's clients */
-	__u64 number;       /* of this group frame on this CPU */
+	struct page *page;
+	struct pages *pages;
 	struct tally wire;  /* of one copy */
 	struct tally sent;  /* of all copies */
-	/* A client has a location on an attached trunk. A count of them would give
-	 * the verifier a new state with each iteration, up to the capacity.
-	 */
-	bool located;
+	__u64 places;       /* of the page, those to come */
+	__u64 used;         /* pages of the word, those to come */
+	__u32 worker;       /* number */
+	__u32 trunk;        /* number */
+	__u32 ifindex;      /* of the trunk */
+	__u32 word;         /* of pages */
+	__u32 page_number;
+	bool located;       /* a client has a location on an attached trunk */
+	bool failed;        /* the skb cannot be used any more */
 };
 
-/* Whether this group frame has not been copied to the place yet. The first
- * client in the list decides about PCP and DEI of a copy.
- */
-static __always_inline bool claim_place(__u64 location, __u64 number, bool *located)
+/* The number of the lowest bit that is set, which is taken off. */
+static __always_inline __u32 take_bit(__u64 *bits)
 {
-	__u32 trunk = location_trunk(location), vid = location & VLAN_VID_MASK, page;
-	struct place_page *places;
-	void *pages;
+	__u64 low = *bits & -*bits;
+	__u32 n = 0;
 
-	pages = bpf_map_lookup_elem(&trunk_places, &trunk);
-	if (!pages)
-		return false;
-	page = vid / PLACES_PER_PAGE;
-	if ((__u16)(location >> 16) == ETH_P_8021AD)
-		page += PLACE_PAGES / 2;
-	places = bpf_map_lookup_elem(pages, &page);
-	if (!places)
-		return false;
-	*located = true;
-	vid %= PLACES_PER_PAGE;
-	if (places->flood[vid] == number)
-		return false;
-	places->flood[vid] = number;
-	return true;
+	*bits ^= low;
+	if (!(low & 0x00000000ffffffffULL))
+		n += 32;
+	if (!(low & 0x0000ffff0000ffffULL))
+		n += 16;
+	if (!(low & 0x00ff00ff00ff00ffULL))
+		n += 8;
+	if (!(low & 0x0f0f0f0f0f0f0f0fULL))
+		n += 4;
+	if (!(low & 0x3333333333333333ULL))
+		n += 2;
+	if (!(low & 0x5555555555555555ULL))
+		n += 1;
+	return n;
 }
 
-/* Returns 1 to end the loop. */
-static long flood_client(__u32 index, struct flood *flood)
+/* The loops below return 1 to end. */
+static long flood_place(__u32 index, struct flood *flood)
 {
-	__u32 *slot = bpf_map_lookup_elem(flood->list, &index);
 	struct __sk_buff *skb = flood->skb;
-	bool located = false, claimed;
-	__u64 *location, to;
+	__u32 place;
+	__u64 to;
 
-	if (!slot)
+	if (!flood->places)
 		return 1;
-	location = bpf_map_lookup_elem(&locations, slot);
-	if (!location)
-		return 1;
-	to = *(volatile __u64 *)location;
-	if (!to)
-		return 0;
-	claimed = claim_place(to, flood->number, &located);
-	if (located)
-		flood->located = true;
-	if (!claimed)
-		return 0;
-
+	place = flood->page_number * PAGE_PLACES + (take_bit(&flood->places) & (PAGE_PLACES - 1));
+	to = pack_location(flood->ifindex, place > VLAN_VID_MASK ? ETH_P_8021AD : ETH_P_8021Q, place & VLAN_VID_MASK);
+	flood->located = true;
 	if (push_tag(skb, to)) {
 		count_drop(DROP_TAG_FAILED, &flood->wire);
 		return 0;
 	}
-	if (bpf_clone_redirect(skb, location_trunk(to), 0)) {
+	if (bpf_clone_redirect(skb, flood->ifindex, 0)) {
 		count_drop(DROP_COPY_FAILED, &flood->wire);
 	} else {
 		flood->sent.packets += flood->wire.packets;
@@ -83,7 +74,51 @@ static long flood_client(__u32 index, struct flood *flood)
 	if (bpf_skb_vlan_pop(skb)) {
 		/* The tag of this copy must not reach another place. */
 		count_drop(DROP_TAG_FAILED, &flood->wire);
+		flood->failed = true;
 		return 1;
+	}
+	return 0;
+}
+
+static long flood_page(__u32 index, struct flood *flood)
+{
+	struct page_key key = {.worker = flood->worker, .trunk = flood->trunk};
+	struct page *page;
+
+	if (!flood->used || flood->failed)
+		return 1;
+	flood->page_number = flood->word * 64 + take_bit(&flood->used);
+	key.page = flood->page_number;
+	page = bpf_map_lookup_elem(&place_pages, &key);
+	if (!page)
+		return 0;
+	flood->places = *(volatile __u32 *)&page->used;
+	bpf_loop(PAGE_PLACES, flood_place, flood, 0);
+	return 0;
+}
+
+static long flood_trunk(__u32 number, struct flood *flood)
+{
+	struct pages_key key = {.worker = flood->worker, .trunk = number};
+	struct pages *pages;
+	__u32 *ifindex;
+
+	if (flood->failed)
+		return 1;
+	ifindex = bpf_map_lookup_elem(&trunk_indexes, &number);
+	if (!ifindex || !*ifindex)
+		return 0;
+	pages = bpf_map_lookup_elem(&worker_pages, &key);
+	if (!pages)
+		return 0;
+	flood->trunk = number;
+	flood->ifindex = *ifindex;
+	for (int i = 0; i < PLACE_WORDS; i++) {
+		flood->used = *(volatile __u64 *)&pages->used[i];
+		if (!flood->used)
+			continue;
+		flood->word = i;
+		bpf_loop(64, flood_page, flood, 0);
 	}
 	return 0;
 }
@@ -91,22 +126,25 @@ static long flood_client(__u32 index, struct flood *flood)
 /* Every copy is a clone and the frame itself is dropped, which does not count. */
 static __always_inline void flood_clients(struct __sk_buff *skb, const struct tally *wire)
 {
-	struct cpu_state *state = this_cpu_state();
+	__u32 ifindex = skb->ifindex, zero = 0, *number = find(&worker_numbers, &ifindex);
 	struct flood flood = {.skb = skb, .wire = *wire};
-	__u32 worker = skb->ifindex;
+	struct worker_state *worker;
+	struct settings *settings;
 
-	flood.list = find(&worker_clients, &worker);
-	if (!flood.list || !state) {
+	if (number)
+		flood.worker = *number;
+	worker = bpf_map_lookup_elem(&worker_states, &flood.worker);
+	settings = bpf_map_lookup_elem(&settings_map, &zero);
+	if (!worker || !settings || !*(volatile __u64 *)&worker->clients) {
 		count_drop(DROP_NOT_ASSIGNED, wire);
 		return;
 	}
 	add_tag(&flood.wire);
-	flood.number = ++state->flood;
-	bpf_loop(capacity, flood_client, &flood, 0);
+	bpf_loop(settings->trunks, flood_trunk, &flood, 0);
 	if (!flood.located)
 		count_drop(DROP_UNLEARNED, wire);
 	else if (flood.sent.packets)
-		count(bpf_map_lookup_elem(&worker_floods, &worker), &flood.sent);
+		count(bpf_map_lookup_elem(&worker_floods, &flood.worker), &flood.sent);
 }
 
 #endif

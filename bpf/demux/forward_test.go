@@ -151,7 +151,7 @@ func TestDrops(t *testing.T) {
 
 func TestGroupFrameOfWorkerWithoutClients(t *testing.T) {
 	b := start(t, demux.Options{})
-	_, err := b.demux.AttachWorker(b.workers[2])
+	_, err := b.demux.AttachWorker(b.workers[2], false)
 	b.Expect(err).NotTo(HaveOccurred())
 	frame := nettest.Frame{Destination: broadcast, Source: gateway, Payload: make([]byte, 90)}
 	b.far[2].Send(frame)

@@ -2,8 +2,10 @@
 #ifndef VLANDEMUX_LEARN_H
 #define VLANDEMUX_LEARN_H
 
+#include "client.h"
 #include "count.h"
 #include "maps.h"
+#include "places.h"
 
 static __noinline void report_move(const struct event *move)
 {
@@ -20,7 +22,7 @@ static __noinline void report_move(const struct event *move)
  * cache line. When another CPU wins the exchange, this frame counts as the
  * earlier one of the two: the chain of events has no gap.
  */
-static __always_inline void learn_location(__u32 slot, const __u8 *address, __u64 seen)
+static __always_inline void learn_location(__u32 slot, __u64 mac, __u64 seen)
 {
 	__u64 *location = bpf_map_lookup_elem(&locations, &slot), known;
 
@@ -35,8 +37,9 @@ static __always_inline void learn_location(__u32 slot, const __u8 *address, __u6
 		struct event move = {.from = known, .to = seen};
 
 		move.time_ns = bpf_ktime_get_boot_ns();
-		__builtin_memcpy(move.mac.octets, address, sizeof(move.mac.octets));
+		mac_octets(&move.mac, mac);
 		report_move(&move);
+		recount_client(slot);
 	}
 }
 

@@ -9,13 +9,13 @@
 
 /* Sizes marked "capacity" and "workers" are set by the loader. */
 
-/* The assignments: MAC -> slot and worker. */
+/* The assignments: a cuckoo hash table of MACs, see client.h. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1); /* capacity */
-	__type(key, struct mac);
-	__type(value, struct client);
-	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* a power of two, from the capacity */
+	__type(key, __u32);
+	__type(value, struct client_bucket);
+	__uint(map_flags, BPF_F_MMAPABLE);
 } clients SEC(".maps");
 
 /* Where each client was last seen, by slot. Mapped by user space, which reads
@@ -42,11 +42,12 @@ struct {
 	__uint(max_entries, 1); /* capacity */
 	__type(key, __u32);
 	__type(value, struct slot);
+	__uint(map_flags, BPF_F_MMAPABLE);
 } slots SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, DROP_REASONS);
+	__uint(max_entries, MAX_DROP_REASONS);
 	__type(key, __u32);
 	__type(value, struct tally);
 } drops SEC(".maps");
@@ -58,42 +59,90 @@ struct {
 	__type(value, struct cpu_state);
 } cpu_states SEC(".maps");
 
-/* Worker ifindex -> the slots of its clients. A list is never changed, only
- * replaced, so a group frame meets the old one or the new one.
- */
+/* The number of each client's worker, by slot, 0 for none. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* capacity */
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} client_workers SEC(".maps");
+
+/* What each client counts as in pages, by slot. Written by the programs only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* capacity */
+	__type(key, __u32);
+	__type(value, __u64);
+} counted_places SEC(".maps");
+
+/* Where a worker has clients on a trunk. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* workers */
+	__type(key, struct pages_key);
+	__type(value, struct pages);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} worker_pages SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* pages */
+	__type(key, struct page_key);
+	__type(value, struct page);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} place_pages SEC(".maps");
+
+/* ifindex -> number, of the devices that are there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_TRUNKS);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+} trunk_numbers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1); /* workers */
 	__type(key, __u32);
-	__array(values, struct {
-		__uint(type, BPF_MAP_TYPE_ARRAY);
-		__uint(max_entries, 1); /* any, thanks to BPF_F_INNER_MAP */
-		__type(key, __u32);
-		__type(value, __u32);
-		__uint(map_flags, BPF_F_INNER_MAP | BPF_F_RDONLY_PROG);
-	});
-} worker_clients SEC(".maps");
+	__type(value, __u32);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+} worker_numbers SEC(".maps");
 
-/* Copies of group frames, by worker ifindex. */
+/* trunk number -> ifindex */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(max_entries, 1); /* workers */
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_TRUNKS);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+} trunk_indexes SEC(".maps");
+
+/* By worker number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* workers + 1 */
+	__type(key, __u32);
+	__type(value, struct worker_state);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} worker_states SEC(".maps");
+
+/* Copies of group frames, by worker number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1); /* workers + 1 */
 	__type(key, __u32);
 	__type(value, struct tally);
 } worker_floods SEC(".maps");
 
-/* Trunk ifindex -> its places, for telling distinct ones. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
-	__uint(max_entries, 256);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__array(values, struct {
-		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-		__uint(max_entries, PLACE_PAGES);
-		__type(key, __u32);
-		__uint(value_size, sizeof(struct place_page)); /* clang forgets the type here */
-	});
-} trunk_places SEC(".maps");
+	__type(value, struct settings);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} settings_map SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -102,13 +151,26 @@ struct {
 
 /* The rest belongs to user space. */
 
+/* Replacing the element waits for the programs that are running. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_ARRAY);
+		__uint(max_entries, 1);
+		__type(key, __u32);
+		__type(value, __u32);
+	});
+} grace_period SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1); /* workers + trunks */
-	__type(key, __u32);
-	__type(value, struct attachment);
+	__uint(key_size, DEVICE_NAME_LEN);
+	__type(value, struct device);
 	__uint(map_flags, BPF_F_RDONLY_PROG);
-} attachments SEC(".maps");
+} devices SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

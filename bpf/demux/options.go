@@ -35,11 +35,11 @@ const (
 
 // Options configure [Load].
 type Options struct {
-	// Capacity is the most assignments there can be. Optional, default
-	// [DefaultCapacity].
+	// Capacity is the most assignments there can be. Optional: what is pinned keeps
+	// its capacity, the default is [DefaultCapacity].
 	Capacity int
-	// Untagged is what happens to untagged frames on a trunk. Optional, default
-	// [UntaggedDrop].
+	// Untagged is what happens to untagged frames on a trunk. Optional: what is
+	// pinned keeps its policy, the default is [UntaggedDrop].
 	Untagged UntaggedPolicy
 	// Attach forces a way to attach. Optional, default [AttachAuto].
 	Attach AttachMode
@@ -49,7 +49,8 @@ type Options struct {
 	PinPath string
 }
 
-func (o *Options) complete() error {
+// complete sets what is not given and was not remembered.
+func (o *Options) complete() {
 	if o.Capacity == 0 {
 		o.Capacity = DefaultCapacity
 	}
@@ -59,16 +60,19 @@ func (o *Options) complete() error {
 	if o.Attach == "" {
 		o.Attach = AttachAuto
 	}
-	if o.Capacity < 1 || o.Capacity > maxCapacity {
+}
+
+func (o *Options) check() error {
+	if o.Capacity < 0 || o.Capacity > maxCapacity {
 		return fmt.Errorf("capacity %d: between 1 and %d is possible", o.Capacity, maxCapacity)
 	}
 	switch o.Untagged {
-	case UntaggedDrop, UntaggedPass:
+	case "", UntaggedDrop, UntaggedPass:
 	default:
 		return fmt.Errorf("untagged policy %q: %q or %q is possible", o.Untagged, UntaggedDrop, UntaggedPass)
 	}
 	switch o.Attach {
-	case AttachAuto, AttachTCX, AttachClsact:
+	case "", AttachAuto, AttachTCX, AttachClsact:
 	default:
 		return fmt.Errorf("attach mode %q: %q, %q or %q is possible", o.Attach, AttachAuto, AttachTCX, AttachClsact)
 	}

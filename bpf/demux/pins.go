@@ -6,28 +6,33 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
-	"github.com/vishvananda/netlink"
-	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
 	"golang.org/x/sys/unix"
 )
 
-const linkPinPrefix = "link_"
+const (
+	linkPinPrefix = "link_"
+	setPrefix     = "maps_"
+)
 
-// pins is the folder in a BPF file system.
+// pins is the folder in a BPF file system: a pin for each TCX link, and a folder for
+// each set of maps. There is one set but while its successor is made.
 type pins struct {
 	path string
 	dir  *os.File
 }
 
-// mapNames are the maps that outlive a process, and the names of their pins.
+// mapNames are the maps that outlive a process, and the names of their pins. The
+// owner's is the last: a set with it is whole.
 func mapNames() []string {
 	return []string{
-		bpfMapAttachments, bpfMapClientTallies, bpfMapClients, bpfMapCpuStates, bpfMapDrops, bpfMapEvents,
-		bpfMapLocations, bpfMapOwners, bpfMapSlots, bpfMapTrunkPlaces, bpfMapWorkerClients, bpfMapWorkerFloods,
+		bpfMapClientTallies, bpfMapClientWorkers, bpfMapClients, bpfMapCountedPlaces, bpfMapCpuStates, bpfMapDevices, bpfMapDrops,
+		bpfMapEvents, bpfMapLocations, bpfMapPlacePages, bpfMapSettingsMap, bpfMapSlots, bpfMapTrunkIndexes,
+		bpfMapTrunkNumbers, bpfMapWorkerFloods, bpfMapWorkerNumbers, bpfMapWorkerPages, bpfMapWorkerStates, bpfMapOwners,
 	}
 }
 
@@ -75,14 +80,74 @@ func (p *pins) lock() (unlock func(), err error) {
 	return func() { _ = unix.Flock(int(p.dir.Fd()), unix.LOCK_UN) }, nil
 }
 
-// empty reports whether no process has loaded from here before.
-func (p *pins) empty() bool {
-	_, err := os.Stat(filepath.Join(p.path, bpfMapOwners))
-	return errors.Is(err, fs.ErrNotExist)
-}
-
 func (p *pins) link(ifindex int) string {
 	return filepath.Join(p.path, linkPinPrefix+strconv.Itoa(ifindex))
+}
+
+// current returns the latest whole set of maps, and the one before it if its
+// successor was killed while it took over. Both may be nil.
+func (p *pins) current() (latest, former *pinSet, err error) {
+	entries, err := os.ReadDir(p.path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing pins: %w", err)
+	}
+	var numbers []int
+	for _, entry := range entries {
+		if number, err := strconv.Atoi(strings.TrimPrefix(entry.Name(), setPrefix)); err == nil && entry.IsDir() && number > 0 {
+			numbers = append(numbers, number)
+		}
+	}
+	slices.Sort(numbers)
+	var found []*pinSet
+	first, err := openFirstLayout(p.path)
+	if first != nil {
+		found = append(found, first)
+	}
+	for _, number := range numbers {
+		set := p.set(number)
+		if err != nil {
+			break
+		}
+		if err = set.load(); err == nil && set.layout != 0 { // else it was not whole yet
+			found = append(found, set)
+		} else {
+			err = errors.Join(err, set.close())
+		}
+	}
+	if err != nil {
+		for _, set := range found {
+			err = errors.Join(err, set.close())
+		}
+		return nil, nil, err
+	}
+	switch n := len(found); n {
+	case 0:
+		return nil, nil, nil
+	case 1:
+		return found[0], nil, nil
+	default:
+		return found[n-1], found[n-2], nil
+	}
+}
+
+func (p *pins) set(number int) *pinSet {
+	return &pinSet{path: filepath.Join(p.path, setPrefix+strconv.Itoa(number)), number: number}
+}
+
+// next is a new set, to follow another.
+func (p *pins) next(old *pinSet) (*pinSet, error) {
+	set := p.set(1)
+	if old != nil {
+		set = p.set(old.number + 1)
+	}
+	// A set that is not whole was being made when its process was killed.
+	if err := set.remove(); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(set.path, 0o700); err != nil {
+		return nil, fmt.Errorf("creating a folder for the maps: %w", err)
+	}
+	return set, nil
 }
 
 // remove removes our pins, and the folder if nothing else is in it.
@@ -91,27 +156,16 @@ func (p *pins) remove() error {
 	if err != nil {
 		return fmt.Errorf("listing pins: %w", err)
 	}
-	ours := make(map[string]bool)
-	for _, name := range mapNames() {
-		ours[name] = true
-	}
 	var errs []error
-	left := 0
 	for _, entry := range entries {
-		name := entry.Name()
-		if !ours[name] && !strings.HasPrefix(name, linkPinPrefix) {
-			left++
-			continue
-		}
-		if err := os.Remove(filepath.Join(p.path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("removing pin: %w", err))
+		if number, err := strconv.Atoi(strings.TrimPrefix(entry.Name(), setPrefix)); err == nil && entry.IsDir() {
+			errs = append(errs, p.set(number).remove())
 		}
 	}
-	if left == 0 && len(errs) == 0 {
-		// A folder that is the BPF file system's own root, where it is mounted, stays.
-		if err := os.Remove(p.path); err != nil && !errors.Is(err, unix.EBUSY) {
-			errs = append(errs, fmt.Errorf("removing pin folder: %w", err))
-		}
+	// A folder that is the BPF file system's own root, where it is mounted, stays, and
+	// so does one with pins of others.
+	if err := os.Remove(p.path); err != nil && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
+		errs = append(errs, fmt.Errorf("removing pin folder: %w", err))
 	}
 	return errors.Join(errs...)
 }
@@ -121,96 +175,124 @@ func (p *pins) close() error { return p.dir.Close() }
 // RemovePins ends the dataplane whose pins are in the folder, with no process
 // running: it detaches the links and the clsact filters and removes the maps
 // and the folder. A Demux that is still there can only read from then on. Call
-// it in the network namespace of the interfaces. Without the folder the error
-// wraps [fs.ErrNotExist].
+// it in the network namespace of the interfaces. Without a dataplane in the folder the
+// error wraps [fs.ErrNotExist].
 func RemovePins(path string) error {
 	p, err := openPins(path)
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	unlock, err := p.lock()
+	set, former, err := p.current()
+	if err == nil && set == nil {
+		err = fmt.Errorf("looking for a dataplane in %s: %w", path, fs.ErrNotExist)
+	}
+	if err = errors.Join(err, set.close(), former.close(), p.close()); err != nil {
+		return err
+	}
+	// Whoever can take it over can end it: one way in for all releases' pins.
+	d, err := Load(Options{PinPath: path})
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	return errors.Join(p.disown(), p.detachLinks(), p.detachFilters(), p.remove())
+	return d.Detach()
 }
 
-// disown makes a Demux that is still there read only.
-func (p *pins) disown() error {
-	owners, err := ebpf.LoadPinnedMap(filepath.Join(p.path, bpfMapOwners), nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// pinSet is one set of maps.
+type pinSet struct {
+	path   string
+	number int // 0 for the first layout's, which had no folder of their own
+
+	// Of a set that is there already.
+	owner    bpfOwner
+	layout   uint64
+	capacity int
+	maps     map[string]*ebpf.Map
+}
+
+// load opens what is there by whatever build.
+func (s *pinSet) load() error {
+	if err := s.open(mapNames()); err != nil || s.maps[bpfMapOwners] == nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("opening pinned map: %w", err)
+	if err := s.maps[bpfMapOwners].Lookup(uint32(0), &s.owner); err != nil {
+		return fmt.Errorf("reading who runs %s: %w", s.path, err)
 	}
-	defer owners.Close()
-	var owner bpfOwner
-	if err := owners.Lookup(uint32(0), &owner); err != nil {
-		return fmt.Errorf("reading who runs %s: %w", p.path, err)
-	}
-	owner.Generation++
-	if err := owners.Put(uint32(0), &owner); err != nil {
-		return fmt.Errorf("ending the ownership of %s: %w", p.path, err)
+	s.layout = s.owner.Layout
+	if m := s.maps[bpfMapLocations]; m != nil {
+		s.capacity = int(m.MaxEntries())
 	}
 	return nil
 }
 
-func (p *pins) detachLinks() error {
-	entries, err := os.ReadDir(p.path)
-	if err != nil {
-		return fmt.Errorf("listing pins: %w", err)
-	}
-	var errs []error
-	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), linkPinPrefix) {
+// open opens the maps that are there of those.
+func (s *pinSet) open(names []string) error {
+	s.maps = make(map[string]*ebpf.Map)
+	for _, name := range names {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(s.path, name), nil)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		tcx, err := tchook.OpenTCX(filepath.Join(p.path, entry.Name()))
-		if err == nil {
-			err = tcx.Detach()
+		if err != nil {
+			return fmt.Errorf("opening pinned map: %w", err)
 		}
-		if err != nil && !errors.Is(err, tchook.ErrGone) {
-			errs = append(errs, err)
+		s.maps[name] = m
+	}
+	return nil
+}
+
+// check compares with the options, and sets those that are remembered.
+func (s *pinSet) check(opts *Options) error {
+	if s.layout > layoutVersion || s.layout == 0 {
+		return fmt.Errorf("%w: their layout is %d, this release knows %d and older: run the release that made them",
+			ErrIncompatiblePins, s.layout, layoutVersion)
+	}
+	if s.layout > 1 {
+		here, err := netnsCookie()
+		if err != nil {
+			return err
+		}
+		if s.owner.Netns != here {
+			return fmt.Errorf("%w: run in that one, or pin in another folder", ErrOtherNamespace)
+		}
+		if opts.Untagged == "" && s.owner.Options&bpfOptionPassUntagged != 0 {
+			opts.Untagged = UntaggedPass
 		}
 	}
+	if opts.Capacity == 0 {
+		opts.Capacity = s.capacity
+	}
+	opts.complete()
+	return nil
+}
+
+func (s *pinSet) close() error {
+	if s == nil {
+		return nil
+	}
+	var errs []error
+	for _, m := range s.maps {
+		errs = append(errs, m.Close())
+	}
+	s.maps = nil
 	return errors.Join(errs...)
 }
 
-func (p *pins) detachFilters() error {
-	attachments, err := ebpf.LoadPinnedMap(filepath.Join(p.path, bpfMapAttachments), nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// remove removes the pins of the set; what is in use by programs goes with them.
+func (s *pinSet) remove() error {
+	names := mapNames()
+	if s.number == 0 {
+		names = firstLayoutNames()
 	}
-	if err != nil {
-		return fmt.Errorf("opening pinned map: %w", err)
-	}
-	defer attachments.Close()
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("opening netlink socket: %w", err)
-	}
-	defer handle.Close()
-
-	var (
-		index  uint32
-		record bpfAttachment
-		errs   []error
-	)
-	entry := attachments.Iterate()
-	for entry.Next(&index, &record) {
-		if record.Mode != bpfAttachModeMODE_CLSACT {
-			continue
-		}
-		filter := tchook.OpenClsact(handle, int(index), filterName(record.Role), record.OwnsQdisc != 0)
-		if err := filter.Detach(); err != nil {
-			errs = append(errs, err)
+	var errs []error
+	for _, name := range names {
+		if err := os.Remove(filepath.Join(s.path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("removing pin: %w", err))
 		}
 	}
-	if err := entry.Err(); err != nil {
-		errs = append(errs, fmt.Errorf("reading what is attached: %w", err))
+	if s.number != 0 {
+		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("removing the folder of the maps: %w", err))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -43,7 +43,7 @@ func TestRestartKeepsState(t *testing.T) {
 		b.Expect(b.demux.Trunks()).To(Equal(trunks))
 		b.Expect(b.demux.Workers()).To(Equal(workers))
 		b.Expect(b.events(1)).To(HaveLen(1), "the event waited for a reader")
-		b.Expect(b.demux.AttachTrunk(b.trunks[0])).To(Equal(mode))
+		b.Expect(b.demux.AttachTrunk(trunkNames[0], false)).To(Equal(mode))
 
 		b.Expect(b.demux.Assign(mac(1), b.workers[0])).To(MatchError(demux.ErrAssigned))
 		b.assign(mac(3), 0)
@@ -153,10 +153,12 @@ func TestIncompatiblePins(t *testing.T) {
 	path := nettest.BPFFS(t)
 	b := startHere(t, demux.Options{PinPath: path, Capacity: 4})
 	b.assign(mac(1), 0)
-	_, err := demux.Load(demux.Options{PinPath: path, Capacity: 5})
-	b.Expect(err).To(MatchError(demux.ErrIncompatiblePins))
+	b.assign(mac(2), 0)
+	_, err := demux.Load(demux.Options{PinPath: path, Capacity: 1})
+	b.Expect(err).To(MatchError(demux.ErrFull))
 	b.Expect(err).To(MatchError(ContainSubstring(path)))
 	b.learn(0, 1, tag(5)) // untouched
+	b.assign(mac(3), 0)
 
 	_, err = demux.Load(demux.Options{PinPath: t.TempDir()})
 	b.Expect(err).To(MatchError(ContainSubstring("BPF file system")))
@@ -183,7 +185,7 @@ func TestAFailedLoadLeavesNoPins(t *testing.T) {
 
 // tcState is what a demux could leave on the interfaces.
 func tcState(b *bed) (left []string) {
-	for _, ifindex := range append(b.trunks[:], b.workers[:]...) {
+	for _, ifindex := range append(b.trunks[:], b.indexes[:]...) {
 		qdiscs, err := netlink.QdiscList(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}})
 		b.Expect(err).NotTo(HaveOccurred())
 		for _, qdisc := range qdiscs {
@@ -261,7 +263,7 @@ func TestForeignFiltersStay(t *testing.T) {
 	}, Fd: program.FD(), Name: "foreign", DirectAction: true}
 	b.Expect(netlink.FilterAdd(foreign)).To(Succeed())
 	b.demux = b.load(demux.Options{Attach: demux.AttachClsact})
-	_, err = b.demux.AttachTrunk(b.trunks[0])
+	_, err = b.demux.AttachTrunk(trunkNames[0], false)
 	b.Expect(err).NotTo(HaveOccurred())
 	b.sw[0].Send(fromClient(1, tag(5)))
 	b.Eventually(b.drops).Should(HaveKey("unknown_client"), "ours comes first")
@@ -278,15 +280,15 @@ func TestDetachTrunkForgetsItsLocations(t *testing.T) {
 	b.assign(mac(2), 0)
 	b.learn(0, 1, tag(5))
 	b.learn(1, 2, tag(5))
-	b.Expect(b.demux.DetachTrunk(b.trunks[0])).To(Succeed())
-	b.Expect(b.demux.DetachTrunk(b.trunks[0])).To(MatchError(demux.ErrUnknownInterface))
+	b.Expect(b.demux.DetachTrunk(trunkNames[0])).To(Succeed())
+	b.Expect(b.demux.DetachTrunk(trunkNames[0])).To(MatchError(demux.ErrUnknownInterface))
 	b.Expect(b.location(1).IsZero()).To(BeTrue())
 	b.Expect(b.location(2).Trunk).To(Equal(b.trunks[1]))
 	b.far[0].Send(toClient(1))
 	b.Eventually(b.drops).Should(HaveKey("unlearned"))
 	b.Expect(b.demux.DetachWorker(b.workers[0])).To(Succeed())
-	b.Expect(b.demux.Reassign(mac(1), b.workers[0])).To(Succeed())
-	b.Expect(b.demux.Workers()).To(HaveLen(1), "attached again")
+	b.Expect(b.demux.Assignments()).To(BeEmpty())
+	b.Expect(b.demux.Workers()).To(BeEmpty())
 }
 
 // Interfaces come and go; what is pinned for those that are gone is no obstacle.
@@ -301,8 +303,11 @@ func TestInterfacesGo(t *testing.T) {
 		nettest.Delete(t, "w0")
 		nettest.Delete(t, "trunk1")
 		b.demux = b.load(demux.Options{Attach: mode, PinPath: path})
-		b.Expect(b.demux.Trunks()).To(Equal([]demux.Attachment{{Index: b.trunks[0], Mode: mode}}))
-		b.Expect(b.demux.Workers()).To(BeEmpty())
+		b.Expect(b.demux.Trunks()).To(Equal([]demux.Attachment{{Name: trunkNames[0], Index: b.trunks[0], Mode: mode}, {Name: trunkNames[1]}}))
+		b.Expect(b.demux.Workers()).To(Equal([]demux.Attachment{{Name: b.workers[0]}}))
+		b.sw[0].Send(fromClient(1, tag(5)))
+		b.Eventually(b.drops).Should(HaveKey("no_worker"))
+		b.Expect(b.location(1).IsZero()).To(BeTrue(), "nothing is learned from a frame that is dropped")
 		b.Expect(b.demux.Reassign(mac(1), b.workers[1])).To(Succeed())
 		b.learn(0, 1, tag(5))
 		nettest.Delete(t, "w1")

@@ -14,6 +14,7 @@ const (
 	DropNotAssigned   = DropReason(bpfDropReasonDROP_NOT_ASSIGNED)   // worker: destination is no client of this worker
 	DropUnlearned     = DropReason(bpfDropReasonDROP_UNLEARNED)      // worker: the client has not been seen yet
 	DropTagFailed     = DropReason(bpfDropReasonDROP_TAG_FAILED)     // the kernel could not pop or push the tag
+	DropNoWorker      = DropReason(bpfDropReasonDROP_NO_WORKER)      // trunk: the client's worker is not there, or down
 	DropCopyFailed    = DropReason(bpfDropReasonDROP_COPY_FAILED)    // the kernel could not clone or queue a copy of a group frame
 )
 
@@ -36,6 +37,8 @@ func (r DropReason) String() string {
 		return "tag_failed"
 	case DropCopyFailed:
 		return "copy_failed"
+	case DropNoWorker:
+		return "no_worker"
 	}
 	return fmt.Sprintf("reason_%d", uint32(r))
 }

@@ -1,160 +1,214 @@
 package demux
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
 )
 
-// restore reads what the maps hold and takes over what is attached. New maps
-// are the simple case of that.
+// restore goes on with what the maps hold and takes over what is attached.
 func (d *Demux) restore() error {
-	var owner bpfOwner
-	if err := d.objs.Owners.Lookup(uint32(0), &owner); err != nil {
+	if err := d.mapAll(); err != nil {
+		return err
+	}
+	if err := d.objs.Owners.Lookup(uint32(0), &d.base); err != nil {
 		return fmt.Errorf("reading the owner of the maps: %w", err)
 	}
-	if owner.Generation != 0 && owner.Layout != layoutVersion {
-		return d.incompatible(fmt.Errorf("layout %d, %d is needed", owner.Layout, layoutVersion))
+	d.generation, d.releases = d.base.Generation+1, d.base.Releases
+	d.ran = true
+	records, err := d.restoreDevices()
+	if err != nil {
+		return err
 	}
-	d.generation, d.releases = owner.Generation+1, owner.Releases
 	if err := d.restoreClients(); err != nil {
 		return err
 	}
-	if err := d.restoreLists(); err != nil {
-		return err
-	}
-	if err := d.restoreAttachments(); err != nil {
-		return err
-	}
-	return d.saveOwner()
+	return d.takeOverHooks(records)
 }
 
-func (d *Demux) restoreClients() error {
+func (d *Demux) restoreDevices() (map[*device]bpfDevice, error) {
 	var (
-		mac    MAC
-		client bpfClient
-		used   = make([]bool, d.opts.Capacity)
-		entry  = d.objs.Clients.Iterate()
+		key     deviceKey
+		record  bpfDevice
+		records = make(map[*device]bpfDevice)
+		entry   = d.objs.Devices.Iterate()
 	)
-	for entry.Next(&mac, &client) {
-		if int(client.Slot) >= len(used) || used[client.Slot] {
-			return d.incompatible(fmt.Errorf("client %s has slot %d of another client or beyond the capacity", mac, client.Slot))
+	for entry.Next(&key, &record) {
+		a := &device{name: nameOf(key), number: record.Number, role: record.Role, forced: record.Forced != 0,
+			first: noSlot, floodedBase: record.FloodedBase}
+		numbers := d.workerNumbers
+		if a.role == bpfAttachRoleROLE_TRUNK {
+			numbers = d.trunkNumbers
 		}
-		used[client.Slot] = true
-		d.clients[mac] = client
+		if int(a.number) >= len(numbers) || numbers[a.number] {
+			return nil, d.incompatible(fmt.Errorf("interface %s has number %d of another one or beyond the maps", a.name, a.number))
+		}
+		numbers[a.number] = true
+		d.devices[a.name] = a
+		records[a] = record
 	}
 	if err := entry.Err(); err != nil {
-		return fmt.Errorf("reading assignments: %w", err)
+		return nil, fmt.Errorf("reading the trunks and workers: %w", err)
 	}
+	return records, nil
+}
 
-	released := make([]uint64, len(used))
-	for slot := range used {
-		if used[slot] {
+// restoreClients reads the table, and finishes what an earlier process had begun
+// when it was killed.
+func (d *Demux) restoreClients() error {
+	byNumber := make([]*device, len(d.workerNumbers))
+	for _, a := range d.devices {
+		if a.role == bpfAttachRoleROLE_WORKER {
+			byNumber[a.number] = a
+		}
+	}
+	d.table.used = 0
+	all := make([]uint32, 0, len(d.clients))
+	for e := range d.table.all {
+		mac, slot := e.key.Load()&macMask, uint32(e.value.Load())
+		switch {
+		case mac == 0:
+			e.release()
+			continue
+		case int(slot) >= len(d.clients):
+			return d.incompatible(fmt.Errorf("client %s has slot %d, beyond the capacity", macOf(mac), slot))
+		case d.clients[slot].mac == mac: // it was being moved to its other bucket
+			e.key.Store(hidden)
+			if err := d.wait(); err != nil {
+				return err
+			}
+			e.release()
+			continue
+		case d.clients[slot].mac != 0:
+			return d.incompatible(fmt.Errorf("client %s has slot %d of another client", macOf(mac), slot))
+		}
+		number := d.clientWorkers[slot].Load()
+		if int(number) >= len(byNumber) || byNumber[number] == nil {
+			number = 0
+		}
+		if number == 0 { // it was being reassigned, or removed: without a worker it is neither
+			e.key.Store(hidden)
+			if err := d.wait(); err != nil {
+				return err
+			}
+			e.release()
 			continue
 		}
-		var state bpfSlot
-		if d.generation > 1 {
-			if err := d.objs.Slots.Lookup(uint32(slot), &state); err != nil {
-				return fmt.Errorf("reading slot %d: %w", slot, err)
-			}
+		d.table.used++
+		d.clients[slot].mac = mac
+		d.join(slot, byNumber[number])
+		all = append(all, slot)
+	}
+	for _, a := range byNumber {
+		if a == nil {
+			continue
 		}
-		released[slot] = state.Released
-		d.free = append(d.free, uint32(slot))
+		d.states[a.number].Clients = uint64(a.clients)
 	}
-	slices.SortStableFunc(d.free, func(a, b uint32) int { return cmp.Compare(released[a], released[b]) })
-	return nil
+	d.freeSlots()
+	return d.recount(all)
 }
 
-// restoreLists makes the lists for group frames agree with the assignments,
-// even if the earlier process was killed between the two.
-func (d *Demux) restoreLists() error {
-	workers := make(map[uint32]bool)
-	for _, client := range d.clients {
-		workers[client.Worker] = true
+// takeOverHooks puts our programs in the place of the earlier process's, in the mode
+// that the options ask for. Who is not there any more waits for its name.
+func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
+	if err := d.knowPrograms(); err != nil {
+		return err
 	}
-	var worker, inner uint32
-	entry := d.objs.WorkerClients.Iterate()
-	for entry.Next(&worker, &inner) {
-		workers[worker] = true
+	if err := d.saveOwner(); err != nil {
+		return err
 	}
-	if err := entry.Err(); err != nil {
-		return fmt.Errorf("reading the workers' lists of clients: %w", err)
-	}
-	return d.publishLists(workers)
-}
-
-func (d *Demux) restoreAttachments() error {
-	var (
-		index  uint32
-		record bpfAttachment
-		found  = make(map[uint32]bpfAttachment)
-		entry  = d.objs.Attachments.Iterate()
-	)
-	for entry.Next(&index, &record) {
-		found[index] = record
-	}
-	if err := entry.Err(); err != nil {
-		return fmt.Errorf("reading what is attached: %w", err)
-	}
-	for index, record := range found {
-		if err := d.takeOver(int(index), record); err != nil {
+	for a, record := range records {
+		if err := d.takeOverHook(a, record); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// takeOver puts our program in the place of the earlier process's, in the mode
-// that the options ask for.
-func (d *Demux) takeOver(ifindex int, record bpfAttachment) error {
-	old, err := d.openAttachment(ifindex, record)
-	if errors.Is(err, tchook.ErrGone) {
-		return d.forget(ifindex, record.Role)
-	}
-	if err != nil {
-		return err
-	}
-	if want := d.opts.Attach; want == AttachAuto || want == old.mode() {
-		if err := old.Replace(d.program(record.Role)); err != nil {
-			return errors.Join(err, old.Close())
+// knowPrograms makes our programs ours, beside those of the process before.
+func (d *Demux) knowPrograms() error {
+	d.programs[2], d.programs[3] = d.base.Programs[0], d.base.Programs[1]
+	for i, program := range []*ebpf.Program{d.objs.Phys2virt, d.objs.Virt2phys} {
+		info, err := program.Info()
+		if err != nil {
+			return fmt.Errorf("reading the ID of a program: %w", err)
 		}
-		d.attached[ifindex] = old
-		return nil
-	}
-	// The new program goes first: for a moment both are there, and TCX alone
-	// sees the frames.
-	next, err := d.attachNew(ifindex, record.Role)
-	if err != nil {
-		return errors.Join(err, old.Close())
-	}
-	d.attached[ifindex] = next
-	if err := old.Detach(); err != nil {
-		return err
-	}
-	return d.saveAttachment(next)
-}
-
-// forget removes what the maps say about an interface that is gone or detached.
-func (d *Demux) forget(ifindex int, role bpfAttachRole) error {
-	delete(d.attached, ifindex)
-	maps := []*ebpf.Map{d.objs.Attachments}
-	switch role {
-	case bpfAttachRoleROLE_TRUNK:
-		maps = append(maps, d.objs.TrunkPlaces) // waits for programs that are running
-	case bpfAttachRoleROLE_WORKER:
-		maps = append(maps, d.objs.WorkerFloods)
-	}
-	for _, m := range maps {
-		if err := m.Delete(uint32(ifindex)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("forgetting interface %d: %w", ifindex, err)
-		}
-	}
-	if role == bpfAttachRoleROLE_TRUNK {
-		d.locations.clearTrunk(ifindex)
+		id, _ := info.ID()
+		d.programs[i] = uint32(id)
 	}
 	return nil
+}
+
+func (d *Demux) takeOverHook(a *device, record bpfDevice) error {
+	old, err := d.hookOpen(a, record)
+	if errors.Is(err, tchook.ErrGone) {
+		return d.comeBack(a, int(record.Ifindex))
+	}
+	if err != nil {
+		return err
+	}
+	// The interface may have another name by now.
+	link, err := d.net.LinkByIndex(int(record.Ifindex))
+	if missing(err) {
+		a.hook = old
+		a.ifindex = int(record.Ifindex)
+		return errors.Join(d.lose(a), d.comeBack(a, 0))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("looking up interface %s: %w", a.name, err), old.Close())
+	}
+	a.hook = old
+	if want := d.opts.Attach; want == AttachAuto || want == a.mode() {
+		if err := old.Replace(d.program(a.role)); err != nil {
+			return err
+		}
+	} else {
+		// The new program goes first: for a moment both are there, and TCX alone
+		// sees the frames.
+		next, err := d.hookNew(a, int(record.Ifindex))
+		if err != nil {
+			return err
+		}
+		a.hook = next
+		if err := old.Detach(); err != nil {
+			return err
+		}
+	}
+	if err := d.enter(a, int(record.Ifindex)); err != nil {
+		return err
+	}
+	now := NewLink(link)
+	a.down = !now.Up
+	if now.Name != a.name {
+		d.renameAll([]Link{now}, func(*device, error, string, ...any) {})
+	}
+	if a.role == bpfAttachRoleROLE_WORKER {
+		d.point(a)
+	}
+	return d.save(a)
+}
+
+// comeBack attaches a device that has gone while nobody looked to the interface that
+// has its name now, if there is one and it will do: else it waits for one.
+func (d *Demux) comeBack(a *device, former int) error {
+	a.ifindex = former
+	if former != 0 {
+		if err := d.lose(a); err != nil {
+			return err
+		}
+	}
+	link, err := d.linkByName(a.name)
+	if err == nil {
+		err = d.attach(a, link)
+	}
+	if errors.Is(err, ErrUnknownInterface) || errors.Is(err, ErrWrongRole) || errors.Is(err, ErrServed) {
+		return nil
+	}
+	if _, unfit := errors.AsType[*UnfitError](err); unfit {
+		return nil
+	}
+	return err
 }

@@ -11,14 +11,14 @@ import (
 func TestFreedSlotsAreReusedOldestFirst(t *testing.T) {
 	g := NewWithT(t)
 	nettest.Enter(t)
-	worker, _ := nettest.Veth(t, "w", "p")
+	nettest.Veth(t, "w", "p")
 	opts := Options{Capacity: 4, PinPath: nettest.BPFFS(t)}
 	d, err := Load(opts)
 	g.Expect(err).NotTo(HaveOccurred())
 	client := func(n byte) MAC { return MAC{2, 0, 0, 0, 0, n} }
 	for n := range byte(3) {
-		g.Expect(d.Assign(client(n), worker)).To(Succeed())
-		g.Expect(d.clients[client(n)].Slot).To(BeEquivalentTo(n))
+		g.Expect(d.Assign(client(n), "w")).To(Succeed())
+		g.Expect(uint32(d.table.find(client(n).word()).value.Load())).To(BeEquivalentTo(n))
 	}
 	for _, n := range []byte{1, 0, 2} {
 		g.Expect(d.Unassign(client(n))).To(Succeed())

@@ -3,6 +3,7 @@
 #ifndef VLANDEMUX_TYPES_H
 #define VLANDEMUX_TYPES_H
 
+#include <linux/bpf.h>
 #include <linux/types.h>
 
 /* Why a frame was not forwarded. The order is that of the public counters:
@@ -17,17 +18,33 @@ enum drop_reason {
 	DROP_UNLEARNED,      /* worker: the client has not been seen yet */
 	DROP_TAG_FAILED,     /* the kernel could not pop or push the tag */
 	DROP_COPY_FAILED,    /* the kernel could not clone or queue a copy */
+	DROP_NO_WORKER,      /* trunk: the client's worker is not there, or down */
 	DROP_REASONS,
 };
+
+/* How many reasons there can ever be: the map has room for a later build's. */
+#define MAX_DROP_REASONS 32
 
 struct mac {
 	__u8 octets[6];
 };
 
-/* Written by user space only. */
+/* One client in the table of clients: two words, each written in one store. The
+ * key is the MAC in its lower 48 bits, 0 for a free entry. Written by user space
+ * only, read by the programs at any moment: see table.go for the order of writes.
+ */
 struct client {
-	__u32 slot;   /* index into locations and client_tallies */
-	__u32 worker; /* ifindex */
+	__u64 key;
+	__u64 value; /* slot | ifindex of the worker << 32; index 0: there is no worker */
+};
+
+#define CLIENT_MAC_MASK 0xffffffffffffULL
+
+/* A cache line. */
+#define BUCKET_CLIENTS 4
+
+struct client_bucket {
+	struct client clients[BUCKET_CLIENTS];
 };
 
 struct tally {
@@ -51,7 +68,7 @@ struct slot {
 struct cpu_state {
 	struct tally passed; /* untagged frames left to the stack */
 	__u64 events_lost;   /* the ring was full */
-	__u64 flood;         /* number of the last group frame, see flood.h */
+	__u64 places_lost;   /* no memory for a place: group frames miss it */
 };
 
 /* A location is one word, so that it is never seen half written: ifindex of
@@ -74,12 +91,51 @@ struct event {
 	__u16 reserved;
 };
 
-/* When a place last got a copy of a group frame, by number of the frame. */
-#define PLACES_PER_PAGE 512
-#define PLACE_PAGES 16 /* 2 protocols x 4096 VIDs */
+/* The places of a worker's clients. Places are counted, 16 VIDs to a page, and
+ * a bit for each place and each page says where there is a client: a group frame
+ * walks the bits. A page is (protocol << 12 | VID) / PAGE_PLACES.
+ */
+#define PAGE_PLACES 16
+#define PLACE_PAGES 512 /* 2 protocols x 4096 VIDs */
+#define PLACE_WORDS (PLACE_PAGES / 64)
 
-struct place_page {
-	__u64 flood[PLACES_PER_PAGE];
+/* What a client counts as, by slot: worker number | trunk number | place on the
+ * trunk, with COUNTED_VALID. 0 for a client that was not seen.
+ */
+#define COUNTED_VALID (1ULL << 63)
+
+struct pages_key {
+	__u32 worker; /* number */
+	__u32 trunk;  /* number */
+};
+
+struct pages {
+	__u64 used[PLACE_WORDS]; /* bit: the page has a client */
+	__u64 made[PLACE_WORDS]; /* bit: there is a page */
+};
+
+struct page_key {
+	__u32 worker; /* number */
+	__u16 trunk;  /* number */
+	__u16 page;
+};
+
+struct page {
+	struct bpf_spin_lock lock; /* guards the rest, and the page's bit in pages */
+	__u32 used;                /* bit: the place has a client */
+	__s32 clients[PAGE_PLACES];
+};
+
+/* How many devices there can be: a number names one for as long as it is known. */
+#define MAX_TRUNKS 256
+
+/* Written by user space while the programs run. */
+struct settings {
+	__u64 trunks; /* trunk numbers in use are below */
+};
+
+struct worker_state {
+	__u64 clients; /* assigned to the worker */
 };
 
 enum attach_role {
@@ -92,13 +148,17 @@ enum attach_mode {
 	MODE_CLSACT = 2,
 };
 
-/* How an interface is attached, for the process that comes next. Not read by
- * the programs.
- */
-struct attachment {
+#define DEVICE_NAME_LEN 16 /* IFNAMSIZ */
+
+/* A trunk or a worker, by name. Not read by the programs. */
+struct device {
+	__u32 ifindex; /* 0 while it is not there */
+	__u32 number;  /* of the device in its role */
 	enum attach_role role;
 	enum attach_mode mode;
 	__u32 owns_qdisc; /* the clsact qdisc was made by us */
+	__u32 forced;     /* attached although it looks like an interface of the host's own */
+	struct tally flooded_base; /* added to worker_floods: counted by earlier maps */
 };
 
 /* Who runs the dataplane. Not read by the programs. */
@@ -106,6 +166,16 @@ struct owner {
 	__u64 layout;     /* of these maps, see layoutVersion */
 	__u64 generation; /* counts the processes that took over */
 	__u64 releases;   /* counts the slots freed, for slot.released */
+	__u64 seeds[2];   /* of the table of clients */
+	__u64 netns;      /* cookie of the network namespace of the devices */
+	__u64 options;    /* OPTION_ bits that are remembered */
+	__u32 programs[4]; /* IDs: phys2virt and virt2phys of this process and of the one before it */
+	__u64 events_lost_base; /* added to the sums of the counters: by earlier maps */
+	__u64 places_lost_base;
+	struct tally passed_base;
+	struct tally drop_bases[MAX_DROP_REASONS];
 };
+
+#define OPTION_PASS_UNTAGGED 1
 
 #endif

@@ -19,28 +19,6 @@ static __always_inline bool is_vlan_protocol(__be16 protocol)
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
 }
 
-static __always_inline bool is_group(const __u8 *address)
-{
-	return address[0] & 1;
-}
-
-static __always_inline bool is_zero(const __u8 *address)
-{
-	return !(address[0] | address[1] | address[2] | address[3] | address[4] | address[5]);
-}
-
-/* The Ethernet header, or NULL when the device has none: the receive path of
- * an Ethernet device has pulled it into the linear part of the skb.
- */
-static __always_inline struct ethhdr *ethernet_header(struct __sk_buff *skb)
-{
-	struct ethhdr *eth = (void *)(long)skb->data;
-
-	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
-		return NULL;
-	return eth;
-}
-
 /* The location of the sender of a frame that has just come in, tagged. */
 static __always_inline __u64 ingress_location(const struct __sk_buff *skb)
 {

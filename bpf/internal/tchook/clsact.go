@@ -12,11 +12,12 @@ import (
 var _ Hook = (*Clsact)(nil)
 
 // Clsact runs a program as a direct-action filter of the clsact qdisc.
-// Unlike a link it stays until it is removed, so it is found again by its name.
+// Unlike a link it stays until it is removed; it is found again by its program.
 type Clsact struct {
 	net       *netlink.Handle
 	ifindex   int
 	name      string
+	isOurs    func(ebpf.ProgramID) bool
 	ownsQdisc bool // we made the qdisc, so we may remove it
 }
 
@@ -24,10 +25,10 @@ type Clsact struct {
 // filter of another kind; then the kernel chooses.
 const filterPriority = 1
 
-// PrepareClsact makes the qdisc if there is none; Replace then adds the filter,
-// which is known by the name.
-func PrepareClsact(net *netlink.Handle, ifindex int, name string) (*Clsact, error) {
-	f := OpenClsact(net, ifindex, name, false)
+// PrepareClsact makes the qdisc if there is none; Replace then adds the filter. The
+// name is for people; isOurs says of a filter's program whether it is ours to replace.
+func PrepareClsact(net *netlink.Handle, ifindex int, name string, isOurs func(ebpf.ProgramID) bool) (*Clsact, error) {
+	f := OpenClsact(net, ifindex, name, false, isOurs)
 	err := net.QdiscAdd(f.qdisc())
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("adding clsact qdisc: %w", err)
@@ -37,8 +38,32 @@ func PrepareClsact(net *netlink.Handle, ifindex int, name string) (*Clsact, erro
 }
 
 // OpenClsact stands for a filter that may be there already.
-func OpenClsact(net *netlink.Handle, ifindex int, name string, ownsQdisc bool) *Clsact {
-	return &Clsact{net: net, ifindex: ifindex, name: name, ownsQdisc: ownsQdisc}
+func OpenClsact(net *netlink.Handle, ifindex int, name string, ownsQdisc bool, isOurs func(ebpf.ProgramID) bool) *Clsact {
+	return &Clsact{net: net, ifindex: ifindex, name: name, ownsQdisc: ownsQdisc, isOurs: isOurs}
+}
+
+// There reports whether the filter is there. An interface that is gone has none.
+func (f *Clsact) There() (bool, error) {
+	present, err := f.find()
+	if noInterface(err) {
+		return false, nil
+	}
+	return present != nil, err
+}
+
+// Restore makes qdisc and filter again where another program has removed them, and
+// reports whether it had to.
+func (f *Clsact) Restore(program *ebpf.Program) (bool, error) {
+	there, err := f.There()
+	if there || err != nil {
+		return false, err
+	}
+	err = f.net.QdiscAdd(f.qdisc())
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return false, fmt.Errorf("adding clsact qdisc to interface %d again: %w", f.ifindex, err)
+	}
+	f.ownsQdisc = f.ownsQdisc || err == nil
+	return true, f.Replace(program)
 }
 
 // OwnsQdisc reports whether Detach may remove the qdisc.
@@ -63,7 +88,7 @@ func (f *Clsact) find() (*netlink.BpfFilter, error) {
 		return nil, fmt.Errorf("listing filters of interface %d: %w", f.ifindex, err)
 	}
 	for _, filter := range filters {
-		if bpf, ok := filter.(*netlink.BpfFilter); ok && bpf.Name == f.name {
+		if bpf, ok := filter.(*netlink.BpfFilter); ok && f.isOurs(ebpf.ProgramID(bpf.Id)) {
 			return bpf, nil
 		}
 	}

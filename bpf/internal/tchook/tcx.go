@@ -44,9 +44,9 @@ func AttachTCX(ifindex int, program *ebpf.Program, pin string) (*TCX, error) {
 	return &TCX{tcx}, nil
 }
 
-// OpenTCX opens a pinned link. It removes the pin and returns ErrGone if the
-// interface of the link is gone, and ErrGone if there is no pin.
-func OpenTCX(pin string) (*TCX, error) {
+// OpenTCX opens a pinned link of the interface. It returns ErrGone if there is no
+// pin, and ErrGone without the pin if the link's interface is gone or another one.
+func OpenTCX(pin string, ifindex int) (*TCX, error) {
 	pinned, err := link.LoadPinnedLink(pin, nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrGone
@@ -58,7 +58,7 @@ func OpenTCX(pin string) (*TCX, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reading pinned link %s: %w", pin, err), pinned.Close())
 	}
-	if tcx := info.TCX(); tcx == nil || tcx.Ifindex == 0 {
+	if tcx := info.TCX(); tcx == nil || int(tcx.Ifindex) != ifindex {
 		return nil, errors.Join(ErrGone, pinned.Unpin(), pinned.Close())
 	}
 	return &TCX{pinned}, nil

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Looking a client up by its MAC. */
+#ifndef VLANDEMUX_CLIENT_H
+#define VLANDEMUX_CLIENT_H
+
+#include <linux/if_ether.h>
+
+#include "maps.h"
+
+/* A MAC is in one of two buckets, which user space chose with these: the seeds
+ * are odd, and a bucket is the top bits of the product.
+ */
+const volatile __u64 first_seed = 1;
+const volatile __u64 second_seed = 1;
+const volatile __u32 bucket_shift = 63;
+
+/* The address as a number: its last octet on the wire is bits 40 to 47. */
+static __always_inline __u64 mac_word(const __u8 *address)
+{
+	__u32 head = *(const __u32 *)address;
+	__u16 tail = *(const __u16 *)(address + sizeof(head));
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return (__u64)tail << 32 | head;
+#else
+	return (__u64)__builtin_bswap16(tail) << 32 | __builtin_bswap32(head);
+#endif
+}
+
+static __always_inline void mac_octets(struct mac *mac, __u64 word)
+{
+#pragma unroll
+	for (int i = 0; i < ETH_ALEN; i++)
+		mac->octets[i] = word >> i * 8;
+}
+
+static __always_inline bool is_group(__u64 mac)
+{
+	return mac & 1;
+}
+
+/* The addresses of the frame; false when the device is none of Ethernet: the receive
+ * path of one has pulled the header into the linear part of the skb.
+ */
+static __always_inline bool load_addresses(const struct __sk_buff *skb, __u64 *dest, __u64 *source)
+{
+	const struct ethhdr *eth = (void *)(long)skb->data;
+
+	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
+		return false;
+	*dest = mac_word(eth->h_dest);
+	*source = mac_word(eth->h_source);
+	return true;
+}
+
+static __always_inline struct client *find_in_bucket(__u64 mac, __u64 seed)
+{
+	__u32 number = (mac * seed) >> bucket_shift;
+	struct client_bucket *bucket = bpf_map_lookup_elem(&clients, &number);
+
+	if (!bucket)
+		return NULL;
+#pragma unroll
+	for (int i = 0; i < BUCKET_CLIENTS; i++) {
+		if ((*(volatile __u64 *)&bucket->clients[i].key & CLIENT_MAC_MASK) == mac)
+			return &bucket->clients[i];
+	}
+	return NULL;
+}
+
+/* The MAC must not be zero: that is what a free entry has. */
+static __always_inline struct client *find_client(__u64 mac)
+{
+	struct client *client = find_in_bucket(mac, first_seed);
+
+	return client ? client : find_in_bucket(mac, second_seed);
+}
+
+static __always_inline __u64 client_value(const struct client *client)
+{
+	return *(const volatile __u64 *)&client->value;
+}
+
+static __always_inline __u32 value_slot(__u64 value)
+{
+	return value;
+}
+
+static __always_inline __u32 value_worker(__u64 value)
+{
+	return value >> 32;
+}
+
+#endif

@@ -1,0 +1,205 @@
+package demux
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
+	"golang.org/x/sys/unix"
+)
+
+// Link is an interface as the kernel describes it.
+type Link struct {
+	Index  int
+	Name   string
+	Up     bool   // administratively
+	MTU    int    // octets of payload, tags not included
+	Master int    // index of a bridge or bond that it is a port of, 0 for none
+	Kind   string // of a virtual device: "veth"; "" for hardware
+	// Ethernet says that its frames begin with an Ethernet header.
+	Ethernet bool
+	Loopback bool
+}
+
+// NewLink takes from the kernel's answer what matters here.
+func NewLink(from netlink.Link) Link {
+	attrs := from.Attrs()
+	kind := from.Type()
+	if kind == "device" {
+		kind = ""
+	}
+	return Link{
+		Index:    attrs.Index,
+		Name:     attrs.Name,
+		Up:       attrs.Flags&net.FlagUp != 0,
+		MTU:      attrs.MTU,
+		Master:   attrs.MasterIndex,
+		Kind:     kind,
+		Ethernet: attrs.EncapType == "ether",
+		Loopback: attrs.Flags&net.FlagLoopback != 0,
+	}
+}
+
+func missing(err error) bool {
+	_, notFound := errors.AsType[netlink.LinkNotFoundError](err)
+	return notFound || errors.Is(err, unix.ENODEV)
+}
+
+func (d *Demux) linkByName(name string) (*Link, error) {
+	found, err := d.net.LinkByName(name)
+	if missing(err) {
+		return nil, fmt.Errorf("attaching %s: %w in this network namespace", name, ErrUnknownInterface)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up interface %s: %w", name, err)
+	}
+	if found.Attrs().Name != name { // an alternative name
+		return nil, fmt.Errorf("attaching %s: %w: it is another name of %s, which is the one to use", name, ErrUnknownInterface, found.Attrs().Name)
+	}
+	link := NewLink(found)
+	return &link, nil
+}
+
+// UnfitError says why an interface is not taken without force. What it says last
+// is true of the interface now.
+type UnfitError struct {
+	Name   string
+	Reason string // a clause: "it has the address 192.0.2.1/24"
+}
+
+func (e *UnfitError) Error() string {
+	return fmt.Sprintf("attaching %s: %s; its traffic would go to the demux, force it if that is meant", e.Name, e.Reason)
+}
+
+// checkLink refuses an interface that cannot have the device's role, one that
+// somebody else's vlandemux serves, and, unless forced, one that the host itself uses.
+func (d *Demux) checkLink(a *device, link *Link) error {
+	if other := d.byIndex[link.Index]; other != nil && other != a {
+		return fmt.Errorf("attaching %s: %w: it is attached as %s", a.name, ErrWrongRole, other.name)
+	}
+	if link.Loopback {
+		return &cannotError{a.name, "it is the loopback interface"}
+	}
+	if !link.Ethernet {
+		return &cannotError{a.name, "its frames have no Ethernet header"}
+	}
+	if err := d.checkServed(a, link.Index); err != nil {
+		return err
+	}
+	if a.forced {
+		return nil
+	}
+	reason, err := d.unfit(a, link)
+	if err != nil {
+		return fmt.Errorf("looking at interface %s: %w", a.name, err)
+	}
+	if reason != "" {
+		return &UnfitError{Name: a.name, Reason: reason}
+	}
+	return nil
+}
+
+type cannotError struct{ name, reason string }
+
+func (e *cannotError) Error() string { return fmt.Sprintf("attaching %s: %s", e.name, e.reason) }
+
+func (e *cannotError) Unwrap() error { return ErrWrongRole }
+
+// unfit is what is against taking the interface from the host. A trunk may have
+// addresses: what is untagged can be left to the stack.
+func (d *Demux) unfit(a *device, link *Link) (string, error) {
+	if link.Master != 0 {
+		return fmt.Sprintf("it is a port of interface %d", link.Master), nil
+	}
+	if a.role == bpfAttachRoleROLE_TRUNK && d.opts.Untagged == UntaggedPass {
+		return "", nil
+	}
+	handle := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: link.Index, Name: link.Name}}
+	addresses, err := d.net.AddrList(handle, netlink.FAMILY_ALL)
+	if err != nil {
+		return "", fmt.Errorf("listing its addresses: %w", err)
+	}
+	for _, address := range addresses {
+		if !address.IP.IsLinkLocalUnicast() {
+			return "it has the address " + address.IPNet.String(), nil
+		}
+	}
+	routes, err := d.net.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: link.Index}, netlink.RT_FILTER_OIF)
+	if err != nil {
+		return "", fmt.Errorf("listing its routes: %w", err)
+	}
+	for _, route := range routes {
+		if route.Dst == nil || !route.Dst.IP.IsLinkLocalUnicast() && !route.Dst.IP.IsMulticast() {
+			return "it has the route " + strings.TrimSpace(route.String()), nil
+		}
+	}
+	return "", nil
+}
+
+// checkServed gives ErrServed if the programs of another vlandemux are on the
+// interface: two would take each other's frames.
+func (d *Demux) checkServed(a *device, ifindex int) error {
+	programs, err := tchook.Programs(d.net, ifindex)
+	if err != nil {
+		return fmt.Errorf("looking at the programs on %s: %w", a.name, err)
+	}
+	for _, id := range programs {
+		if d.isOurs(id) {
+			continue
+		}
+		other, err := isDemux(id)
+		switch {
+		case other:
+			return fmt.Errorf("attaching %s: %w (program %d): detach it there", a.name, ErrServed, id)
+		case errors.Is(err, unix.EPERM) && !a.forced:
+			return &UnfitError{a.name, fmt.Sprintf("program %d is on it, and this process may not look at it (CAP_SYS_ADMIN)", id)}
+		case err != nil && !errors.Is(err, unix.EPERM):
+			return fmt.Errorf("looking at program %d on %s: %w", id, a.name, err)
+		}
+	}
+	return nil
+}
+
+// isOurs tells whether a program is of this dataplane, of this process or one before it.
+func (d *Demux) isOurs(id ebpf.ProgramID) bool {
+	return slices.Contains(d.programs[:], uint32(id))
+}
+
+// isDemux tells whether a program is some vlandemux's, by the maps that it uses: each
+// build has had these.
+func isDemux(id ebpf.ProgramID) (bool, error) {
+	program, err := ebpf.NewProgramFromID(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer program.Close()
+	info, err := program.Info()
+	if err != nil {
+		return false, err
+	}
+	maps, _ := info.MapIDs()
+	found := 0
+	for _, used := range maps {
+		m, err := ebpf.NewMapFromID(used)
+		if err != nil {
+			continue // it has gone
+		}
+		if info, err := m.Info(); err == nil {
+			switch info.Name {
+			case bpfMapClients, bpfMapLocations, bpfMapClientTallies:
+				found++
+			}
+		}
+		m.Close()
+	}
+	return found == 3, nil
+}

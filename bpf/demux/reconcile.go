@@ -1,0 +1,130 @@
+package demux
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
+)
+
+// Change says what became of a trunk or worker.
+type Change struct {
+	Name string
+	What string // a clause: "attached", "gone", "renamed from w0"
+	Err  error  // it could not be done; it is tried again when the interface changes
+}
+
+// Reconcile brings the trunks and workers into agreement with the interfaces that
+// there are: changed are those that have come or are different, gone are the
+// indexes of those that are not there any more. With all, changed are all
+// interfaces there are and everything else is gone. It returns what it did.
+func (d *Demux) Reconcile(changed []Link, gone []int, all bool) (done []Change, err error) {
+	err = d.change(func() error {
+		if all {
+			gone = d.goneFrom(changed)
+		}
+		did := func(a *device, err error, format string, values ...any) {
+			done = append(done, Change{Name: a.name, What: fmt.Sprintf(format, values...), Err: err})
+		}
+		for _, index := range gone {
+			if a := d.byIndex[index]; a != nil {
+				did(a, d.lose(a), "gone")
+			}
+		}
+		d.renameAll(changed, did)
+		for i := range changed {
+			d.follow(&changed[i], did)
+		}
+		return nil
+	})
+	return done, err
+}
+
+// goneFrom lists the indexes of devices that are not among the links.
+func (d *Demux) goneFrom(links []Link) (gone []int) {
+	there := make(map[int]bool, len(links))
+	for _, link := range links {
+		there[link.Index] = true
+	}
+	for index := range d.byIndex {
+		if !there[index] {
+			gone = append(gone, index)
+		}
+	}
+	return gone
+}
+
+// renameAll takes all old names away before it gives a new one: two interfaces may
+// have swapped theirs. A device that waits for the name becomes one with it.
+func (d *Demux) renameAll(changed []Link, did func(*device, error, string, ...any)) {
+	renamed := make(map[*device]string)
+	for _, link := range changed {
+		if a := d.byIndex[link.Index]; a != nil && a.name != link.Name {
+			renamed[a] = link.Name
+			delete(d.devices, a.name)
+		}
+	}
+	for a, name := range renamed {
+		former := a.name
+		if waiting := d.devices[name]; waiting != nil {
+			if err := d.absorb(a, waiting); err != nil {
+				d.devices[former] = a
+				did(a, errors.Join(err, d.lose(a)), "renamed to %s", name)
+				continue
+			}
+		}
+		did(a, d.rename(a, name, renamed), "renamed to %s", name)
+	}
+}
+
+// absorb gives a device the clients of one that waits for the name it has now.
+func (d *Demux) absorb(a, waiting *device) error {
+	if waiting.role != a.role {
+		return fmt.Errorf("%w: %s is remembered in the other role", ErrWrongRole, waiting.name)
+	}
+	slots := d.slotsOf(waiting)
+	for _, slot := range slots {
+		d.leave(slot)
+		d.join(slot, a)
+		d.clientWorkers[slot].Store(uint64(a.number))
+	}
+	d.point(a)
+	return errors.Join(d.recount(slots), d.forget(waiting))
+}
+
+// follow attaches a device that came, looks whether one that is there still is as
+// it was left, and whether it is up.
+func (d *Demux) follow(link *Link, did func(*device, error, string, ...any)) {
+	a := d.devices[link.Name]
+	if a == nil {
+		return
+	}
+	if a.ifindex != 0 && a.ifindex != link.Index {
+		did(a, d.lose(a), "gone")
+	}
+	if a.ifindex == 0 {
+		err := d.attach(a, link)
+		what := "attached"
+		if err == nil && a.down {
+			what = "attached, it is down"
+		}
+		did(a, err, "%s", what)
+		return
+	}
+	if filter, ok := a.hook.(*tchook.Clsact); ok {
+		if restored, err := filter.Restore(d.program(a.role)); restored || err != nil {
+			did(a, errors.Join(err, d.save(a)), "attached again: its clsact filter had been removed")
+		}
+	}
+	if a.down == link.Up {
+		a.down = !link.Up
+		if a.role == bpfAttachRoleROLE_WORKER {
+			d.point(a)
+		}
+		if a.down {
+			did(a, nil, "down")
+		} else {
+			did(a, nil, "up")
+		}
+	}
+}

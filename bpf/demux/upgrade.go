@@ -1,0 +1,225 @@
+package demux
+
+import (
+	"errors"
+	"fmt"
+)
+
+// snapshot is what an earlier set of maps holds, of whatever layout.
+type snapshot struct {
+	devices  []snapshotDevice
+	clients  []snapshotClient
+	programs [4]uint32
+	releases uint64
+
+	passed     bpfTally
+	drops      []bpfTally // by reason
+	eventsLost uint64
+	placesLost uint64
+}
+
+type snapshotDevice struct {
+	name    string
+	record  bpfDevice
+	flooded bpfTally
+}
+
+type snapshotClient struct {
+	mac      uint64
+	worker   string
+	location uint64
+	counted  bpfClientTally
+}
+
+// copyFrom fills new maps with what the earlier ones hold. Frames go through the
+// earlier ones still.
+func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
+	if len(old.clients) > d.opts.Capacity {
+		return nil, fmt.Errorf("%d clients are assigned: %w", len(old.clients), &FullError{Capacity: d.opts.Capacity})
+	}
+	records := make(map[*device]bpfDevice)
+	d.releases = old.releases
+	d.base.Programs = old.programs
+	for _, from := range old.devices {
+		a, err := d.device(from.name, from.record.Role)
+		if err != nil {
+			return nil, err
+		}
+		a.forced = from.record.Forced != 0
+		record := from.record
+		record.Number = a.number
+		records[a] = record
+		if record.Ifindex == 0 {
+			continue
+		}
+		if err := d.enter(a, int(record.Ifindex)); err != nil {
+			return nil, err
+		}
+		link, err := d.net.LinkByIndex(a.ifindex)
+		if err != nil && !missing(err) {
+			return nil, fmt.Errorf("looking up interface %s: %w", a.name, err)
+		}
+		a.down = err == nil && !NewLink(link).Up
+		if err := d.objs.Devices.Put(a.key(), &record); err != nil {
+			return nil, fmt.Errorf("recording interface %s: %w", a.name, err)
+		}
+	}
+	d.ran = false // not with these maps
+	slots := make([]uint32, 0, len(old.clients))
+	for _, from := range old.clients {
+		slot := d.free[0]
+		if err := d.insert(from.mac, d.devices[from.worker]); err != nil {
+			return nil, fmt.Errorf("assigning %s: %w", macOf(from.mac), err)
+		}
+		d.locations[slot].Store(from.location)
+		slots = append(slots, slot)
+	}
+	return records, d.recount(slots)
+}
+
+// mergeFrom adds what the earlier maps learned and counted up to the moment when the
+// last of their programs ended. Doing it again does nothing more.
+func (d *Demux) mergeFrom(then, now *snapshot) error {
+	copied := make(map[uint64]uint64)
+	if then != nil {
+		for _, from := range then.clients {
+			copied[from.mac] = from.location
+		}
+	}
+	var moved []uint32
+	for _, from := range now.clients {
+		e := d.table.find(from.mac)
+		if e == nil {
+			continue
+		}
+		slot := uint32(e.value.Load())
+		// A client that was seen by the new programs too is where they saw it.
+		if before := copied[from.mac]; from.location != before && d.locations[slot].CompareAndSwap(before, from.location) {
+			moved = append(moved, slot)
+		}
+		d.slots[slot].Base = bpfClientTally{Rx: minus(from.counted.Rx), Tx: minus(from.counted.Tx)}
+	}
+	errs := []error{d.recount(moved)}
+	for _, from := range now.devices {
+		if a := d.devices[from.name]; a != nil {
+			a.floodedBase = from.flooded
+			errs = append(errs, d.save(a))
+		}
+	}
+	d.base.PassedBase, d.base.EventsLostBase, d.base.PlacesLostBase = now.passed, now.eventsLost, now.placesLost
+	copy(d.base.DropBases[:], now.drops)
+	return errors.Join(append(errs, d.saveOwner())...)
+}
+
+func minus(t bpfTally) bpfTally { return bpfTally{Packets: -t.Packets, Bytes: -t.Bytes} }
+
+// read takes a snapshot of the set.
+func (s *pinSet) read(d *Demux) (*snapshot, error) {
+	if s.layout == 1 {
+		return s.readFirstLayout(d)
+	}
+	snap := &snapshot{programs: s.owner.Programs, releases: s.owner.Releases}
+	names := make(map[uint32]string)
+	var (
+		key    deviceKey
+		record bpfDevice
+	)
+	entry := s.maps[bpfMapDevices].Iterate()
+	for entry.Next(&key, &record) {
+		flooded := record.FloodedBase
+		if record.Role == bpfAttachRoleROLE_WORKER {
+			names[record.Number] = nameOf(key)
+			var cpus []bpfTally
+			if err := s.maps[bpfMapWorkerFloods].Lookup(record.Number, &cpus); err != nil {
+				return nil, fmt.Errorf("reading counters of worker %s: %w", nameOf(key), err)
+			}
+			flooded = sumTally(flooded, cpus)
+		}
+		snap.devices = append(snap.devices, snapshotDevice{nameOf(key), record, flooded})
+	}
+	if err := entry.Err(); err != nil {
+		return nil, fmt.Errorf("reading the trunks and workers: %w", err)
+	}
+	var (
+		index  uint32
+		bucket [bucketEntries][2]uint64
+		number uint32
+	)
+	buckets := s.maps[bpfMapClients].Iterate()
+	for buckets.Next(&index, &bucket) {
+		for _, e := range bucket {
+			mac, slot := e[0]&macMask, uint32(e[1])
+			if mac == 0 {
+				continue
+			}
+			if err := s.maps[bpfMapClientWorkers].Lookup(slot, &number); err != nil {
+				return nil, fmt.Errorf("reading the worker of %s: %w", macOf(mac), err)
+			}
+			worker, there := names[number]
+			if !there {
+				continue
+			}
+			client, err := s.readClient(mac, slot, worker)
+			if err != nil {
+				return nil, err
+			}
+			snap.clients = append(snap.clients, client)
+		}
+	}
+	if err := buckets.Err(); err != nil {
+		return nil, fmt.Errorf("reading the assignments: %w", err)
+	}
+	return snap, s.readSums(snap)
+}
+
+// readClient reads what every layout has in the same maps.
+func (s *pinSet) readClient(mac uint64, slot uint32, worker string) (c snapshotClient, err error) {
+	c = snapshotClient{mac: mac, worker: worker}
+	var (
+		cpus []bpfClientTally
+		base bpfSlot
+	)
+	err = s.maps[bpfMapLocations].Lookup(slot, &c.location)
+	if err == nil {
+		err = s.maps[bpfMapClientTallies].Lookup(slot, &cpus)
+	}
+	if err == nil {
+		err = s.maps[bpfMapSlots].Lookup(slot, &base)
+	}
+	if err != nil {
+		return c, fmt.Errorf("reading location and counters of %s: %w", macOf(mac), err)
+	}
+	now := add(cpus)
+	rx, tx := since(base.Base.Rx, now.Rx), since(base.Base.Tx, now.Tx)
+	c.counted.Rx.Packets, c.counted.Rx.Bytes = rx.Packets, rx.Bytes
+	c.counted.Tx.Packets, c.counted.Tx.Bytes = tx.Packets, tx.Bytes
+	return c, nil
+}
+
+// readSums reads what is counted for nobody. A later layout has more reasons and may
+// have more in cpu_states: what is longer is cut, what is shorter is zero.
+func (s *pinSet) readSums(snap *snapshot) error {
+	drops := s.maps[bpfMapDrops]
+	for reason := range min(drops.MaxEntries(), uint32(len(s.owner.DropBases))) {
+		var cpus []bpfTally
+		if err := drops.Lookup(reason, &cpus); err != nil {
+			return fmt.Errorf("reading drops: %w", err)
+		}
+		snap.drops = append(snap.drops, sumTally(s.owner.DropBases[reason], cpus))
+	}
+	snap.passed, snap.eventsLost, snap.placesLost = s.owner.PassedBase, s.owner.EventsLostBase, s.owner.PlacesLostBase
+	var cpus [][]byte
+	if err := s.maps[bpfMapCpuStates].Lookup(uint32(0), &cpus); err != nil {
+		return fmt.Errorf("reading counters of passed frames and lost events: %w", err)
+	}
+	for _, octets := range cpus {
+		words := wordsOf(octets)
+		snap.passed.Packets += words[0]
+		snap.passed.Bytes += words[1]
+		snap.eventsLost += words[2]
+		if s.layout > 1 {
+			snap.placesLost += words[3]
+		}
+	}
+	return nil
+}
