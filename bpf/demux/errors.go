@@ -29,6 +29,8 @@ var (
 	ErrOtherNamespace = errors.New("the pins belong to another network namespace")
 	// ErrServed means that another vlandemux, with other pins, serves the interface.
 	ErrServed = errors.New("another vlandemux serves the interface")
+	// ErrUnfit is wrapped by every [*UnfitError].
+	ErrUnfit = errors.New("the interface looks like one of the host's own")
 	// ErrTakenOver means that another Demux was loaded from the same pins: it
 	// runs the dataplane now, and this one may only read.
 	ErrTakenOver = errors.New("taken over by another process")
@@ -54,7 +56,7 @@ type AssignedError struct {
 }
 
 func (e *AssignedError) Error() string {
-	return fmt.Sprintf("%v to %s: reassign it", ErrAssigned, e.Worker)
+	return fmt.Sprintf("%v to %s", ErrAssigned, e.Worker)
 }
 
 func (e *AssignedError) Unwrap() error { return ErrAssigned }

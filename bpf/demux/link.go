@@ -18,7 +18,7 @@ import (
 type Link struct {
 	Index  int
 	Name   string
-	Up     bool   // administratively
+	Up     bool   // it is up and has a carrier: what is sent on it goes out
 	MTU    int    // octets of payload, tags not included
 	Master int    // index of a bridge or bond that it is a port of, 0 for none
 	Kind   string // of a virtual device: "veth"; "" for hardware
@@ -37,7 +37,7 @@ func NewLink(from netlink.Link) Link {
 	return Link{
 		Index:    attrs.Index,
 		Name:     attrs.Name,
-		Up:       attrs.Flags&net.FlagUp != 0,
+		Up:       attrs.RawFlags&(unix.IFF_UP|unix.IFF_LOWER_UP) == unix.IFF_UP|unix.IFF_LOWER_UP,
 		MTU:      attrs.MTU,
 		Master:   attrs.MasterIndex,
 		Kind:     kind,
@@ -51,10 +51,29 @@ func missing(err error) bool {
 	return notFound || errors.Is(err, unix.ENODEV)
 }
 
+// maxListed bounds how many interfaces an error lists.
+const maxListed = 30
+
+func (d *Demux) interfaceNames() string {
+	links, err := d.net.LinkList()
+	if err != nil {
+		return "(listing them: " + err.Error() + ")"
+	}
+	names := make([]string, 0, len(links))
+	for i, link := range links {
+		if i == maxListed {
+			names = append(names, fmt.Sprintf("and %d more", len(links)-maxListed))
+			break
+		}
+		names = append(names, link.Attrs().Name)
+	}
+	return strings.Join(names, ", ")
+}
+
 func (d *Demux) linkByName(name string) (*Link, error) {
 	found, err := d.net.LinkByName(name)
 	if missing(err) {
-		return nil, fmt.Errorf("attaching %s: %w in this network namespace", name, ErrUnknownInterface)
+		return nil, fmt.Errorf("attaching %s: %w in this network namespace, there are: %s", name, ErrUnknownInterface, d.interfaceNames())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("looking up interface %s: %w", name, err)
@@ -76,6 +95,9 @@ type UnfitError struct {
 func (e *UnfitError) Error() string {
 	return fmt.Sprintf("attaching %s: %s; its traffic would go to the demux, force it if that is meant", e.Name, e.Reason)
 }
+
+// Unwrap returns [ErrUnfit].
+func (e *UnfitError) Unwrap() error { return ErrUnfit }
 
 // checkLink refuses an interface that cannot have the device's role, one that
 // somebody else's vlandemux serves, and, unless forced, one that the host itself uses.

@@ -42,7 +42,7 @@ type Demux struct {
 	buckets       [][bucketEntries]entry
 	locations     []word
 	slots         []bpfSlot
-	clientWorkers []word // numbers, by slot
+	clientWorkers []word           // numbers, by slot
 	states        []bpfWorkerState // by worker number
 	settings      []bpfSettings
 	seeds         [2]uint64 // of table
@@ -399,6 +399,9 @@ func (d *Demux) saveOwner() error {
 
 // Capacity returns the most assignments there can be.
 func (d *Demux) Capacity() int { return d.opts.Capacity }
+
+// Untagged returns what happens to untagged frames on a trunk.
+func (d *Demux) Untagged() UntaggedPolicy { return d.opts.Untagged }
 
 // Close releases the descriptors. With Options.PinPath the dataplane goes on
 // without the process, until [Demux.Detach] or [RemovePins]; without, it ends.

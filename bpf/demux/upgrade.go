@@ -143,7 +143,7 @@ func (s *pinSet) read(d *Demux) (*snapshot, error) {
 	var (
 		index  uint32
 		bucket [bucketEntries][2]uint64
-		number uint32
+		number uint64
 	)
 	buckets := s.maps[bpfMapClients].Iterate()
 	for buckets.Next(&index, &bucket) {
@@ -155,7 +155,7 @@ func (s *pinSet) read(d *Demux) (*snapshot, error) {
 			if err := s.maps[bpfMapClientWorkers].Lookup(slot, &number); err != nil {
 				return nil, fmt.Errorf("reading the worker of %s: %w", macOf(mac), err)
 			}
-			worker, there := names[number]
+			worker, there := names[uint32(number)]
 			if !there {
 				continue
 			}

@@ -69,10 +69,10 @@ func TestStatusNamesWhatIsAttached(t *testing.T) {
 	g.Expect(status.Started).To(BeTemporally("~", time.Now(), patience))
 	status.Started, status.PID = time.Time{}, 0
 	g.Expect(status).To(Equal(control.Status{
-		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x", Untagged: "drop", Capacity: 8, Assigned: 1,
-		Trunks: []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx"}},
+		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x", Untagged: "pass", Capacity: 8, Assigned: 1,
+		Trunks: []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx", State: "up"}},
 		Workers: []control.Interface{
-			{Name: "w0", Index: 11, Attach: "tcx"}, {Name: "ifindex 12 (gone)", Index: 12, Attach: "clsact"},
+			{Name: "w0", Index: 11, Attach: "tcx", State: "up"}, {Name: "w1", State: "absent"},
 		},
 	}))
 }
@@ -85,7 +85,7 @@ func TestAssignmentsShowWhereAClientIs(t *testing.T) {
 	g.Expect(client.Assign(t.Context(), "02-00-00-00-00-0A", "w0")).To(Succeed())
 	g.Expect(client.Assign(t.Context(), "02:00:00:00:00:01", "w9")).To(Succeed())
 	g.Expect(client.Assignments(t.Context())).To(Equal([]control.Assignment{
-		{MAC: "02:00:00:00:00:01", Worker: "w9", WorkerIndex: 19},
+		{MAC: "02:00:00:00:00:01", Worker: "w9"},
 		{MAC: "02:00:00:00:00:0a", Worker: "w0", WorkerIndex: 11},
 	}))
 
@@ -93,7 +93,7 @@ func TestAssignmentsShowWhereAClientIs(t *testing.T) {
 	g.Expect(client.Reassign(t.Context(), "02:00:00:00:00:0a", "w9")).To(Succeed())
 	g.Expect(client.Unassign(t.Context(), "02:00:00:00:00:01")).To(Succeed())
 	g.Expect(client.Assignments(t.Context())).To(Equal([]control.Assignment{
-		{MAC: "02:00:00:00:00:0a", Worker: "w9", WorkerIndex: 19, Location: &control.Location{
+		{MAC: "02:00:00:00:00:0a", Worker: "w9", Location: &control.Location{
 			Trunk: "eth1", TrunkIndex: 2, Protocol: "802.1ad", VID: 17, PCP: 5, DEI: true,
 		}},
 	}))
@@ -134,7 +134,7 @@ func TestErrorsKeepTheirMeaningAcrossTheSocket(t *testing.T) {
 		"a full table": {func() error { return client.Assign(t.Context(), "02:00:00:00:00:02", "w0") },
 			demux.ErrFull, control.CodeFull, "assigning 02:00:00:00:00:02 to w0: "},
 		"a second assignment": {func() error { return client.Assign(t.Context(), "02:00:00:00:00:01", "w0") },
-			demux.ErrAssigned, control.CodeAlreadyAssigned, "assigning 02:00:00:00:00:01 to w0: already assigned to w0"},
+			demux.ErrAssigned, control.CodeAlreadyAssigned, "already assigned to w0"},
 		"an unknown MAC": {func() error { return client.Unassign(t.Context(), "02:00:00:00:00:02") },
 			demux.ErrNotAssigned, control.CodeNotAssigned, "not assigned"},
 		"moving an unknown MAC": {func() error { return client.Reassign(t.Context(), "02:00:00:00:00:02", "w0") },
@@ -247,7 +247,7 @@ func TestTheJSONIsSnakeCase(t *testing.T) {
 			"location":{"trunk":"eth1","trunk_index":2,"protocol":"802.1Q","vid":12,"pcp":0,"dei":false}}],
 		"workers":[{"worker":"w0","flooded":{"packets":3,"bytes":192}}],
 		"drops":[{"reason":%q,"packets":7,"bytes":448}],
-		"passed":{"packets":5,"bytes":300},"events_lost":2}`, demux.DropReason(0))))
+		"passed":{"packets":5,"bytes":300},"events_lost":2,"places_lost":0}`, demux.DropReason(0))))
 	g.Expect(body(raw(t, socket, "DELETE", "/v1/assignments/02:00:00:00:00:02", ""))).To(
 		MatchJSON(`{"code":"not_assigned","message":"02:00:00:00:00:02: not assigned"}`))
 }

@@ -66,8 +66,23 @@ func (c *Client) Assignments(ctx context.Context) ([]Assignment, error) {
 
 // Assign gives a MAC that has no worker the interface called worker.
 func (c *Client) Assign(ctx context.Context, mac, worker string) error {
-	err := c.call(ctx, http.MethodPut, assignmentPath(mac), assignRequest{Worker: worker}, nil)
-	return wrap(fmt.Sprintf("assigning %s to %s", mac, worker), err)
+	return c.assign(ctx, mac, assignRequest{Worker: worker})
+}
+
+// ForceAssign is Assign to an interface that looks like one of the host's own.
+func (c *Client) ForceAssign(ctx context.Context, mac, worker string) error {
+	return c.assign(ctx, mac, assignRequest{Worker: worker, Force: true})
+}
+
+func (c *Client) assign(ctx context.Context, mac string, request assignRequest) error {
+	err := c.call(ctx, http.MethodPut, assignmentPath(mac), request, nil)
+	return wrap(fmt.Sprintf("assigning %s to %s", mac, request.Worker), err)
+}
+
+// Detach takes the demux off a trunk, or off a worker, whose clients are unassigned.
+func (c *Client) Detach(ctx context.Context, name string) error {
+	err := c.call(ctx, http.MethodDelete, "/v1/interfaces/"+url.PathEscape(name), nil, nil)
+	return wrap("detaching "+name, err)
 }
 
 // Reassign gives an assigned MAC another worker. Its location and counters stay.

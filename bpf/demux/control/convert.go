@@ -32,21 +32,36 @@ func location(names Names, l demux.Location) *Location {
 	}
 }
 
-func interfaces(names Names, attached []demux.Attachment) []Interface {
+func interfaces(attached []demux.Attachment) []Interface {
 	list := make([]Interface, 0, len(attached))
 	for _, a := range attached {
-		list = append(list, Interface{Name: names.Name(a.Index), Index: a.Index, Attach: string(a.Mode)})
+		list = append(list, Interface{Name: a.Name, Index: a.Index, Attach: string(a.Mode), State: state(a)})
 	}
 	return list
 }
 
-func assignmentList(names Names, from []demux.Assignment) []Assignment {
+// state says why the demux does not use an interface.
+func state(a demux.Attachment) string {
+	switch {
+	case a.Index == 0:
+		return StateAbsent
+	case a.Down:
+		return StateDown
+	}
+	return StateUp
+}
+
+func assignmentList(names Names, workers []demux.Attachment, from []demux.Assignment) []Assignment {
+	indexes := make(map[string]int, len(workers))
+	for _, w := range workers {
+		indexes[w.Name] = w.Index
+	}
 	list := make([]Assignment, 0, len(from))
 	for _, a := range from {
 		list = append(list, Assignment{
 			MAC:         a.MAC.String(),
-			Worker:      names.Name(a.Worker),
-			WorkerIndex: a.Worker,
+			Worker:      a.Worker,
+			WorkerIndex: indexes[a.Worker],
 			Location:    location(names, a.Location),
 		})
 	}
@@ -66,18 +81,19 @@ func counters(names Names, from demux.Counters, assigned []demux.Assignment) Cou
 		Drops:      make([]DropCounter, 0, len(from.Drops)),
 		Passed:     Tally(from.Passed),
 		EventsLost: from.EventsLost,
+		PlacesLost: from.PlacesLost,
 	}
 	for _, c := range from.Clients {
 		to.Clients = append(to.Clients, ClientCounters{
 			MAC:      c.MAC.String(),
-			Worker:   names.Name(c.Worker),
+			Worker:   c.Worker,
 			Rx:       Tally(c.Rx),
 			Tx:       Tally(c.Tx),
 			Location: location(names, seen[c.MAC]),
 		})
 	}
 	for _, w := range from.Workers {
-		to.Workers = append(to.Workers, WorkerCounters{Worker: names.Name(w.Worker), Flooded: Tally(w.Flooded)})
+		to.Workers = append(to.Workers, WorkerCounters{Worker: w.Worker, Flooded: Tally(w.Flooded)})
 	}
 	for _, d := range from.Drops {
 		to.Drops = append(to.Drops, DropCounter{Reason: d.Reason.String(), Tally: Tally(d.Tally)})

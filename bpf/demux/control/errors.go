@@ -18,6 +18,8 @@ const (
 	CodeNotAssigned      Code = "not_assigned"      // the MAC has no worker
 	CodeUnknownInterface Code = "unknown_interface" // no interface has that name
 	CodeWrongRole        Code = "wrong_role"        // the interface is a trunk, or already something else
+	CodeUnfit            Code = "unfit"             // the interface looks like one of the host's own, and force was not asked for
+	CodeServed           Code = "served"            // another vlandemux serves the interface
 	CodeTakenOver        Code = "taken_over"        // another process runs this dataplane now
 	CodeBadRequest       Code = "bad_request"       // malformed request, or no such route
 	CodeSlowReader       Code = "slow_reader"       // an event stream was ended because nobody read it
@@ -73,6 +75,8 @@ func kinds() []kind {
 		{CodeNotAssigned, demux.ErrNotAssigned, http.StatusNotFound},
 		{CodeUnknownInterface, demux.ErrUnknownInterface, http.StatusNotFound},
 		{CodeWrongRole, demux.ErrWrongRole, http.StatusConflict},
+		{CodeUnfit, demux.ErrUnfit, http.StatusConflict},
+		{CodeServed, demux.ErrServed, http.StatusConflict},
 		{CodeTakenOver, demux.ErrTakenOver, http.StatusConflict},
 		{CodeBadRequest, ErrBadRequest, http.StatusBadRequest},
 		{CodeSlowReader, ErrSlowReader, http.StatusInternalServerError},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
@@ -23,9 +24,12 @@ func newFakePlane(capacity int) *fakePlane {
 	return &fakePlane{capacity: capacity, assigned: map[demux.MAC]demux.Assignment{}, events: make(chan demux.Event)}
 }
 
-func (f *fakePlane) Assign(mac demux.MAC, worker int) error {
+func (f *fakePlane) Assign(mac demux.MAC, worker string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !strings.HasPrefix(worker, "w") || worker == "w7" {
+		return fmt.Errorf("attaching %s: %w", worker, demux.ErrUnknownInterface)
+	}
 	if a, ok := f.assigned[mac]; ok {
 		return fmt.Errorf("%s: %w", mac, &demux.AssignedError{Worker: a.Worker})
 	}
@@ -36,12 +40,15 @@ func (f *fakePlane) Assign(mac demux.MAC, worker int) error {
 	return nil
 }
 
-func (f *fakePlane) Reassign(mac demux.MAC, worker int) error {
+func (f *fakePlane) Reassign(mac demux.MAC, worker string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a, ok := f.assigned[mac]
 	if !ok {
 		return fmt.Errorf("%s: %w", mac, demux.ErrNotAssigned)
+	}
+	if worker == "w7" {
+		return fmt.Errorf("attaching %s: %w", worker, demux.ErrUnknownInterface)
 	}
 	a.Worker = worker
 	f.assigned[mac] = a
@@ -88,7 +95,7 @@ func (f *fakePlane) Assignments() ([]demux.Assignment, error) {
 func (f *fakePlane) Counters() (demux.Counters, error) {
 	list, err := f.Assignments()
 	counters := demux.Counters{
-		Workers:    []demux.WorkerCounters{{Worker: 11, Flooded: demux.Tally{Packets: 3, Bytes: 192}}},
+		Workers:    []demux.WorkerCounters{{Worker: "w0", Flooded: demux.Tally{Packets: 3, Bytes: 192}}},
 		Drops:      []demux.DropCounter{{Reason: 0, Tally: demux.Tally{Packets: 7, Bytes: 448}}},
 		Passed:     demux.Tally{Packets: 5, Bytes: 300},
 		EventsLost: 2,
@@ -119,29 +126,30 @@ func (f *fakePlane) ReadEvents(ctx context.Context, handle func(demux.Event) err
 }
 
 func (f *fakePlane) Trunks() []demux.Attachment {
-	return []demux.Attachment{{Index: 2, Mode: demux.AttachTCX}}
+	return []demux.Attachment{{Name: "eth1", Index: 2, Mode: demux.AttachTCX}}
 }
 
 func (f *fakePlane) Workers() []demux.Attachment {
-	return []demux.Attachment{{Index: 11, Mode: demux.AttachTCX}, {Index: 12, Mode: demux.AttachClsact}}
+	return []demux.Attachment{{Name: "w0", Index: 11, Mode: demux.AttachTCX}, {Name: "w1"}}
 }
 
 func (f *fakePlane) Capacity() int { return f.capacity }
 
+func (f *fakePlane) Untagged() demux.UntaggedPolicy { return demux.UntaggedPass }
+
+func (f *fakePlane) AttachWorker(string, bool) (demux.AttachMode, error) { return demux.AttachTCX, nil }
+
+func (f *fakePlane) DetachTrunk(string) error { return nil }
+
+func (f *fakePlane) DetachWorker(name string) error {
+	if name != "w0" {
+		return demux.ErrUnknownInterface
+	}
+	return nil
+}
+
 // fakeNames knows eth1 (2), w0 (11) and w1 (12, deleted).
 type fakeNames struct{}
-
-func (fakeNames) Index(name string) (int, error) {
-	switch name {
-	case "eth1":
-		return 2, nil
-	case "w0":
-		return 11, nil
-	case "w9":
-		return 19, nil
-	}
-	return 0, fmt.Errorf("%w: %q", demux.ErrUnknownInterface, name)
-}
 
 func (fakeNames) Name(index int) string {
 	switch index {

@@ -57,6 +57,7 @@ func NewServer(options ServerOptions) *Server {
 	s.mux.HandleFunc("GET /v1/assignments", s.handle(s.getAssignments))
 	s.mux.HandleFunc("PUT /v1/assignments/{mac}", s.handle(s.putAssignment))
 	s.mux.HandleFunc("DELETE /v1/assignments/{mac}", s.handle(s.deleteAssignment))
+	s.mux.HandleFunc("DELETE /v1/interfaces/{name}", s.handle(s.deleteInterface))
 	s.mux.HandleFunc("GET /v1/counters", s.handle(s.getCounters))
 	s.mux.HandleFunc("GET /v1/events", s.getEvents)
 	s.mux.HandleFunc("/", s.handle(noRoute))
@@ -158,11 +159,11 @@ func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
 		Started:  s.started,
 		Kernel:   s.options.Kernel,
 		BPFFS:    s.options.BPFFS,
-		Trunks:   interfaces(s.options.Names, s.options.Dataplane.Trunks()),
-		Workers:  interfaces(s.options.Names, s.options.Dataplane.Workers()),
+		Trunks:   interfaces(s.options.Dataplane.Trunks()),
+		Workers:  interfaces(s.options.Dataplane.Workers()),
 		Capacity: s.options.Dataplane.Capacity(),
 		Assigned: len(assigned),
-		Untagged: s.options.Untagged,
+		Untagged: string(s.options.Dataplane.Untagged()),
 	}, nil
 }
 
@@ -171,7 +172,7 @@ func (s *Server) getAssignments(http.ResponseWriter, *http.Request) (any, error)
 	if err != nil {
 		return nil, fmt.Errorf("reading the assignments: %w", err)
 	}
-	return assignments{Assignments: assignmentList(s.options.Names, list)}, nil
+	return assignments{Assignments: assignmentList(s.options.Names, s.options.Dataplane.Workers(), list)}, nil
 }
 
 func (s *Server) putAssignment(w http.ResponseWriter, r *http.Request) (any, error) {
@@ -185,18 +186,30 @@ func (s *Server) putAssignment(w http.ResponseWriter, r *http.Request) (any, err
 	if err != nil {
 		return nil, err
 	}
-	worker, err := s.options.Names.Index(request.Worker)
-	if err != nil {
-		return nil, err
+	if request.Force {
+		if _, err := s.options.Dataplane.AttachWorker(request.Worker, true); err != nil {
+			return nil, err
+		}
 	}
 	if request.Reassign {
-		return nil, s.options.Dataplane.Reassign(mac, worker)
+		return nil, s.options.Dataplane.Reassign(mac, request.Worker)
 	}
-	err = s.options.Dataplane.Assign(mac, worker)
-	if assigned, ok := errors.AsType[*demux.AssignedError](err); ok { // people know interfaces by name
-		err = fmt.Errorf("%w to %s", demux.ErrAssigned, s.options.Names.Name(assigned.Worker))
+	err = s.options.Dataplane.Assign(mac, request.Worker)
+	if assigned, ok := errors.AsType[*demux.AssignedError](err); ok {
+		return nil, assigned // whoever asks knows the rest
 	}
 	return nil, err
+}
+
+// deleteInterface detaches a trunk, or a worker with its clients.
+func (s *Server) deleteInterface(_ http.ResponseWriter, r *http.Request) (any, error) {
+	name := r.PathValue("name")
+	for _, trunk := range s.options.Dataplane.Trunks() {
+		if trunk.Name == name {
+			return nil, s.options.Dataplane.DetachTrunk(name)
+		}
+	}
+	return nil, s.options.Dataplane.DetachWorker(name)
 }
 
 func (s *Server) deleteAssignment(_ http.ResponseWriter, r *http.Request) (any, error) {
@@ -221,7 +234,7 @@ func (s *Server) getCounters(http.ResponseWriter, *http.Request) (any, error) {
 
 func noRoute(_ http.ResponseWriter, r *http.Request) (any, error) {
 	return nil, fmt.Errorf("%w: no %s %s here; there are GET /v1/status, /v1/assignments, /v1/counters and /v1/events, "+
-		"PUT and DELETE /v1/assignments/{mac}", ErrBadRequest, r.Method, r.URL.Path)
+		"PUT and DELETE /v1/assignments/{mac}, DELETE /v1/interfaces/{name}", ErrBadRequest, r.Method, r.URL.Path)
 }
 
 // pathMAC returns the valid individual address in the request's path.

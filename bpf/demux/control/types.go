@@ -28,13 +28,22 @@ type Status struct {
 
 // Interface is one interface the demux is attached to.
 type Interface struct {
-	// Name in the demux's network namespace now, or "ifindex N (gone)" for a deleted interface.
+	// Name in the demux's network namespace.
 	Name string `json:"name"`
-	// Index is the interface index.
+	// Index is the interface index, 0 while there is no such interface.
 	Index int `json:"index"`
-	// Attach is how the program is attached: "tcx" or "clsact".
+	// Attach is how the program is attached: "tcx" or "clsact", "" while there is no such interface.
 	Attach string `json:"attach"`
+	// State is one of the constants below.
+	State string `json:"state"`
 }
+
+// States of an interface.
+const (
+	StateUp     = "up"
+	StateDown   = "down"   // frames for it are dropped as no_worker
+	StateAbsent = "absent" // it is attached when an interface of the name comes
+)
 
 // Location is where a client was last seen.
 type Location struct {
@@ -56,9 +65,9 @@ type Location struct {
 type Assignment struct {
 	// MAC in lower-case colon form.
 	MAC string `json:"mac"`
-	// Worker is the interface's name, or "ifindex N (gone)" for a deleted interface.
+	// Worker is the interface's name.
 	Worker string `json:"worker"`
-	// WorkerIndex is the worker's interface index.
+	// WorkerIndex is the worker's interface index, 0 while there is no such interface.
 	WorkerIndex int `json:"worker_index"`
 	// Location is where the client was last seen, nil when it has not been seen since it was assigned.
 	Location *Location `json:"location,omitempty"`
@@ -76,7 +85,7 @@ type Tally struct {
 type ClientCounters struct {
 	// MAC in lower-case colon form.
 	MAC string `json:"mac"`
-	// Worker is the interface's name, or "ifindex N (gone)" for a deleted interface.
+	// Worker is the interface's name.
 	Worker string `json:"worker"`
 	// Rx counts frames from the client to its worker.
 	Rx Tally `json:"rx"`
@@ -114,6 +123,8 @@ type Counters struct {
 	Passed Tally `json:"passed"`
 	// EventsLost counts learned and moved events that found the dataplane's ring buffer full.
 	EventsLost uint64 `json:"events_lost"`
+	// PlacesLost counts how often the kernel had no memory to note where a client is: group frames may miss it.
+	PlacesLost uint64 `json:"places_lost"`
 }
 
 // Event is a change of a client's location.
@@ -141,6 +152,8 @@ type assignRequest struct {
 	Worker string `json:"worker"`
 	// Reassign gives an assigned MAC another worker; false assigns a new one.
 	Reassign bool `json:"reassign"`
+	// Force takes an interface that looks like one of the host's own.
+	Force bool `json:"force"`
 }
 
 // Types of the lines of GET /v1/events that are no events.

@@ -25,6 +25,7 @@ type config struct {
 	capacity int
 	bpffs    string // empty: nothing is pinned
 	socket   string
+	force    bool // attach interfaces that look like the host's own
 }
 
 // pair is a MAC and the name of its worker.
@@ -37,11 +38,9 @@ func (p pair) String() string { return p.mac.String() + "=" + p.worker }
 
 func defaults() config {
 	return config{
-		untagged: string(demux.UntaggedDrop),
-		attach:   string(demux.AttachAuto),
-		capacity: 4096,
-		bpffs:    defaultBPFFS,
-		socket:   defaultSocket,
+		attach: string(demux.AttachAuto),
+		bpffs:  defaultBPFFS,
+		socket: defaultSocket,
 	}
 }
 
@@ -141,7 +140,7 @@ func (c config) validate() error {
 			mistakes = append(mistakes, fmt.Errorf("%s is assigned to %s, which is a trunk", p.mac, p.worker))
 		}
 	}
-	if len(workers) > c.capacity {
+	if c.capacity > 0 && len(workers) > c.capacity {
 		mistakes = append(mistakes, fmt.Errorf("%d assignments are more than the capacity of %d", len(workers), c.capacity))
 	}
 	return errors.Join(mistakes...)

@@ -57,7 +57,7 @@ func TestFlagsOverrideTheFile(t *testing.T) {
 	want := defaults()
 	want.trunks = []string{"eth7", "eth8", "eth9"}
 	want.assign = []pair{{demux.MAC{2, 0, 0, 0, 0, 2}, "w0"}, {demux.MAC{2, 0, 0, 0, 0, 1}, "w9"}}
-	want.capacity, want.bpffs = 5, ""
+	want.capacity, want.bpffs, want.untagged = 5, "", "drop"
 	g.Expect(settings).To(Equal(want))
 }
 

@@ -13,15 +13,15 @@ import (
 // fakePlane is a dataplane without a kernel. It knows the interfaces of its names.
 type fakePlane struct {
 	interfaces       fakeNames
-	trunks, workers  map[int]bool
-	assigned         map[demux.MAC]int
+	trunks, workers  map[string]bool
+	assigned         map[demux.MAC]string
 	capacity         int
-	failTrunk        int // attaching this one fails
+	failTrunk        string // attaching this one fails
 	closed, detached bool
 }
 
 func newFakePlane(interfaces fakeNames) *fakePlane {
-	return &fakePlane{interfaces: interfaces, trunks: map[int]bool{}, workers: map[int]bool{}, assigned: map[demux.MAC]int{}, capacity: 8}
+	return &fakePlane{interfaces: interfaces, trunks: map[string]bool{}, workers: map[string]bool{}, assigned: map[demux.MAC]string{}, capacity: 8}
 }
 
 var _ dataplane = (*fakePlane)(nil)
@@ -29,39 +29,39 @@ var _ dataplane = (*fakePlane)(nil)
 // state is what must not change in a start that fails.
 func (f *fakePlane) state() string { return fmt.Sprint(f.trunks, f.workers, f.assigned) }
 
-func (f *fakePlane) attach(to, other map[int]bool, index int) (demux.AttachMode, error) {
+func (f *fakePlane) attach(to, other map[string]bool, name string) (demux.AttachMode, error) {
 	switch {
-	case other[index]:
+	case other[name]:
 		return "", demux.ErrWrongRole
-	case f.interfaces.Name(index) == "gone" && !to[index]:
+	case f.interfaces[name] == 0 && !to[name]:
 		return "", demux.ErrUnknownInterface
-	case index == f.failTrunk:
+	case name == f.failTrunk:
 		return "", errors.New("attaching tcx link: EBUSY")
 	}
-	to[index] = true
+	to[name] = true
 	return demux.AttachTCX, nil
 }
 
-func letGo(from map[int]bool, index int) error {
-	if !from[index] {
+func letGo(from map[string]bool, name string) error {
+	if !from[name] {
 		return demux.ErrUnknownInterface
 	}
-	delete(from, index)
+	delete(from, name)
 	return nil
 }
 
-func (f *fakePlane) AttachTrunk(index int) (demux.AttachMode, error) {
-	return f.attach(f.trunks, f.workers, index)
+func (f *fakePlane) AttachTrunk(name string, _ bool) (demux.AttachMode, error) {
+	return f.attach(f.trunks, f.workers, name)
 }
 
-func (f *fakePlane) AttachWorker(index int) (demux.AttachMode, error) {
-	return f.attach(f.workers, f.trunks, index)
+func (f *fakePlane) AttachWorker(name string, _ bool) (demux.AttachMode, error) {
+	return f.attach(f.workers, f.trunks, name)
 }
 
-func (f *fakePlane) DetachTrunk(index int) error  { return letGo(f.trunks, index) }
-func (f *fakePlane) DetachWorker(index int) error { return letGo(f.workers, index) }
+func (f *fakePlane) DetachTrunk(name string) error  { return letGo(f.trunks, name) }
+func (f *fakePlane) DetachWorker(name string) error { return letGo(f.workers, name) }
 
-func (f *fakePlane) Assign(mac demux.MAC, worker int) error {
+func (f *fakePlane) Assign(mac demux.MAC, worker string) error {
 	return f.AssignAll([]demux.Assignment{{MAC: mac, Worker: worker}})
 }
 
@@ -75,13 +75,41 @@ func (f *fakePlane) AssignAll(list []demux.Assignment) error {
 	return nil
 }
 
-func (f *fakePlane) Reassign(mac demux.MAC, worker int) error {
-	if _, err := f.AttachWorker(worker); err != nil {
+func (f *fakePlane) Reassign(mac demux.MAC, worker string) error {
+	if _, err := f.AttachWorker(worker, false); err != nil {
 		return err
 	}
 	f.assigned[mac] = worker
 	return nil
 }
+
+func (f *fakePlane) ReassignAll(list []demux.Assignment) error {
+	var errs []error
+	for _, a := range list {
+		errs = append(errs, f.Reassign(a.MAC, a.Worker))
+	}
+	return errors.Join(errs...)
+}
+
+func (f *fakePlane) UnassignAll(macs []demux.MAC) error {
+	var errs []error
+	for _, mac := range macs {
+		errs = append(errs, f.Unassign(mac))
+	}
+	return errors.Join(errs...)
+}
+
+func (f *fakePlane) Expect(name string, trunk, _ bool) error {
+	if trunk {
+		f.trunks[name] = true
+	} else {
+		f.workers[name] = true
+	}
+	return nil
+}
+
+func (f *fakePlane) Reconcile([]demux.Link, []int, bool) ([]demux.Change, error) { return nil, nil }
+func (f *fakePlane) Untagged() demux.UntaggedPolicy                              { return demux.UntaggedDrop }
 
 func (f *fakePlane) Unassign(mac demux.MAC) error {
 	delete(f.assigned, mac)
@@ -96,10 +124,10 @@ func (f *fakePlane) Assignments() ([]demux.Assignment, error) {
 	return list, nil
 }
 
-func attachments(of map[int]bool) []demux.Attachment {
+func attachments(of map[string]bool) []demux.Attachment {
 	var list []demux.Attachment
-	for _, index := range slices.Sorted(maps.Keys(of)) {
-		list = append(list, demux.Attachment{Index: index, Mode: demux.AttachTCX})
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		list = append(list, demux.Attachment{Name: name, Index: 1, Mode: demux.AttachTCX})
 	}
 	return list
 }
@@ -117,19 +145,3 @@ func (f *fakePlane) ReadEvents(ctx context.Context, _ func(demux.Event) error) e
 
 // fakeNames are indexes by name.
 type fakeNames map[string]int
-
-func (f fakeNames) Index(name string) (int, error) {
-	if index, ok := f[name]; ok {
-		return index, nil
-	}
-	return 0, demux.ErrUnknownInterface
-}
-
-func (f fakeNames) Name(index int) string {
-	for name, i := range f {
-		if i == index {
-			return name
-		}
-	}
-	return "gone"
-}

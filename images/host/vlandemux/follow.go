@@ -5,151 +5,153 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
-	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
-// follower attaches trunks and workers again that are deleted and made anew under their names. Indexes
-// are what the dataplane knows, and a new interface has a new one. Used by one goroutine after start.
+// follower tells the dataplane what becomes of the interfaces of this network namespace, and looks
+// again at each whose qdiscs or filters somebody removes.
 type follower struct {
 	plane dataplane
+	net   *netlink.Handle
 	log   *slog.Logger
-	// trunks are the names that trunks have at the start.
-	trunks map[string]bool
-	// names of the interfaces there are, by index.
-	names map[int]string
-	// gone are the former indexes of deleted trunks and workers, by name.
-	gone map[string]int
 }
 
-func newFollower(plane dataplane, names control.Names, log *slog.Logger) *follower {
-	f := &follower{plane: plane, log: log, trunks: map[string]bool{}, names: map[int]string{}, gone: map[string]int{}}
-	for _, trunk := range plane.Trunks() {
-		f.trunks[names.Name(trunk.Index)] = true
-	}
-	return f
-}
+// linkBuffer is the socket buffer for messages of the kernel, in octets. Some hosts make interfaces by the
+// thousand; when it overflows all the same, everything is listed again.
+const linkBuffer = 4 << 20
 
-// linkBacklog is how many link messages the kernel may send before one is read.
-const linkBacklog = 256
-
-// start subscribes to link changes and follows them until ctx ends; it then sends one value on ended.
-func (f *follower) start(ctx context.Context, ended chan<- error) error {
-	updates := make(chan netlink.LinkUpdate, linkBacklog)
-	options := netlink.LinkSubscribeOptions{
-		ListExisting:  true,
-		ErrorCallback: func(err error) { f.log.Debug("reading link changes", "error", err) },
-	}
-	if err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), options); err != nil {
-		return fmt.Errorf("subscribing to link changes: %w", err)
-	}
-	go func() {
-		defer func() { ended <- nil }()
-		for update := range updates {
-			if update.Family != unix.AF_UNSPEC {
-				continue // an interface joins or leaves a bridge
-			}
-			f.update(update.Header.Type == unix.RTM_DELLINK, int(update.Index), update.Attrs().Name)
+// follow follows the interfaces until ctx ends. It is ready once it has called started.
+func (f *follower) follow(ctx context.Context, started func()) error {
+	for first := true; ctx.Err() == nil; first = false {
+		if !first {
+			f.log.Warn("the kernel's messages about interfaces overflowed: listing all interfaces again")
 		}
-		if ctx.Err() == nil {
-			f.log.Warn("link changes are no longer followed: interfaces made again need a restart of vlandemux run")
+		if err := f.once(ctx, started); err != nil {
+			return fmt.Errorf("following the interfaces: %w", err)
 		}
-	}()
+		started = func() {}
+	}
 	return nil
 }
 
-// update takes one message of the kernel: an interface is there, or was deleted (or left the namespace).
-func (f *follower) update(deleted bool, index int, name string) {
-	if deleted {
-		delete(f.names, index)
-		if f.isTrunk(index) || f.isWorker(index) {
-			f.gone[name] = index
-			f.log.Warn("an interface of the demux is gone; it is attached again when it comes back", "name", name, "ifindex", index)
+// once subscribes, lists what there is and follows until ctx ends or messages are lost.
+func (f *follower) once(ctx context.Context, started func()) error {
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_TC)
+	if err != nil {
+		return fmt.Errorf("subscribing: %w", err)
+	}
+	closed := context.AfterFunc(ctx, socket.Close)
+	defer func() {
+		if closed() {
+			socket.Close()
 		}
-		return
+	}()
+	// Forcing needs a capability that there may not be; more is better than nothing.
+	if socket.SetReceiveBufferSize(linkBuffer, true) != nil {
+		_ = socket.SetReceiveBufferSize(linkBuffer, false)
 	}
-	known := f.names[index] == name
-	f.names[index] = name
-	if known {
-		return
+	// Subscribed first: what changes while the list is made comes again as a message.
+	links, err := f.net.LinkList()
+	if err != nil {
+		return fmt.Errorf("listing the interfaces: %w", err)
 	}
-	former, wasGone := f.gone[name]
-	switch {
-	case wasGone && f.isTrunk(former), f.trunks[name] && !f.isTrunk(index):
-		f.trunk(name, index)
-	case wasGone:
-		f.worker(name, index, former)
+	all := make([]demux.Link, 0, len(links))
+	for _, link := range links {
+		all = append(all, demux.NewLink(link))
+	}
+	if err := f.reconcile(all, nil, true); err != nil {
+		return err
+	}
+	started()
+	for {
+		messages, _, err := socket.Receive()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, unix.ENOBUFS):
+			return nil
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+			continue
+		case err != nil:
+			return fmt.Errorf("reading messages: %w", err)
+		}
+		changed, gone, err := f.read(messages)
+		if err == nil && len(changed)+len(gone) > 0 {
+			err = f.reconcile(changed, gone, false)
+		}
+		if err != nil {
+			return err
+		}
 	}
 }
 
-// trunk attaches a trunk that came back.
-func (f *follower) trunk(name string, index int) {
-	if former, wasGone := f.gone[name]; wasGone {
-		// Also when it is the same interface, back from another namespace: its program is not.
-		f.forget(f.plane.DetachTrunk(former), name, former)
+// read takes the messages of one datagram. Of an interface that came and went it is the last that counts.
+func (f *follower) read(messages []syscall.NetlinkMessage) (changed []demux.Link, gone []int, err error) {
+	latest := make(map[int]*demux.Link)
+	var order []int
+	note := func(index int, link *demux.Link) {
+		if _, known := latest[index]; !known {
+			order = append(order, index)
+		}
+		latest[index] = link
 	}
-	mode, err := f.plane.AttachTrunk(index)
-	if err != nil {
-		f.log.Error("attaching a trunk that came back", "trunk", name, "ifindex", index, "error", err)
-		return
+	for _, message := range messages {
+		switch message.Header.Type {
+		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+			info := nl.DeserializeIfInfomsg(message.Data)
+			if info.Family != unix.AF_UNSPEC {
+				continue // an interface joins or leaves a bridge
+			}
+			if message.Header.Type == unix.RTM_DELLINK {
+				note(int(info.Index), nil)
+				gone = append(gone, int(info.Index))
+				continue
+			}
+			header := unix.NlMsghdr{Len: message.Header.Len, Type: message.Header.Type}
+			link, err := netlink.LinkDeserialize(&header, message.Data)
+			if err != nil {
+				return nil, nil, fmt.Errorf("reading a message about an interface: %w", err)
+			}
+			described := demux.NewLink(link)
+			note(described.Index, &described)
+		case unix.RTM_DELQDISC, unix.RTM_DELTFILTER:
+			index := int(nl.DeserializeTcMsg(message.Data).Ifindex)
+			if link, known := latest[index]; known && link == nil {
+				continue
+			}
+			link, err := f.net.LinkByIndex(index)
+			if err != nil {
+				continue // it went with its interface
+			}
+			described := demux.NewLink(link)
+			note(index, &described)
+		}
 	}
-	delete(f.gone, name)
-	f.log.Info("attached a trunk that came back", "trunk", name, "ifindex", index, "attach", mode)
+	for _, index := range order {
+		if latest[index] != nil {
+			changed = append(changed, *latest[index])
+		}
+	}
+	return changed, gone, nil
 }
 
-// worker attaches a worker that came back and gives it the clients of its former index.
-func (f *follower) worker(name string, index, former int) {
-	f.forget(f.plane.DetachWorker(former), name, former)
-	if _, err := f.plane.AttachWorker(index); err != nil {
-		f.log.Error("attaching a worker that came back", "worker", name, "ifindex", index, "error", err)
-		return
-	}
-	assigned, err := f.plane.Assignments()
-	if err != nil {
-		f.log.Error("reading the assignments of a worker that came back", "worker", name, "error", err)
-		return
-	}
-	clients := 0
-	for _, a := range assigned {
-		if a.Worker != former {
+func (f *follower) reconcile(changed []demux.Link, gone []int, all bool) error {
+	done, err := f.plane.Reconcile(changed, gone, all)
+	for _, change := range done {
+		if change.Err != nil {
+			f.log.Error("following an interface", "interface", change.Name, "change", change.What, "error", change.Err)
 			continue
 		}
-		// Unassigned in between by someone else is as good.
-		if err := f.plane.Reassign(a.MAC, index); err != nil && !errors.Is(err, demux.ErrNotAssigned) {
-			f.log.Error("reassigning a client to a worker that came back", "mac", a.MAC.String(), "worker", name, "error", err)
-			return
-		}
-		clients++
+		f.log.Warn("an interface of the demux changed", "interface", change.Name, "change", change.What)
 	}
-	delete(f.gone, name)
-	f.log.Info("attached a worker that came back", "worker", name, "ifindex", index, "clients", clients)
-}
-
-// forget reports what went wrong in letting go of an interface that is not there any more.
-func (f *follower) forget(err error, name string, former int) {
 	if err != nil {
-		f.log.Debug("forgetting a deleted interface", "name", name, "ifindex", former, "error", err)
+		return fmt.Errorf("following a change of interfaces: %w", err)
 	}
-}
-
-func (f *follower) isTrunk(index int) bool {
-	for _, a := range f.plane.Trunks() {
-		if a.Index == index {
-			return true
-		}
-	}
-	return false
-}
-
-func (f *follower) isWorker(index int) bool {
-	for _, a := range f.plane.Workers() {
-		if a.Index == index {
-			return true
-		}
-	}
-	return false
+	return nil
 }

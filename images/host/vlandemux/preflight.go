@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
 // The oldest kernel that has all that the dataplane uses.
@@ -21,10 +19,10 @@ const (
 
 // preflight finds every reason why a start cannot work, before it changes anything. It returns the
 // kernel's release.
-func preflight(settings config, names control.Names) (string, error) {
+func preflight(settings config) (string, error) {
 	release, kernelErr := checkKernel()
 	var mistakes []error
-	for _, err := range []error{kernelErr, checkCapabilities(), checkBPFFS(settings.bpffs), checkInterfaces(settings, names)} {
+	for _, err := range []error{kernelErr, checkCapabilities(), checkBPFFS(settings.bpffs)} {
 		if err != nil {
 			mistakes = append(mistakes, err)
 		}
@@ -115,26 +113,4 @@ func mountPoint(path string) string {
 		return "/sys/fs/bpf"
 	}
 	return filepath.Dir(path)
-}
-
-// checkInterfaces returns an error that names every interface of the settings that is not there.
-func checkInterfaces(settings config, names control.Names) error {
-	var missing []error
-	looked := make(map[string]bool)
-	look := func(role, name string) {
-		if looked[name] {
-			return
-		}
-		looked[name] = true
-		if _, err := names.Index(name); err != nil {
-			missing = append(missing, fmt.Errorf("%s %s: %w", role, name, err))
-		}
-	}
-	for _, name := range settings.trunks {
-		look("trunk", name)
-	}
-	for _, p := range settings.assign {
-		look("worker", p.worker)
-	}
-	return errors.Join(missing...)
 }

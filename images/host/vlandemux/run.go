@@ -8,6 +8,9 @@ import (
 	"net"
 	"os"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
@@ -19,7 +22,7 @@ func run(ctx context.Context, settings config, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, names.Close()) }()
-	kernel, err := preflight(settings, names)
+	kernel, err := preflight(settings)
 	if err != nil {
 		return err
 	}
@@ -45,7 +48,7 @@ func run(ctx context.Context, settings config, log *slog.Logger) (err error) {
 	if err != nil {
 		return fmt.Errorf("loading the dataplane: %w", err)
 	}
-	if err := start(ctx, plane, names, settings, log); err != nil {
+	if err := start(ctx, plane, settings, log); err != nil {
 		end := plane.Close
 		if !pins.existed {
 			end = plane.Detach // nothing was there before, so nothing stays
@@ -60,9 +63,20 @@ func run(ctx context.Context, settings config, log *slog.Logger) (err error) {
 func serve(ctx context.Context, plane dataplane, names control.Names, listener net.Listener, settings config, kernel string, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	following := make(chan error, 1)
-	follower := newFollower(plane, names, log)
-	if err := follower.start(ctx, following); err != nil {
+	net, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("opening a netlink socket: %w", err)
+	}
+	defer net.Close()
+	follower := follower{plane: plane, net: net, log: log}
+	following, started := make(chan error, 1), make(chan struct{})
+	go func() {
+		following <- follower.follow(ctx, func() { close(started) })
+		cancel() // without it the demux would not notice a worker that goes
+	}()
+	select {
+	case <-started:
+	case err := <-following:
 		return err
 	}
 	server := control.NewServer(control.ServerOptions{
@@ -71,12 +85,11 @@ func serve(ctx context.Context, plane dataplane, names control.Names, listener n
 		Version:   version(),
 		Kernel:    kernel,
 		BPFFS:     settings.bpffs,
-		Untagged:  settings.untagged,
 		Log:       log,
 	})
-	log.Info("ready", "pid", os.Getpid(), "trunks", named(names, plane.Trunks()), "workers", len(plane.Workers()),
+	log.Info("ready", "pid", os.Getpid(), "trunks", described(plane.Trunks()), "workers", len(plane.Workers()),
 		"socket", settings.socket, "pinned", settings.bpffs)
-	err := server.Serve(ctx, listener)
+	err = server.Serve(ctx, listener)
 	cancel()
 	return errors.Join(err, <-following)
 }
@@ -92,11 +105,15 @@ func leave(plane dataplane, settings config, log *slog.Logger) error {
 	return plane.Close()
 }
 
-// named returns the names of attached interfaces.
-func named(names control.Names, attached []demux.Attachment) []string {
+// described returns the names of interfaces and how they are attached.
+func described(attached []demux.Attachment) []string {
 	list := make([]string, 0, len(attached))
 	for _, a := range attached {
-		list = append(list, names.Name(a.Index)+"/"+string(a.Mode))
+		how := string(a.Mode)
+		if a.Index == 0 {
+			how = control.StateAbsent
+		}
+		list = append(list, a.Name+"/"+how)
 	}
 	return list
 }

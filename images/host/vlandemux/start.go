@@ -15,10 +15,11 @@ import (
 type dataplane interface {
 	control.Dataplane
 	AssignAll(assignments []demux.Assignment) error
-	AttachTrunk(ifindex int) (demux.AttachMode, error)
-	AttachWorker(ifindex int) (demux.AttachMode, error)
-	DetachTrunk(ifindex int) error
-	DetachWorker(ifindex int) error
+	ReassignAll(assignments []demux.Assignment) error
+	UnassignAll(macs []demux.MAC) error
+	AttachTrunk(name string, force bool) (demux.AttachMode, error)
+	Expect(name string, trunk, force bool) error
+	Reconcile(changed []demux.Link, gone []int, all bool) ([]demux.Change, error)
 	Close() error
 	Detach() error
 }
@@ -28,7 +29,6 @@ var _ dataplane = (*demux.Demux)(nil)
 // starter brings a dataplane to what the settings say, and can take back what it did.
 type starter struct {
 	plane dataplane
-	names control.Names
 	log   *slog.Logger
 	// undo is a stack of what takes back each step, with what it is called.
 	undo []undoStep
@@ -41,8 +41,8 @@ type undoStep struct {
 
 // start attaches and assigns what the settings say. When a step fails or ctx ends, all of its steps are
 // taken back; what was pinned before stays.
-func start(ctx context.Context, plane dataplane, names control.Names, settings config, log *slog.Logger) error {
-	s := starter{plane: plane, names: names, log: log}
+func start(ctx context.Context, plane dataplane, settings config, log *slog.Logger) error {
+	s := starter{plane: plane, log: log}
 	for _, step := range []func(context.Context, config) error{s.trunks, s.workers, s.assignments, s.otherTrunks} {
 		if err := step(ctx, settings); err != nil {
 			return errors.Join(err, s.takeBack())
@@ -69,37 +69,37 @@ func (s *starter) takeBack() error {
 
 // trunks attaches the trunks of the settings, or those of the last run when the settings have none.
 func (s *starter) trunks(ctx context.Context, settings config) error {
-	before := indexes(s.plane.Trunks())
+	before := names(s.plane.Trunks())
 	if len(settings.trunks) == 0 {
 		if len(before) == 0 {
 			return errors.New("no trunk: give the interface on which tagged frames arrive, e.g. --trunk eth1")
 		}
-		s.log.Info("no trunk given, going on with those of the last run", "trunks", named(s.names, s.plane.Trunks()))
+		s.log.Info("no trunk given, going on with those of the last run", "trunks", before)
 		return nil
 	}
 	for _, name := range settings.trunks {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		index, err := s.names.Index(name)
+		mode, err := s.plane.AttachTrunk(name, settings.force)
+		if errors.Is(err, demux.ErrUnknownInterface) {
+			s.log.Warn("a trunk is not there: it is attached when it comes", "trunk", name)
+			err = s.plane.Expect(name, true, settings.force)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("trunk %s: %w", name, err)
 		}
-		mode, err := s.plane.AttachTrunk(index)
-		if err != nil {
-			return fmt.Errorf("attaching trunk %s: %w", name, err)
+		if !slices.Contains(before, name) {
+			s.did("trunk "+name, func() error { return s.plane.DetachTrunk(name) })
 		}
-		if !slices.Contains(before, index) {
-			s.did("trunk "+name, func() error { return s.plane.DetachTrunk(index) })
-		}
-		s.log.Debug("attached trunk", "trunk", name, "ifindex", index, "attach", mode)
+		s.log.Debug("attached trunk", "trunk", name, "attach", mode)
 	}
 	return nil
 }
 
 // workers attaches every worker that the settings name. Those of the last run are attached by now.
 func (s *starter) workers(ctx context.Context, settings config) error {
-	before := indexes(s.plane.Workers())
+	before := names(s.plane.Workers())
 	done := make(map[string]bool)
 	for _, p := range settings.assign {
 		if done[p.worker] {
@@ -109,18 +109,24 @@ func (s *starter) workers(ctx context.Context, settings config) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		index, err := s.names.Index(p.worker)
+		mode, err := s.plane.AttachWorker(p.worker, settings.force)
+		if errors.Is(err, demux.ErrUnknownInterface) {
+			s.log.Warn("a worker is not there: its clients have none until it comes", "worker", p.worker)
+			err = s.plane.Expect(p.worker, false, settings.force)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("worker %s: %w", p.worker, err)
 		}
-		mode, err := s.plane.AttachWorker(index)
-		if err != nil {
-			return fmt.Errorf("attaching worker %s: %w", p.worker, err)
+		if !slices.Contains(before, p.worker) {
+			// Its clients are unassigned by then, and may have taken it along.
+			s.did("worker "+p.worker, func() error {
+				if err := s.plane.DetachWorker(p.worker); !errors.Is(err, demux.ErrUnknownInterface) {
+					return err
+				}
+				return nil
+			})
 		}
-		if !slices.Contains(before, index) {
-			s.did("worker "+p.worker, func() error { return s.plane.DetachWorker(index) })
-		}
-		s.log.Debug("attached worker", "worker", p.worker, "ifindex", index, "attach", mode)
+		s.log.Debug("attached worker", "worker", p.worker, "attach", mode)
 	}
 	return nil
 }
@@ -131,47 +137,42 @@ func (s *starter) assignments(ctx context.Context, settings config) error {
 	if err != nil {
 		return fmt.Errorf("reading the assignments: %w", err)
 	}
-	former := make(map[demux.MAC]int, len(list))
+	former := make(map[demux.MAC]string, len(list))
 	for _, a := range list {
 		former[a.MAC] = a.Worker
 	}
-	var fresh []demux.Assignment
+	var fresh, moved, back []demux.Assignment
 	for _, p := range settings.assign {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		index, err := s.names.Index(p.worker)
-		if err != nil {
-			return err
-		}
-		before, assigned := former[p.mac]
-		switch {
+		switch before, assigned := former[p.mac]; {
 		case !assigned:
-			fresh = append(fresh, demux.Assignment{MAC: p.mac, Worker: index})
-		case before != index:
-			if err := s.plane.Reassign(p.mac, index); err != nil {
-				return fmt.Errorf("reassigning %s to %s: %w", p.mac, p.worker, err)
-			}
-			s.did("reassignment "+p.String(), func() error { return s.plane.Reassign(p.mac, before) })
-			s.log.Info("reassigned", "mac", p.mac.String(), "from", s.names.Name(before), "to", p.worker)
+			fresh = append(fresh, demux.Assignment{MAC: p.mac, Worker: p.worker})
+		case before != p.worker:
+			moved = append(moved, demux.Assignment{MAC: p.mac, Worker: p.worker})
+			back = append(back, demux.Assignment{MAC: p.mac, Worker: before})
+			s.log.Info("reassigning", "mac", p.mac.String(), "from", before, "to", p.worker)
 		}
 	}
 	if kept := len(list) + len(fresh) - len(settings.assign); kept > 0 {
 		s.log.Info("keeping assignments of the last run that the settings do not name", "count", kept)
 	}
-	if len(fresh) == 0 {
-		return nil
+	if len(moved) > 0 {
+		if err := s.plane.ReassignAll(moved); err != nil {
+			return err
+		}
+		s.did("reassignments", func() error { return s.plane.ReassignAll(back) })
 	}
-	// All at once: each change on its own waits for running programs.
+	if err := ctx.Err(); err != nil || len(fresh) == 0 {
+		return err
+	}
 	if err := s.plane.AssignAll(fresh); err != nil {
 		return err
 	}
 	s.did("assignments", func() error {
-		var failures []error
+		macs := make([]demux.MAC, 0, len(fresh))
 		for _, a := range fresh {
-			failures = append(failures, s.plane.Unassign(a.MAC))
+			macs = append(macs, a.MAC)
 		}
-		return errors.Join(failures...)
+		return s.plane.UnassignAll(macs)
 	})
 	return nil
 }
@@ -182,12 +183,11 @@ func (s *starter) otherTrunks(_ context.Context, settings config) error {
 	if len(settings.trunks) == 0 {
 		return nil
 	}
-	for _, index := range indexes(s.plane.Trunks()) {
-		name := s.names.Name(index)
+	for _, name := range names(s.plane.Trunks()) {
 		if slices.Contains(settings.trunks, name) {
 			continue
 		}
-		if err := s.plane.DetachTrunk(index); err != nil {
+		if err := s.plane.DetachTrunk(name); err != nil {
 			return fmt.Errorf("detaching trunk %s of the last run: %w", name, err)
 		}
 		s.log.Info("detached a trunk of the last run that the settings do not name", "trunk", name)
@@ -195,10 +195,10 @@ func (s *starter) otherTrunks(_ context.Context, settings config) error {
 	return nil
 }
 
-func indexes(attached []demux.Attachment) []int {
-	list := make([]int, 0, len(attached))
+func names(attached []demux.Attachment) []string {
+	list := make([]string, 0, len(attached))
 	for _, a := range attached {
-		list = append(list, a.Index)
+		list = append(list, a.Name)
 	}
 	return list
 }
