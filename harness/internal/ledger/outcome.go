@@ -5,26 +5,11 @@ type emission struct {
 	side   side
 	tags   stack
 	length uint16
-	// anyOf are the TCIs the outer tag may have, where several are right.
-	anyOf []uint16
 }
 
 // matches tells whether a sighting is what the emission must look like.
 func (e *emission) matches(s side, length uint16, tags stack) bool {
-	if e.side != s || e.length != length {
-		return false
-	}
-	if len(e.anyOf) == 0 {
-		return e.tags == tags
-	}
-	want := e.tags
-	for _, tci := range e.anyOf {
-		want.tci[0] = tci
-		if want == tags {
-			return true
-		}
-	}
-	return false
+	return e.side == s && e.length == length && e.tags == tags
 }
 
 // entry is what an outcome adds to one counter.

@@ -155,8 +155,8 @@ type candidate struct {
 // mostCombinations bounds how many combinations of unsure clients are tried.
 const mostCombinations = 1024
 
-// flood is a copy to each place where the worker has a client. Which client's TCI a
-// shared place gets is not defined: each is right.
+// flood is a copy to each place where the worker has a client, with PCP 0 and DEI 0:
+// a place has neither.
 func (d *refDemux) flood(p *pass, worker int) {
 	d.candidates = d.candidates[:0]
 	members, certain := false, false
@@ -206,15 +206,8 @@ func (d *refDemux) copies(p *pass, worker int) {
 		if place == 0 {
 			continue
 		}
-		e := d.toTrunk(p, place)
-		if i := slices.IndexFunc(d.alternatives.emissions[start:], func(o emission) bool { return samePlace(&o, &e) }); i >= 0 {
-			o := &d.alternatives.emissions[start+i]
-			if first := o.tags.outer().TCI; len(o.anyOf) == 0 && first != e.tags.outer().TCI {
-				o.anyOf = []uint16{first}
-			}
-			if len(o.anyOf) > 0 {
-				o.anyOf = append(o.anyOf, e.tags.outer().TCI)
-			}
+		e := d.toTrunk(p, place&vidOnly)
+		if slices.Contains(d.alternatives.emissions[start:], e) {
 			continue
 		}
 		octets += uint64(e.length)
@@ -226,10 +219,4 @@ func (d *refDemux) copies(p *pass, worker int) {
 		return
 	}
 	d.alternatives.add(outcome{want: want, entry: entry{counter: d.counters.flooded(worker), frames: uint64(len(want)), octets: octets}})
-}
-
-func samePlace(a, b *emission) bool {
-	const vid = 0x0fff
-	x, y := a.tags.outer(), b.tags.outer()
-	return a.side == b.side && x.Protocol == y.Protocol && x.TCI&vid == y.TCI&vid
 }

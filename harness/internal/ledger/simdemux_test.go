@@ -92,7 +92,7 @@ func (s *sim) fromWorker(worker string, data []byte) {
 		}
 		copied[place] = true
 		s.count("flooded "+worker, len(data)+4)
-		s.leave("host/"+at.trunk, pushTag(data, at.tag))
+		s.leave("host/"+at.trunk, pushTag(data, []byte{at.tag[0], at.tag[1], at.tag[2] & 15, at.tag[3]}))
 	}
 	switch {
 	case members == 0:

@@ -39,7 +39,7 @@ func (a *audit) explain(x *wrongFrame) string {
 		row("TAP", "DIRECTION", "TAGS", "OCTETS", "WANT", "GOT", "AFTER", "")
 		for i := range lines {
 			l := &lines[i]
-			row(a.plan.of(l.side).name, l.side.direction(), l.form(), l.length, l.want, l.got, after(l.time, start), l.remark())
+			row(a.plan.of(l.side).name, l.side.direction(), l.tags, l.length, l.want, l.got, after(l.time, start), l.remark())
 		}
 	})
 	a.findAltered(&w, f, lines)
@@ -55,15 +55,6 @@ func (l *line) remark() string {
 		return "← too many"
 	}
 	return ""
-}
-
-// form shows the tags, and the alternatives if there are any.
-func (l *line) form() string {
-	text := l.tags.String()
-	if len(l.anyOf) > 1 {
-		text += fmt.Sprintf(" (or any of %d TCIs)", len(l.anyOf))
-	}
-	return text
 }
 
 func after(t, start int64) string {
