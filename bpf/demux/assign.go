@@ -44,10 +44,17 @@ func (d *Demux) AssignAll(assignments []Assignment) error {
 // checkNew finds what is wrong before anything is changed.
 func (d *Demux) checkNew(assignments []Assignment) error {
 	seen := make(map[MAC]bool, len(assignments))
+	workers := make(map[string]bool)
 	for _, a := range assignments {
 		if err := a.MAC.Validate(); err != nil {
 			return fmt.Errorf("assigning: %w", err)
 		}
+		if !workers[a.Worker] && d.devices[a.Worker] == nil {
+			if _, err := d.linkByName(a.Worker); err != nil {
+				return fmt.Errorf("assigning %s: %w", a.MAC, err)
+			}
+		}
+		workers[a.Worker] = true
 		if e := d.table.find(a.MAC.word()); e != nil {
 			return fmt.Errorf("assigning %s to %s: %w", a.MAC, a.Worker, &AssignedError{Worker: d.clientOf(e).worker.name})
 		}

@@ -52,6 +52,9 @@ func (a *audit) checkState() {
 	if lost := a.in.After.EventsLost - a.in.Before.EventsLost; lost != 0 {
 		complain("the demux says that it lost %d events: nobody reads them, or its ring is too small", lost)
 	}
+	if lost := a.in.After.PlacesLost - a.in.Before.PlacesLost; lost != 0 {
+		complain("the demux had no memory for %d places: group frames may miss clients", lost)
+	}
 	if a.in.Assignments != nil {
 		a.checkAssignments(complain)
 	}
