@@ -32,7 +32,8 @@ type member struct {
 }
 
 // crowd draws members. The first three have the lowest VIDs and the highest; every
-// fourth is on the VLAN of the one before, with a priority of its own.
+// fourth is on the VLAN of the one before, with a priority of its own, and every eighth
+// has the VID of the one before under the other protocol.
 func crowd(rng *rand.Rand, workers []harness.Worker, n int) []member {
 	members := make([]member, n)
 	for i := range members {
@@ -48,6 +49,8 @@ func crowd(rng *rand.Rand, workers []harness.Worker, n int) []member {
 			vid = []uint16{0, 1, maxVID}[i]
 		case i%4 == 3:
 			vid, m.tag.Protocol = members[i-1].tag.VID(), members[i-1].tag.Protocol
+		case i%8 == 5:
+			vid, m.tag.Protocol = members[i-1].tag.VID(), harness.Dot1Q^harness.Dot1AD^members[i-1].tag.Protocol
 		}
 		m.tag.TCI = m.tag.TCI&^0xfff | vid
 	}
