@@ -6,12 +6,21 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sync/errgroup"
 )
 
-// publish replaces the list of the ports in a VLAN. The kernel returns once no
-// program uses the old list, nor anything removed from the maps before. The
-// programs count on that: see find in bpf/internal/find.h.
-func (s *Switch) publish(vlan bpfVlan) error {
+// publish replaces the lists of the ports in VLANs. The kernel returns once no
+// program uses an old list, nor anything removed from the maps before. The
+// programs count on that: see find in bpf/internal/find.h. Lists wait together.
+func (s *Switch) publish(vlans ...bpfVlan) error {
+	var publishing errgroup.Group
+	for _, vlan := range vlans {
+		publishing.Go(func() error { return s.publishOne(vlan) })
+	}
+	return publishing.Wait()
+}
+
+func (s *Switch) publishOne(vlan bpfVlan) error {
 	var list []uint32
 	for ifindex, p := range s.ports {
 		if p.vlan == vlan {

@@ -3,12 +3,12 @@ package vlanport
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
@@ -79,37 +79,60 @@ func (s *Switch) AddTrunk(ifindex int) error {
 	return nil
 }
 
-// AddPort adds an access port to a VLAN of a trunk that was added before.
-func (s *Switch) AddPort(ifindex int, vlan probe.VLAN, trunk int) error {
+// Access is an access port to be.
+type Access struct {
+	Index int // of the interface
+	VLAN  probe.VLAN
+	Trunk int // index of an interface that is a trunk of the switch
+}
+
+// AddPorts adds access ports: all of them or, with an error, none. Each change of
+// a VLAN waits for running programs, so those of one call wait together.
+func (s *Switch) AddPorts(ports ...Access) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.addPort(ifindex, vlan, trunk); err != nil {
-		return fmt.Errorf("adding access port %d: %w", ifindex, err)
+	var vlans []bpfVlan
+	for i, a := range ports {
+		p, err := s.addPort(a)
+		if err != nil {
+			return errors.Join(fmt.Errorf("adding access port %d: %w", a.Index, err), s.removePorts(ports[:i]))
+		}
+		if !slices.Contains(vlans, p.vlan) {
+			vlans = append(vlans, p.vlan)
+		}
+	}
+	if err := s.publish(vlans...); err != nil {
+		return errors.Join(fmt.Errorf("adding access ports: %w", err), s.removePorts(ports))
 	}
 	return nil
 }
 
-func (s *Switch) addPort(ifindex int, vlan probe.VLAN, trunk int) error {
-	if err := errors.Join(vlan.Validate(), s.checkFree(ifindex)); err != nil {
-		return err
+// addPort does all but to publish.
+func (s *Switch) addPort(a Access) (*port, error) {
+	if err := errors.Join(a.VLAN.Validate(), s.checkFree(a.Index)); err != nil {
+		return nil, err
 	}
-	if s.trunks[trunk] == nil {
-		return fmt.Errorf("trunk %d: %w", trunk, ErrUnknown)
+	if s.trunks[a.Trunk] == nil {
+		return nil, fmt.Errorf("trunk %d: %w", a.Trunk, ErrUnknown)
 	}
-	p := &port{vlan: bpfVlan{Trunk: uint32(trunk), Protocol: vlan.Protocol, Vid: vlan.VID}}
-	if err := s.objs.Ports.Put(uint32(ifindex), &p.vlan); err != nil {
-		return fmt.Errorf("storing its VLAN: %w", err)
+	p := &port{vlan: bpfVlan{Trunk: uint32(a.Trunk), Protocol: a.VLAN.Protocol, Vid: a.VLAN.VID}}
+	if err := s.objs.Ports.Put(uint32(a.Index), &p.vlan); err != nil {
+		return nil, fmt.Errorf("storing its VLAN: %w", err)
 	}
 	var err error
-	p.filter, err = attach(s.net, ifindex, s.objs.FromPort, "vlanport/access")
-	if err != nil {
-		return errors.Join(err, s.objs.Ports.Delete(uint32(ifindex)))
+	if p.filter, err = attach(s.net, a.Index, s.objs.FromPort, "vlanport/access"); err != nil {
+		return nil, errors.Join(err, s.objs.Ports.Delete(uint32(a.Index)))
 	}
-	s.ports[ifindex] = p
-	if err := s.publish(p.vlan); err != nil {
-		return errors.Join(err, s.removePort(ifindex, p))
+	s.ports[a.Index] = p
+	return p, nil
+}
+
+func (s *Switch) removePorts(ports []Access) error {
+	var errs []error
+	for _, a := range ports {
+		errs = append(errs, s.removePort(a.Index, s.ports[a.Index]))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // SetVLAN moves an access port to another VLAN of its trunk, between two frames,
@@ -145,10 +168,7 @@ func (s *Switch) move(ifindex int, p *port, to bpfVlan) error {
 	p.vlan = to
 	// Publishing waits for the programs that still run with the old VLAN, so
 	// that nothing is learned in it any more.
-	var publishing errgroup.Group // the two wait together
-	publishing.Go(func() error { return s.publish(from) })
-	publishing.Go(func() error { return s.publish(to) })
-	if err := publishing.Wait(); err != nil {
+	if err := s.publish(from, to); err != nil {
 		return err
 	}
 	return s.forget(ifindex, from)

@@ -43,7 +43,7 @@ func start(t *testing.T) *bed {
 	for i, vlan := range []probe.VLAN{{Protocol: c8021Q, VID: 10}, {Protocol: c8021Q, VID: 10}, {Protocol: c8021Q, VID: 20}, {Protocol: c8021AD, VID: 10}} {
 		b.ports[i], _ = nettest.Veth(t, fmt.Sprintf("a%d", i), fmt.Sprintf("c%d", i))
 		b.far[i] = nettest.Open(t, fmt.Sprintf("c%d", i))
-		b.Expect(sw.AddPort(b.ports[i], vlan, b.trunk)).To(Succeed())
+		b.Expect(sw.AddPorts(vlanport.Access{Index: b.ports[i], VLAN: vlan, Trunk: b.trunk})).To(Succeed())
 	}
 	return b
 }
@@ -220,12 +220,12 @@ func TestRemovePort(t *testing.T) {
 func TestRefuses(t *testing.T) {
 	b := start(t)
 	b.Expect(b.sw.AddTrunk(b.ports[0])).To(MatchError(vlanport.ErrInUse))
-	b.Expect(b.sw.AddPort(b.trunk, probe.VLAN{Protocol: c8021Q, VID: 1}, b.trunk)).To(MatchError(vlanport.ErrInUse))
-	b.Expect(b.sw.AddPort(9999, probe.VLAN{Protocol: c8021Q, VID: 1}, 8888)).To(MatchError(vlanport.ErrUnknown))
+	b.Expect(b.sw.AddPorts(vlanport.Access{Index: b.trunk, VLAN: probe.VLAN{Protocol: c8021Q, VID: 1}, Trunk: b.trunk})).To(MatchError(vlanport.ErrInUse))
+	b.Expect(b.sw.AddPorts(vlanport.Access{Index: 9999, VLAN: probe.VLAN{Protocol: c8021Q, VID: 1}, Trunk: 8888})).To(MatchError(vlanport.ErrUnknown))
 	b.Expect(b.sw.AddTrunk(9999)).To(HaveOccurred())
 	for _, vlan := range []probe.VLAN{{Protocol: c8021Q, VID: 0}, {Protocol: c8021Q, VID: 4095}, {Protocol: 0x9100, VID: 5}} {
 		b.Expect(b.sw.SetVLAN(b.ports[0], vlan)).To(HaveOccurred())
-		b.Expect(b.sw.AddPort(9999, vlan, b.trunk)).To(HaveOccurred())
+		b.Expect(b.sw.AddPorts(vlanport.Access{Index: 9999, VLAN: vlan, Trunk: b.trunk})).To(HaveOccurred())
 	}
 	b.Expect(b.sw.SetVLAN(b.trunk, probe.VLAN{Protocol: c8021Q, VID: 5})).To(MatchError(vlanport.ErrUnknown))
 	b.Expect(b.sw.Close()).To(Succeed())

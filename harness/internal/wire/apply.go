@@ -216,11 +216,12 @@ func (b *builder) buildSwitch(ctx context.Context, k kind) error {
 			return err
 		}
 	}
+	ports := make([]access, 0, len(b.ports))
 	for i, p := range b.ports {
-		port := n.plan.Ports[i]
-		if err := n.inside.addPort(ctx, p.index, port.Trunk, port.VLAN); err != nil {
-			return fmt.Errorf("plugging in client %s: %w", port.Client, err)
-		}
+		ports = append(ports, access{p.index, Place{n.plan.Ports[i].Trunk, n.plan.Ports[i].VLAN}})
+	}
+	if err := n.inside.addPorts(ctx, ports...); err != nil {
+		return fmt.Errorf("plugging in the clients: %w", err)
 	}
 	return nil
 }

@@ -59,12 +59,18 @@ type switcher interface {
 	// addTrunk makes the interface with that index in the switch's namespace
 	// the trunk of the given number.
 	addTrunk(ctx context.Context, number, index int) error
-	// addPort makes an interface an access port.
-	addPort(ctx context.Context, index, trunk int, vlan VLAN) error
+	// addPorts makes interfaces access ports.
+	addPorts(ctx context.Context, ports ...access) error
 	// move plugs an access port in elsewhere.
 	move(ctx context.Context, index int, to Place) (MoveWindow, error)
 	// close takes the switching away; the interfaces go afterwards.
 	close() error
+}
+
+// access is an interface that is to be an access port.
+type access struct {
+	index int
+	Place
 }
 
 // Place is a VLAN on a trunk: where an access port can be.

@@ -35,6 +35,15 @@ func (s *switch8021Q) addTrunk(_ context.Context, number, index int) error {
 	return nil
 }
 
+func (s *switch8021Q) addPorts(ctx context.Context, ports ...access) error {
+	for _, p := range ports {
+		if err := s.addPort(ctx, p.index, p.Trunk, p.VLAN); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *switch8021Q) addPort(ctx context.Context, index, trunk int, vlan VLAN) error {
 	bridge, err := s.bridge(ctx, Place{trunk, vlan})
 	if err != nil {

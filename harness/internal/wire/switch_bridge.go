@@ -86,6 +86,15 @@ func (s *switchBridge) addTrunk(_ context.Context, number, index int) error {
 	return s.ns.enslave(index, s.bridge)
 }
 
+func (s *switchBridge) addPorts(ctx context.Context, ports ...access) error {
+	for _, p := range ports {
+		if err := s.addPort(ctx, p.index, p.Trunk, p.VLAN); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *switchBridge) addPort(ctx context.Context, index, trunk int, vlan VLAN) error {
 	vid, err := s.vlan(Place{trunk, vlan})
 	if err != nil {

@@ -44,13 +44,22 @@ func (s *switchTC) addTrunk(_ context.Context, number, index int) error {
 	return nil
 }
 
-func (s *switchTC) addPort(_ context.Context, index, trunk int, vlan VLAN) error {
-	err := s.ns.do(func() error { return s.sw.AddPort(index, vlan, s.trunks[trunk]) })
-	if err != nil {
-		return fmt.Errorf("adding a port in %v to the tc switch: %w", Place{trunk, vlan}, err)
+func (s *switchTC) addPorts(_ context.Context, ports ...access) error {
+	accesses := make([]vlanport.Access, 0, len(ports))
+	for _, p := range ports {
+		accesses = append(accesses, s.access(p))
 	}
-	s.at[index] = trunk
+	if err := s.ns.do(func() error { return s.sw.AddPorts(accesses...) }); err != nil {
+		return fmt.Errorf("adding ports to the tc switch: %w", err)
+	}
+	for _, p := range ports {
+		s.at[p.index] = p.Trunk
+	}
 	return nil
+}
+
+func (s *switchTC) access(p access) vlanport.Access {
+	return vlanport.Access{Index: p.index, VLAN: p.VLAN, Trunk: s.trunks[p.Trunk]}
 }
 
 func (s *switchTC) move(_ context.Context, index int, to Place) (w MoveWindow, err error) {
@@ -67,7 +76,7 @@ func (s *switchTC) move(_ context.Context, index int, to Place) (w MoveWindow, e
 			}
 			delete(s.at, index) // until it is added again
 		}
-		return s.sw.AddPort(index, to.VLAN, s.trunks[to.Trunk])
+		return s.sw.AddPorts(s.access(access{index, to}))
 	})
 	if err != nil {
 		return w, fmt.Errorf("moving a port of the tc switch to %v: %w", to, err)
