@@ -21,6 +21,12 @@ ON_HOST = $(filter-out $(shell go list ./e2e $(AGAINST_ENGINE) $(IN_CONTAINER) $
 # kernel: in a virtual machine, where a path means what it means here. Its reports
 # get a folder of their own. What checks or tests is compiled in any case, since
 # `go tool` makes a success of a program that is killed.
+ifneq ($(CAPTURES),)
+# Not every shell replaces the ~ of CAPTURES=~/captures.
+override CAPTURES := $(patsubst ~/%,$(HOME)/%,$(CAPTURES))
+export CAPTURES
+endif
+
 NAME  := $(notdir $(KERNEL:/=))
 OUT   := $(REPORTS)$(if $(KERNEL),/$(NAME))
 BUILT := $(CURDIR)/build$(if $(KERNEL),/$(NAME))

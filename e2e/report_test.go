@@ -57,6 +57,9 @@ func (s *suite) reportRun(report ginkgo.Report) {
 	if kernel := os.Getenv("VLANDEMUX_VM_KERNEL"); kernel != "" {
 		machine = fmt.Sprintf("VM of %s with %s", kernel, strings.ToUpper(os.Getenv("VLANDEMUX_VM_ACCEL")))
 	}
+	if len(s.skipped) > 0 {
+		ginkgo.AddReportEntry("not replayed", fmt.Sprintf("%s holds files whose names do not end in .pcap, .pcapng or .cap (and .gz): %s", s.captures, strings.Join(s.skipped, ", ")))
+	}
 	ginkgo.AddReportEntry("scenarios", scenarioTable(report))
 	ginkgo.AddReportEntry("ran on", fmt.Sprintf("kernel %s · switch %s · attach %s · Docker %s · %s",
 		set(kernels), set(switches), set(attachModes), cmp.Or(s.engine.Engine, "unknown"), machine))

@@ -44,6 +44,7 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 	text := ginkgo.CurrentSpecReport().FullText()
 	variant.Seed = harness.NewSeed(ginkgo.GinkgoRandomSeed(), text)
 	ginkgo.GinkgoWriter.Printf("seed %s\n", variant.Seed)
+	variant.Captures = s.frames
 	topology := c.Topology(variant)
 	bound, release := s.bound(ctx)
 	defer release()
@@ -53,13 +54,12 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 	reportLab(lab)
 	ginkgo.GinkgoWriter.Printf("%s\n%s", lab, lab.Inputs())
 	c.Run(bound, &scenarios.Run{
-		Gomega:   gomega.NewGomega(s.fail),
-		Variant:  variant,
-		Lab:      lab,
-		Fail:     s.fail,
-		Out:      ginkgo.GinkgoWriter,
-		Step:     func(text string) { ginkgo.By(text) },
-		Captures: s.frames,
+		Gomega:  gomega.NewGomega(s.fail),
+		Variant: variant,
+		Lab:     lab,
+		Fail:    s.fail,
+		Out:     ginkgo.GinkgoWriter,
+		Step:    func(text string) { ginkgo.By(text) },
 	})
 }
 

@@ -60,6 +60,7 @@ type suite struct {
 	harness  *harness.Harness // set by prepare or connect
 	captures string           // folder of those to replay, "" for the project's own
 	frames   []harness.Frame  // of captures; set by connect
+	skipped  []string         // files of captures that are none; set by prepare
 	reports  string           // folder the evidence of failed specs goes to
 	switches []harness.SwitchKind
 	engine   harness.EngineVersion // empty if it did not answer
@@ -71,8 +72,9 @@ func (s *suite) prepare(ctx context.Context) []byte {
 	s.takeOver()
 	ctx, release := s.bound(ctx)
 	defer release()
-	_, err := s.readCaptures()
+	_, skipped, err := s.readCaptures()
 	s.check(err)
+	s.skipped = skipped
 	s.harness, err = harness.Connect(ctx, harness.Options{Guard: s.guard, Log: ginkgo.GinkgoWriter})
 	s.check(err)
 	s.tryOut(ctx)
@@ -102,7 +104,7 @@ func (s *suite) connect(ctx context.Context, prepared []byte) {
 	ctx, release := s.bound(ctx)
 	defer release()
 	var err error
-	s.frames, err = s.readCaptures()
+	s.frames, _, err = s.readCaptures()
 	s.check(err)
 	if s.harness != nil {
 		return // the first process, which has prepared
@@ -119,15 +121,15 @@ func (s *suite) disconnect() {
 	}
 }
 
-func (s *suite) readCaptures() ([]harness.Frame, error) {
+func (s *suite) readCaptures() (frames []harness.Frame, skipped []string, err error) {
 	if s.captures == "" {
 		return harness.ReadCaptures(harness.EmbeddedCaptures())
 	}
-	frames, err := harness.ReadCaptures(os.DirFS(s.captures))
+	frames, skipped, err = harness.ReadCaptures(os.DirFS(s.captures))
 	if err != nil {
-		return nil, fmt.Errorf("CAPTURES=%s: %w", s.captures, err)
+		return nil, nil, fmt.Errorf("CAPTURES=%s: %w", s.captures, err)
 	}
-	return frames, nil
+	return frames, skipped, nil
 }
 
 // fromRoot makes a path absolute. People type paths from the module's root,

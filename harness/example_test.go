@@ -133,7 +133,7 @@ func ExampleSeed_Rand() {
 
 // The project's own captures hold frames of many protocols.
 func ExampleReadCaptures() {
-	frames, err := harness.ReadCaptures(harness.EmbeddedCaptures())
+	frames, _, err := harness.ReadCaptures(harness.EmbeddedCaptures())
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -27,6 +27,9 @@ type (
 const (
 	MinFrame = probe.MinFrame
 	MaxFrame = probe.MaxFrame
+
+	// EthernetHeader is what a frame has beside what an MTU counts.
+	EthernetHeader = 14
 )
 
 // Protocols of a [Flow].
@@ -35,8 +38,10 @@ const (
 	TCP = probe.TCP
 )
 
-// ReadCaptures reads all pcap and pcapng files of a folder.
-func ReadCaptures(folder fs.FS) ([]Frame, error) { return probe.ReadCaptures(folder) }
+// ReadCaptures reads all captures of a folder and names the other files, which it skips.
+func ReadCaptures(folder fs.FS) (frames []Frame, skipped []string, err error) {
+	return probe.ReadCaptures(folder)
+}
 
 // EmbeddedCaptures is the folder of the project's own captures.
 func EmbeddedCaptures() fs.FS { return probe.EmbeddedCaptures() }

@@ -16,9 +16,16 @@ func CaptureReplay() Scenario {
 		Name:    "capture replay",
 		Summary: "Every frame of every capture file reaches the worker octet by octet, and comes back.",
 		Cases: []Case{{
-			Text:     "carries every captured frame to the worker and back",
-			Topology: func(v Variant) harness.Topology { return rack(v, 2) },
-			Run:      captureReplay,
+			Text: "carries every captured frame to the worker and back",
+			Topology: func(v Variant) harness.Topology {
+				t := rack(v, 2)
+				t.MTU = 1500
+				for _, frame := range v.Captures {
+					t.MTU = max(t.MTU, len(frame.Data)-harness.EthernetHeader)
+				}
+				return t
+			},
+			Run: captureReplay,
 		}},
 	}
 }

@@ -26,8 +26,6 @@ type Run struct {
 	Out io.Writer
 	// Step announces what happens next.
 	Step func(text string)
-	// Captures are the frames to replay.
-	Captures []harness.Frame
 	// Linger keeps the lab up for a person once the case has shown what it
 	// has to show. Optional.
 	Linger func(context.Context)

@@ -57,6 +57,8 @@ type Variant struct {
 	Seed   harness.Seed
 	// Emulated says that the processors are emulated: everything takes 10 to 20 times as long.
 	Emulated bool
+	// Captures are the frames to replay.
+	Captures []harness.Frame
 }
 
 // All are the scenarios of the suite, in the order they are told.
@@ -68,6 +70,7 @@ func All() []Scenario {
 		MACMove(),
 		CounterAccuracy(),
 		CaptureReplay(),
+		Truncated(),
 		Operator(),
 	}
 }

@@ -238,7 +238,7 @@ func (a *audit) checkOrigin(f *frame) {
 func (a *audit) checkLinks(f *frame) {
 	for _, r := range a.table.sightings(f) {
 		if r.side.out() {
-			if far, on := a.plan.far(r.side); on {
+			if far, on := a.plan.far(r.side); on && !a.endsAtTag(f, &r) {
 				a.row(far, r.length, r.tags).want++
 			}
 		} else {

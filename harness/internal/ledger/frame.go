@@ -10,11 +10,11 @@ import (
 
 const ethernetHeader = 14
 
-// stackIn are a frame's tags.
+// stackIn are a frame's tags, each with an EtherType behind it.
 func stackIn(data []byte) stack {
 	var tags [probe.SightedTags]probe.Tag
 	n := 0
-	for at := ethernetHeader - 2; at+tagOctets <= len(data) && n < len(tags); at += tagOctets {
+	for at := ethernetHeader - 2; at+tagOctets+2 <= len(data) && n < len(tags); at += tagOctets {
 		p := binary.BigEndian.Uint16(data[at:])
 		if p != probe.Dot1Q && p != probe.Dot1AD {
 			break
@@ -28,10 +28,23 @@ func stackIn(data []byte) stack {
 // etherTypeOf is what stands behind the tags.
 func etherTypeOf(data []byte) uint16 {
 	at := ethernetHeader - 2 + tagOctets*int(stackIn(data).count)
-	if at+2 > len(data) {
-		return 0
-	}
 	return binary.BigEndian.Uint16(data[at:])
+}
+
+// endsAtTag tells whether a frame that was sent at a link ends within its tag or the
+// two octets behind it. The kernel at the far end takes the tag off before any tap, and
+// drops what is that short (skb_vlan_untag in net/core/skbuff.c, from 5.9 on). A tag
+// that a part has pushed is not in the frame's octets.
+func (a *audit) endsAtTag(f *frame, r *record) bool {
+	tag := r.tags.vlan() || f.etherType == probe.Dot1Q || f.etherType == probe.Dot1AD
+	if !tag || r.length >= ethernetHeader+tagOctets+2 {
+		return false
+	}
+	sent := a.plan.of(r.side).role.part() == endpoint
+	for i := f.origin; i >= 0 && !sent; i = a.table.origins[i].next {
+		sent = a.table.origins[i].side == r.side
+	}
+	return sent
 }
 
 // describe names a frame: its batch if it has one, and who sent what to whom.

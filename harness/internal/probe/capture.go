@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bufio"
+	"compress/gzip"
 	"embed"
 	"encoding/binary"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,17 +32,28 @@ type Frame struct {
 	Data []byte
 }
 
-// ReadCaptures reads every .pcap and .pcapng file of a folder and its subfolders,
-// in the order of their paths. The error has one line for each unusable file.
-func ReadCaptures(folder fs.FS) ([]Frame, error) {
-	var frames []Frame
+// isCapture tells whether a file's name is that of a capture: .pcap, .pcapng or .cap,
+// compressed by gzip or not.
+func isCapture(name string) bool {
+	name = strings.TrimSuffix(strings.ToLower(name), ".gz")
+	return slices.Contains([]string{".pcap", ".pcapng", ".cap"}, path.Ext(name))
+}
+
+// ReadCaptures reads every capture of a folder and its subfolders, in the order of
+// their paths, and names the other files, which it skips. The error has one line for
+// each file that is unusable or holds a frame that no lab can carry.
+func ReadCaptures(folder fs.FS) (frames []Frame, skipped []string, _ error) {
 	var errs []error
 	files := 0
 	err := fs.WalkDir(folder, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("reading a folder of captures: %w", err)
 		}
-		if extension := strings.ToLower(path.Ext(name)); entry.IsDir() || extension != ".pcap" && extension != ".pcapng" {
+		if entry.IsDir() {
+			return nil
+		}
+		if !isCapture(name) {
+			skipped = append(skipped, name)
 			return nil
 		}
 		files++
@@ -51,6 +64,9 @@ func ReadCaptures(folder fs.FS) ([]Frame, error) {
 		}
 		defer func() { _ = file.Close() }()
 		read, err := ReadCapture(file, name)
+		if err == nil {
+			err = carriable(read)
+		}
 		if err != nil {
 			errs = append(errs, err)
 			return nil
@@ -61,12 +77,26 @@ func ReadCaptures(folder fs.FS) ([]Frame, error) {
 	if err != nil {
 		errs = append(errs, err)
 	} else if files == 0 {
-		errs = append(errs, errors.New("reading a folder of captures: it holds no .pcap or .pcapng file"))
+		errs = append(errs, errors.New("reading a folder of captures: it holds no .pcap, .pcapng or .cap file"))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return frames, nil
+	return frames, skipped, nil
+}
+
+// carriable is an error that names the first frame that no lab can carry, nil for none.
+func carriable(frames []Frame) error {
+	for _, f := range frames {
+		if len(f.Data) > MaxFrame {
+			return fmt.Errorf("capture %s holds %d octets in packet %d, a lab carries %d: if it was put together from several frames, "+
+				"capture it again with the offloads of the interface off", f.File, len(f.Data), f.Number, MaxFrame)
+		}
+		if n := tagStack(f.Data); n > MaxTags {
+			return fmt.Errorf("capture %s holds %d VLAN tags in packet %d, a lab carries %d", f.File, n, f.Number, MaxTags)
+		}
+	}
+	return nil
 }
 
 // EmbeddedCaptures is a small set of capture files that belongs to the project:
@@ -86,7 +116,8 @@ type packetReader interface {
 	ReadPacketData() ([]byte, gopacket.CaptureInfo, error)
 }
 
-// ReadCapture reads every frame of a pcap or pcapng file of that name. A file that
+// ReadCapture reads every frame of a pcap or pcapng file of that name, which gzip may
+// have compressed. A file that
 // is no capture, is damaged, empty or not Ethernet, or holds frames that are cut
 // short, is an error of one line that names file and reason.
 func ReadCapture(r io.Reader, name string) ([]Frame, error) {
@@ -102,6 +133,16 @@ func ReadCapture(r io.Reader, name string) ([]Frame, error) {
 		return refuse("cannot be read: %w", err)
 	case len(start) < 4:
 		return refuse("is not a pcap or pcapng file: it has %d octets", len(start))
+	}
+	if start[0] == gzipMagic[0] && start[1] == gzipMagic[1] {
+		plain, err := gzip.NewReader(br)
+		if err != nil {
+			return refuse("is damaged in its header: %w", noEOF(err))
+		}
+		br = bufio.NewReader(plain)
+		if start, err = br.Peek(4); err != nil {
+			return refuse("is damaged or too short, uncompressed: %w", noEOF(err))
+		}
 	}
 	var packets packetReader
 	var linkType func(gopacket.CaptureInfo) layers.LinkType
@@ -149,6 +190,9 @@ func ReadCapture(r io.Reader, name string) ([]Frame, error) {
 	}
 	return frames, nil
 }
+
+// gzipMagic begins a gzip member (RFC 1952, section 2.3.1).
+var gzipMagic = [2]byte{0x1f, 0x8b}
 
 // ngLinkType is where pcapgo puts the link type of a packet's own interface.
 func ngLinkType(info gopacket.CaptureInfo) layers.LinkType {

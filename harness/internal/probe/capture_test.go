@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/binary"
 	"io/fs"
 	"os"
@@ -60,7 +61,9 @@ func TestRefusesUnusableCapturesInOneLine(t *testing.T) {
 	for want, content := range map[string][]byte{
 		"is empty": {},
 		"is not a pcap or pcapng file: it has 3 octets":            []byte("abc"),
-		"is not a pcap or pcapng file: it begins with 1f 8b 08 00": {0x1f, 0x8b, 8, 0, 0},
+		"is damaged in its header: unexpected EOF ":                {0x1f, 0x8b, 8, 0, 0},
+		"is damaged or too short, uncompressed: unexpected EOF":    zipped([]byte("abc")),
+		"is not a pcap or pcapng file: it begins with 77 6f 72 73": zipped([]byte("worse")),
 		"is damaged in its header: unexpected EOF":                 good[:20],
 		"holds no packet":                                                                     good[:24],
 		"is damaged at packet 1: unexpected EOF":                                              good[:24+16],
@@ -73,7 +76,7 @@ func TestRefusesUnusableCapturesInOneLine(t *testing.T) {
 	} {
 		g := NewWithT(t)
 		_, err := ReadCapture(bytes.NewReader(content), "file.pcap")
-		g.Expect(err).To(MatchError("capture file.pcap " + want))
+		g.Expect(err).To(MatchError("capture file.pcap " + strings.TrimSpace(want)))
 	}
 }
 
@@ -107,30 +110,50 @@ func TestReadsAFolderInOrderAndNamesEachBadFile(t *testing.T) {
 		return &fstest.MapFile{Data: pcap(binary.BigEndian, 0xa1b2c3d4, 1, 0, frame(i))}
 	}
 	folder := fstest.MapFS{
-		"b.pcap": file(2), "a.PCAP": file(1), "c/d.pcapng": file(3), "README.md": {Data: []byte("text")},
+		"b.pcap": file(2), "a.PCAP": file(1), "c/d.pcapng": file(3), "e.cap": file(4), "f.pcap.gz": {Data: zipped(file(5).Data)}, "README.md": {Data: []byte("text")},
 	}
-	frames, err := ReadCaptures(folder)
+	frames, skipped, err := ReadCaptures(folder)
 	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(skipped).To(Equal([]string{"README.md"}))
 	var order strings.Builder
 	for _, f := range frames {
 		order.WriteString(f.File + " ")
 	}
-	g.Expect(order.String()).To(Equal("a.PCAP b.pcap c/d.pcapng "))
+	g.Expect(order.String()).To(Equal("a.PCAP b.pcap c/d.pcapng e.cap f.pcap.gz "))
 
 	folder["bad.pcap"] = &fstest.MapFile{}
 	folder["worse.pcapng"] = &fstest.MapFile{Data: []byte("worse")}
-	_, err = ReadCaptures(folder)
+	_, _, err = ReadCaptures(folder)
 	g.Expect(err).To(MatchError("capture bad.pcap is empty\ncapture worse.pcapng is not a pcap or pcapng file: it begins with 77 6f 72 73"))
 
-	_, err = ReadCaptures(fstest.MapFS{"README.md": {}})
-	g.Expect(err).To(MatchError(ContainSubstring("it holds no .pcap or .pcapng file")))
-	_, err = ReadCaptures(os.DirFS(filepath.Join(t.TempDir(), "none")))
+	_, _, err = ReadCaptures(fstest.MapFS{"README.md": {}})
+	g.Expect(err).To(MatchError(ContainSubstring("it holds no .pcap, .pcapng or .cap file")))
+	_, _, err = ReadCaptures(os.DirFS(filepath.Join(t.TempDir(), "none")))
 	g.Expect(err).To(MatchError(fs.ErrNotExist))
+}
+
+func TestRefusesCapturedFramesThatNoLabCarries(t *testing.T) {
+	for want, frame := range map[string][]byte{
+		"capture d/x.cap holds 9015 octets in packet 2, a lab carries 9014": make([]byte, MaxFrame+1),
+		"capture d/x.cap holds 9 VLAN tags in packet 2, a lab carries 8":    append(append(make([]byte, 12), bytes.Repeat([]byte{0x81, 0, 0, 1}, 9)...), make([]byte, 60)...),
+	} {
+		g := NewWithT(t)
+		_, _, err := ReadCaptures(fstest.MapFS{"d/x.cap": {Data: pcap(binary.BigEndian, 0xa1b2c3d4, 1, 0, make([]byte, MaxFrame), frame)}})
+		g.Expect(err).To(MatchError(HavePrefix(want)))
+	}
+}
+
+func zipped(content []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = w.Write(content)
+	_ = w.Close()
+	return b.Bytes()
 }
 
 func TestEmbeddedCapturesCanBeSent(t *testing.T) {
 	g := NewWithT(t)
-	frames, err := ReadCaptures(EmbeddedCaptures())
+	frames, _, err := ReadCaptures(EmbeddedCaptures())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(len(frames)).To(BeNumerically(">", 40))
 	b := &Batch{Name: "replay", ID: 1}
