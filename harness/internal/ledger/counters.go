@@ -208,19 +208,22 @@ func byName(r *control.Counters) map[counterName]control.Tally {
 }
 
 // Unexplained is an error if counters differ between two readings between which no
-// frame was sent: one at the end of a window, one at the begin of the next. Only
-// those of a MAC that was assigned or unassigned meanwhile may.
+// frame was sent: one at the end of a window, one at the begin of the next. Those of a
+// MAC that was unassigned meanwhile begin again at zero.
 func Unexplained(before, after *control.Counters, changes []Change) error {
 	var errs []error
 	was, is := byName(before), byName(after)
 	all := maps.Clone(was)
 	maps.Copy(all, is)
 	for _, n := range sortedNames(all) {
-		if was[n] == is[n] || slices.ContainsFunc(changes, func(c Change) bool { return c.MAC.String() == n.name }) {
-			continue
+		want, why := was[n], ""
+		if slices.ContainsFunc(changes, func(c Change) bool { return c.Worker == "" && c.MAC.String() == n.name }) {
+			want, why = control.Tally{}, " although the client was unassigned since"
 		}
-		errs = append(errs, fmt.Errorf("counter %s of %s was %d frames of %d octets at the end of the window before, and is %d of %d",
-			n.kind, n.name, was[n].Packets, was[n].Bytes, is[n].Packets, is[n].Bytes))
+		if is[n] != want {
+			errs = append(errs, fmt.Errorf("counter %s of %s was %d frames of %d octets at the end of the window before, and is %d of %d%s",
+				n.kind, n.name, was[n].Packets, was[n].Bytes, is[n].Packets, is[n].Bytes, why))
+		}
 	}
 	return errors.Join(errs...)
 }

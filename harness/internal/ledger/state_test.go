@@ -203,7 +203,13 @@ func TestCountersGoOnFromTheWindowBefore(t *testing.T) {
 	client0(&ledger.Input{After: now}).Rx = control.Tally{}
 	g.Expect(ledger.Unexplained(&last, &now, nil)).To(MatchError(MatchRegexp(
 		`counter rx of 02:00:00:00:00:01 was 4 frames of \d+ octets at the end of the window before, and is 0 of 0`)))
-	g.Expect(ledger.Unexplained(&last, &now, []ledger.Change{{MAC: client(0)}})).To(Succeed(), "it was unassigned and assigned again")
+	again := []ledger.Change{{MAC: client(0)}, {MAC: client(0), Worker: "w0"}} // unassigned and assigned
+	client0(&ledger.Input{After: now}).Tx = control.Tally{}
+	g.Expect(ledger.Unexplained(&last, &now, again)).To(Succeed())
+	g.Expect(ledger.Unexplained(&last, &now, again[1:])).To(HaveOccurred(), "reassigned, which keeps the counters")
+	now = m.counters()
+	g.Expect(ledger.Unexplained(&last, &now, again[1:])).To(Succeed())
+	g.Expect(ledger.Unexplained(&last, &now, again)).To(MatchError(ContainSubstring("although the client was unassigned since")))
 	now = m.counters()
 	now.Drops[0].Packets++
 	g.Expect(ledger.Unexplained(&last, &now, nil)).To(MatchError(ContainSubstring("counter dropped of untagged was 0 frames of 0 octets")))
