@@ -27,26 +27,26 @@ struct flood {
 	bool failed;        /* the skb cannot be used any more */
 };
 
+/* The bits of a de Bruijn sequence: its product with a power of two has that
+ * power's place in this table in its six top bits. Comparisons instead would
+ * give the verifier 64 ways to go.
+ */
+#define DE_BRUIJN 0x03f79d71b4cb0a89ULL
+
+static const __u8 bit_numbers[64] = {
+	0, 1, 48, 2, 57, 49, 28, 3, 61, 58, 50, 42, 38, 29, 17, 4,
+	62, 55, 59, 36, 53, 51, 43, 22, 45, 39, 33, 30, 24, 18, 12, 5,
+	63, 47, 56, 27, 60, 41, 37, 16, 54, 35, 52, 21, 44, 32, 23, 11,
+	46, 26, 40, 15, 34, 20, 31, 10, 25, 14, 19, 9, 13, 8, 7, 6,
+};
+
 /* The number of the lowest bit that is set, which is taken off. */
 static __always_inline __u32 take_bit(__u64 *bits)
 {
 	__u64 low = *bits & -*bits;
-	__u32 n = 0;
 
 	*bits ^= low;
-	if (!(low & 0x00000000ffffffffULL))
-		n += 32;
-	if (!(low & 0x0000ffff0000ffffULL))
-		n += 16;
-	if (!(low & 0x00ff00ff00ff00ffULL))
-		n += 8;
-	if (!(low & 0x0f0f0f0f0f0f0f0fULL))
-		n += 4;
-	if (!(low & 0x3333333333333333ULL))
-		n += 2;
-	if (!(low & 0x5555555555555555ULL))
-		n += 1;
-	return n;
+	return bit_numbers[low * DE_BRUIJN >> 58];
 }
 
 /* The loops below return 1 to end. */
@@ -97,6 +97,15 @@ static long flood_page(__u32 index, struct flood *flood)
 	return 0;
 }
 
+static long flood_word(__u32 index, struct flood *flood)
+{
+	flood->used = *(volatile __u64 *)&flood->pages->used[index & (PLACE_WORDS - 1)];
+	flood->word = index;
+	if (flood->used)
+		bpf_loop(64, flood_page, flood, 0);
+	return 0;
+}
+
 static long flood_trunk(__u32 number, struct flood *flood)
 {
 	struct pages_key key = {.worker = flood->worker, .trunk = number};
@@ -111,15 +120,10 @@ static long flood_trunk(__u32 number, struct flood *flood)
 	pages = bpf_map_lookup_elem(&worker_pages, &key);
 	if (!pages)
 		return 0;
+	flood->pages = pages;
 	flood->trunk = number;
 	flood->ifindex = *ifindex;
-	for (int i = 0; i < PLACE_WORDS; i++) {
-		flood->used = *(volatile __u64 *)&pages->used[i];
-		if (!flood->used)
-			continue;
-		flood->word = i;
-		bpf_loop(64, flood_page, flood, 0);
-	}
+	bpf_loop(PLACE_WORDS, flood_word, flood, 0);
 	return 0;
 }
 

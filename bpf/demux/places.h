@@ -33,9 +33,10 @@ static __always_inline __u64 place_of_client(__u32 slot)
 }
 
 /* Adds by to the clients at the place. Another CPU may take a client off before
- * this one has added it: a count is below zero for that moment.
+ * this one has added it: a count is below zero for that moment. It and the next are
+ * global functions, so that the verifier goes through each once.
  */
-static __noinline int count_client(__u64 counted, __s32 by)
+__noinline int count_client(__u64 counted, __s32 by)
 {
 	__u32 place = counted & ((1 << COUNTED_TRUNK_SHIFT) - 1);
 	struct page_key key = {
@@ -94,7 +95,7 @@ static __noinline int count_client(__u64 counted, __s32 by)
  * location or worker. Whoever exchanges the word last has looked at the state
  * after that, so the last change is never missed.
  */
-static __noinline int recount_client(__u32 slot)
+__noinline int recount_client(__u32 slot)
 {
 	__u64 *counted = bpf_map_lookup_elem(&counted_places, &slot), now, before;
 
