@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -42,15 +41,12 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("the path is %d bytes long, a socket's can have %d", len(path), maxSocketPath)
 	}
-	folder, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return nil, fmt.Errorf("opening its folder: %w", err)
-	}
-	defer folder.Close()
 	// Two processes that start at once must not both find the socket stale.
-	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, fmt.Errorf("locking its folder (is another vlandemux starting?): %w", err)
+	unlock, err := lock(path + ".lock")
+	if err != nil {
+		return nil, err
 	}
+	defer unlock()
 	if err := checkFree(ctx, path); err != nil {
 		return nil, err
 	}
@@ -77,6 +73,33 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 		return nil, errors.Join(err, inner.Close(), os.Remove(path))
 	}
 	return &socketListener{UnixListener: unixListener, path: path, made: made}, nil
+}
+
+// lock makes and locks a file that nobody but its owner can open, and so nobody else can lock. Who
+// unlocks removes it, hence the loop.
+func lock(path string) (unlock func(), err error) {
+	for {
+		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("making its lock: %w", err)
+		}
+		held, err := file.Stat()
+		if err == nil && held.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
+			err = errors.New("it belongs to another user: remove it, or choose another --socket")
+		}
+		if err == nil {
+			err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("locking %s (is another vlandemux starting?): %w", path, err), file.Close())
+		}
+		if now, err := os.Lstat(path); err == nil && os.SameFile(held, now) {
+			return func() { _ = errors.Join(os.Remove(path), file.Close()) }, nil
+		}
+		if err := file.Close(); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // open lets in whom socketMode says and returns what identifies the socket.

@@ -76,6 +76,20 @@ func TestOneOfManyGetsTheSocket(t *testing.T) {
 	g.Expect(got).To(Equal(1))
 }
 
+// Whoever may open the socket's folder can lock that, and must not keep a demux from starting with it.
+func TestALockOfAnotherUserHoldsNobodyUp(t *testing.T) {
+	g := NewWithT(t)
+	path := filepath.Join(t.TempDir(), "s")
+	folder, err := os.Open(filepath.Dir(path))
+	g.Expect(err).NotTo(HaveOccurred())
+	defer folder.Close()
+	g.Expect(unix.Flock(int(folder.Fd()), unix.LOCK_EX)).To(Succeed())
+	listener, err := control.Listen(t.Context(), path)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(listener.Close()).To(Succeed())
+	g.Expect(os.ReadDir(filepath.Dir(path))).To(BeEmpty())
+}
+
 func TestAFileThatIsNoSocketIsLeftAlone(t *testing.T) {
 	g := NewWithT(t)
 	path := filepath.Join(t.TempDir(), "s")
