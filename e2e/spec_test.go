@@ -34,7 +34,7 @@ func (s *suite) describe(scenario scenarios.Scenario) {
 // specify makes one spec.
 func (s *suite) specify(c scenarios.Case, p point) {
 	text := fmt.Sprintf("%s [%s]", c.Text, strings.Join(p.labels, ", "))
-	ginkgo.It(text, ginkgo.Label(p.labels...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
+	ginkgo.It(text, ginkgo.Label(p.labels...), ginkgo.Label(c.Labels...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
 		s.run(ctx, c, p.Variant)
 	})
 }

@@ -34,6 +34,24 @@ func MACMove() Scenario {
 				Topology: movers,
 				Run:      pingPong,
 			},
+			{
+				Text:     "keeps two clients apart when one is plugged into the VLAN of the other",
+				Labels:   []string{"inhabited-vlan"},
+				Topology: movers,
+				Run:      inhabitedMove,
+			},
+			{
+				Text:     "follows two clients that swap their VLANs",
+				Labels:   []string{"swap"},
+				Topology: movers,
+				Run:      swapped,
+			},
+			{
+				Text:     "follows two clients that move at the same time",
+				Labels:   []string{"two-movers"},
+				Topology: movers,
+				Run:      twoMovers,
+			},
 		},
 	}
 }

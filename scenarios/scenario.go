@@ -30,6 +30,8 @@ type Scenario struct {
 type Case struct {
 	// Text completes "it …".
 	Text string
+	// Labels select the case, beside those of its scenario. Optional.
+	Labels []string
 	// Families are the address families the case runs over, one spec for
 	// each. Optional: the case does not depend on addresses.
 	Families []Family
@@ -71,6 +73,10 @@ func All() []Scenario {
 		CounterAccuracy(),
 		CaptureReplay(),
 		Truncated(),
+		EtherTypes(),
+		ARP(),
+		Pool(),
+		Hostile(),
 		Operator(),
 	}
 }

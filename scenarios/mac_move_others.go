@@ -1,0 +1,118 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vlandemux/vlandemux/harness"
+)
+
+// placeOf is where a client is plugged in when the lab starts.
+func placeOf(c harness.Client) harness.Place { return harness.Place{Trunk: c.Trunk, VLAN: c.VLAN} }
+
+// talk makes clients c0 and c2 and their workers send each other frames, and the
+// workers to all, until during is over; once at least. Without during, once.
+func (r *Run) talk(ctx context.Context, window *harness.Window, name string, during func(context.Context) error) {
+	const perBatch, rate = 20, 4_000 // frames, frames/s of each sender
+	over := make(chan struct{})
+	group, ctx := errgroup.WithContext(ctx)
+	send := func(node string, from, to harness.MAC) {
+		group.Go(func() error {
+			for n := 0; ; n++ {
+				b := r.Batch(fmt.Sprintf("%s: %s to %s, %d", name, node, to, n), perBatch, from, to)
+				b.Rate = rate
+				if err := window.Send(ctx, node, b); err != nil {
+					return err
+				}
+				select {
+				case <-over:
+					return nil
+				default:
+				}
+			}
+		})
+	}
+	for _, i := range []int{0, 2} {
+		c := r.Lab.Topology.Clients[i]
+		w := r.WorkerOf(c)
+		send(c.Name, c.MAC, w.MAC)
+		send(w.Name, w.MAC, c.MAC)
+		send(w.Name, w.MAC, broadcast())
+	}
+	group.Go(func() error {
+		defer close(over)
+		if during == nil {
+			return nil
+		}
+		return during(ctx)
+	})
+	r.Check(group.Wait())
+}
+
+// inhabitedMove plugs c0 into the VLAN of c2, which another worker serves, and back.
+func inhabitedMove(ctx context.Context, r *Run) {
+	c0, c2 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[2]
+	r.Close(ctx, r.Introduce(ctx))
+	for i, to := range []harness.Place{placeOf(c2), placeOf(c0)} {
+		r.Step(fmt.Sprintf("c0 is plugged into trunk %d, %s, under load", to.Trunk, to.VLAN))
+		window := r.OpenWindow(ctx)
+		r.talk(ctx, window, fmt.Sprintf("move %d", i+1), func(ctx context.Context) error {
+			return r.Lab.Move(ctx, c0.Name, to.Trunk, to.VLAN)
+		})
+		r.Close(ctx, window)
+		r.Step("both talk where they are")
+		window = r.OpenWindow(ctx)
+		r.talk(ctx, window, fmt.Sprintf("after move %d", i+1), nil)
+		verdict := r.Close(ctx, window)
+		r.Expect(verdict.Costs).To(gomega.BeEmpty(), "frames lost with nobody moving")
+	}
+}
+
+// swapped lets c0 and c2 change places under load, one after the other or both at once.
+func swapped(ctx context.Context, r *Run) {
+	const swaps = 10
+	c0, c2 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[2]
+	window := r.Introduce(ctx)
+	r.talk(ctx, window, "swapping", func(ctx context.Context) error {
+		for i := range swaps {
+			for j, c := range []harness.Client{c0, c2} {
+				to := []harness.Place{placeOf(c2), placeOf(c0)}[(i+j)%2]
+				if err := r.Lab.Move(ctx, c.Name, to.Trunk, to.VLAN); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	r.Close(ctx, window)
+	window = r.OpenWindow(ctx)
+	r.talk(ctx, window, "at home", nil)
+	verdict := r.Close(ctx, window)
+	r.Expect(verdict.Costs).To(gomega.BeEmpty(), "frames lost with nobody moving")
+}
+
+// twoMovers lets c0 and c2 move at the same time, between both trunks.
+func twoMovers(ctx context.Context, r *Run) {
+	const moves = 20
+	places := r.otherPlaces()
+	window := r.Introduce(ctx)
+	r.talk(ctx, window, "moving", func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		for i, client := range []string{"c0", "c2"} {
+			group.Go(func() error {
+				for m := range moves {
+					to := places[(m+2*i)%len(places)]
+					if err := r.Lab.Move(ctx, client, to.Trunk, to.VLAN); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		return group.Wait()
+	})
+	r.Close(ctx, window)
+}

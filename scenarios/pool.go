@@ -1,0 +1,70 @@
+package scenarios
+
+import (
+	"context"
+
+	"github.com/vlandemux/vlandemux/harness"
+)
+
+// Pool has more clients than workers, on one VLAN and on several, behind two trunks.
+func Pool() Scenario {
+	return Scenario{
+		Name:    "pool",
+		Summary: "Workers with several clients each, on one VLAN, on several and on two trunks, reach each of theirs and no other's.",
+		Labels:  []string{"pool"},
+		Cases: []Case{{
+			Text:     "serves seven clients with two workers behind two trunks",
+			Topology: pooled,
+			Run:      pool,
+		}},
+	}
+}
+
+// pooled gives w0 the clients c0, c2, c4 and c6, and w1 the others. c2 is on the VLAN
+// of c0; c1 too, for w1. c4 and c5 have that VLAN on the other trunk; c6 and c3 have
+// VLANs of their own.
+func pooled(v Variant) harness.Topology {
+	t := rack(v, 7)
+	t.Trunks, t.Workers = 2, t.Workers[:2]
+	for i := range t.Clients {
+		t.Clients[i].Worker = t.Workers[i%2].Name
+	}
+	for _, i := range []int{1, 2, 4, 5} {
+		t.Clients[i].VLAN = t.Clients[0].VLAN
+		t.Clients[i].Trunk = i / 4
+	}
+	t.Clients[6].Trunk = 1
+	return t
+}
+
+func pool(ctx context.Context, r *Run) {
+	const each = 25
+	t := r.Lab.Topology
+	window := r.OpenWindow(ctx)
+	r.Step("each worker addresses clients that have not said a word")
+	for _, w := range t.Workers {
+		for _, c := range t.Clients {
+			r.Send(ctx, window, w.Name, r.Batch(w.Name+" to silent "+c.Name, 2, w.MAC, c.MAC))
+		}
+		r.Send(ctx, window, w.Name, r.Batch(w.Name+" to all, silent", 2, w.MAC, broadcast()))
+	}
+	r.Step("clients speak one after the other, and each worker addresses all after each")
+	arrived := map[string]uint64{}
+	for _, w := range t.Workers {
+		arrived[w.Name+"/eth0"] = 2*uint64(len(t.Clients)) + 2
+	}
+	for _, c := range t.Clients {
+		r.Send(ctx, window, c.Name, sized(r.Batch("from "+c.Name, 0, c.MAC, r.WorkerOf(c).MAC), each))
+		arrived[c.Worker+"/eth0"] += each
+		r.Await(ctx, window, arrived)
+		for _, w := range t.Workers {
+			for _, to := range t.Clients {
+				r.Send(ctx, window, w.Name, sized(r.Batch(w.Name+" to "+to.Name+" after "+c.Name, 0, w.MAC, to.MAC), 5))
+			}
+			r.Send(ctx, window, w.Name, r.Batch(w.Name+" to all after "+c.Name, 2, w.MAC, broadcast()))
+			arrived[w.Name+"/eth0"] += 5*uint64(len(t.Clients)) + 2
+		}
+		r.Await(ctx, window, arrived)
+	}
+	r.Close(ctx, window)
+}
