@@ -39,7 +39,7 @@ GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=ju
 PLAIN = [ -t 1 ] || plain=--no-color
 
 .DEFAULT_GOAL := help
-.PHONY: help sources e2e test demo bench lint generate clean
+.PHONY: help sources e2e test demo bench lint package generate clean
 
 help: ## list these targets
 	@printf 'vlandemux: give every client behind a VLAN trunk a worker of its own.\n\n'
@@ -112,6 +112,22 @@ lint: sources ## gofmt, go vet, golangci-lint, actionlint, generated files up to
 	$(BUILT)/golangci-lint run ./...
 	go build -modfile=.ci/tools/actionlint.mod -o $(BUILT)/actionlint github.com/rhysd/actionlint/cmd/actionlint
 	$(BUILT)/actionlint
+
+# A version begins with a digit: that of the tag, else of the commit.
+VERSION ?= $(patsubst v%,%,$(or $(shell git describe --tags --exact-match 2>/dev/null),0~$(shell git log -1 --format=%cd --date=format:%Y%m%d).$(shell git rev-parse --short HEAD)))
+package: export ARCH = $(shell go env GOARCH)
+package: export BUILT := $(BUILT)/package
+package: export VERSION := $(VERSION)
+package: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+package: sources ## build a Debian package in build/package, from Go modules alone
+	@rm -rf $(BUILT) && mkdir -p $(BUILT)/man $(BUILT)/completion
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags '-s -w' -o $(BUILT)/vlandemux ./images/host/vlandemux
+	@$(BUILT)/vlandemux man $(BUILT)/man && gzip -9n $(BUILT)/man/*.8
+	@$(BUILT)/vlandemux completion bash >$(BUILT)/completion/vlandemux
+	@$(BUILT)/vlandemux completion zsh >$(BUILT)/completion/_vlandemux
+	@$(BUILT)/vlandemux completion fish >$(BUILT)/completion/vlandemux.fish
+	go build -modfile=.ci/tools/nfpm.mod -o build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+	@build/nfpm package --packager deb --config images/host/vlandemux/package/nfpm.yaml --target $(BUILT)
 
 generate: ## compile the BPF programs again (needs clang-16, llvm-16, libbpf-dev)
 	go generate ./...

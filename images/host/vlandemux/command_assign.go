@@ -17,7 +17,7 @@ const undoTime = 5 * time.Second
 
 func newAssign() *cobra.Command {
 	var ask asker
-	var move bool
+	var move, force bool
 	cmd := &cobra.Command{
 		Use:   "assign MAC=WORKER ...",
 		Short: "Give clients their workers while traffic flows",
@@ -36,11 +36,13 @@ of several fails, those before it are taken back.`,
 			}
 			client := ask.client()
 			defer client.Close()
-			return assign(cmd.Context(), client, pairs, move)
+			return assign(cmd.Context(), client, pairs, move, force)
 		},
 	}
 	ask.addSocket(cmd)
 	cmd.Flags().BoolVar(&move, "move", false, "the clients have workers already: give them these")
+	cmd.Flags().BoolVar(&force, "force", false, "take interfaces, too, that look like the host's own (addresses, routes, a master)")
+	cmd.MarkFlagsMutuallyExclusive("move", "force")
 	return cmd
 }
 
@@ -56,7 +58,7 @@ func checkTwice(pairs []pair) error {
 }
 
 // assign makes every assignment, or none.
-func assign(ctx context.Context, client *control.Client, pairs []pair, move bool) error {
+func assign(ctx context.Context, client *control.Client, pairs []pair, move, force bool) error {
 	former := make(map[string]string) // worker by MAC
 	if move {
 		list, err := client.Assignments(ctx)
@@ -69,8 +71,11 @@ func assign(ctx context.Context, client *control.Client, pairs []pair, move bool
 	}
 	for i, p := range pairs {
 		ask := client.Assign
-		if move {
+		switch {
+		case move:
 			ask = client.Reassign
+		case force:
+			ask = client.ForceAssign
 		}
 		err := ask(ctx, p.mac.String(), p.worker)
 		if err == nil {

@@ -16,14 +16,25 @@ func newDetach() *cobra.Command {
 	var ask asker
 	var bpffs string
 	cmd := &cobra.Command{
-		Use:   "detach",
-		Short: "Remove the demux that `vlandemux run` left in the kernel",
-		Long: `Detach every trunk and worker and remove the pinned maps, with all assignments, locations and counters,
+		Use:   "detach [INTERFACE]",
+		Short: "Detach one interface, or remove the demux that `vlandemux run` left in the kernel",
+		Long: `With INTERFACE, ask the running vlandemux to let go of that trunk, or of that worker and its clients.
+
+Without it, detach every trunk and worker and remove the pinned maps, with all assignments, locations and counters,
 and the control socket of a vlandemux that was killed. End ` + "`vlandemux run`" + ` first. When nothing is there,
 that is no error.`,
-		Example: `  systemctl stop vlandemux; vlandemux detach`,
-		Args:    noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Example: `  vlandemux detach w1
+  systemctl stop vlandemux; vlandemux detach`,
+		Args: usage(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				if err := checkName(args[0]); err != nil {
+					return usageError{err}
+				}
+				client := ask.client()
+				defer client.Close()
+				return client.Detach(cmd.Context(), args[0])
+			}
 			if bpffs == "" {
 				return usageError{errors.New("--bpffs is empty: without pins, the demux has ended with its process")}
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 
@@ -25,6 +26,9 @@ assignments are kept. Without --trunk the trunks of the last run are used.
 
 A trunk or worker that is deleted and made again under its name is attached again, with its clients.
 
+SIGHUP reads --config again: trunks and assignments become what it says, assignments that it named before and
+names no more are taken away, and those made with ` + "`vlandemux assign`" + ` stay. A file with a mistake changes nothing.
+
 The same in a file, for --config; flags override it, assignment by assignment:
 
   trunks: [eth1]
@@ -35,7 +39,8 @@ The same in a file, for --config; flags override it, assignment by assignment:
   attach: auto                    # auto (default), tcx or clsact
   capacity: 4096
   bpffs: /sys/fs/bpf/vlandemux    # "" pins nothing: all ends with the process
-  socket: /run/vlandemux.sock`
+  socket: /run/vlandemux.sock
+  socket_group: netops            # who may use the socket besides root`
 
 const runExample = `  # Two devices that both have 192.168.1.1, on a switch whose tagged port is eth1, one namespace for each
   ip netns add dut0; ip link add w0 type veth peer name eth0 netns dut0; ip link set w0 up
@@ -58,8 +63,12 @@ type runFlags struct {
 	config
 	assignments []string
 	file        string
+	logFormat   string
 	verbose     bool
 }
+
+// runner is what the command does in the end: it runs on settings, which reread reads again.
+type runner func(ctx context.Context, settings config, reread func() (config, error), log *slog.Logger) error
 
 func newRun() *cobra.Command {
 	flags := runFlags{config: defaults()}
@@ -67,7 +76,7 @@ func newRun() *cobra.Command {
 }
 
 // newRunWith returns the command that reads flags and hands what they say to run.
-func newRunWith(flags *runFlags, run func(context.Context, config, *slog.Logger) error) *cobra.Command {
+func newRunWith(flags *runFlags, run runner) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "run --trunk INTERFACE --assign MAC=WORKER ...",
 		Short:   "Attach to trunks and workers and serve the control socket",
@@ -75,16 +84,15 @@ func newRunWith(flags *runFlags, run func(context.Context, config, *slog.Logger)
 		Example: runExample,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := flags.settings(cmd.Flags().Changed)
+			if err := checkOneOf(flags.logFormat, logFormats()); err != nil {
+				return usageError{fmt.Errorf("--log-format: %w", err)}
+			}
+			reread := func() (config, error) { return flags.settings(cmd.Flags().Changed) }
+			settings, err := reread()
 			if err != nil {
 				return usageError{err}
 			}
-			level := slog.LevelInfo
-			if flags.verbose {
-				level = slog.LevelDebug
-			}
-			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
-			return run(cmd.Context(), settings, log)
+			return run(cmd.Context(), settings, reread, flags.logger(cmd.ErrOrStderr()))
 		},
 	}
 	f := cmd.Flags()
@@ -95,9 +103,25 @@ func newRunWith(flags *runFlags, run func(context.Context, config, *slog.Logger)
 	f.IntVar(&flags.capacity, "capacity", flags.capacity, "how many MACs can be assigned")
 	f.StringVar(&flags.bpffs, "bpffs", flags.bpffs, `folder in a BPF file system for pins; "" pins nothing`)
 	f.StringVar(&flags.socket, "socket", flags.socket, "control socket to serve")
+	f.StringVar(&flags.socketGroup, "socket-group", "", "group that may use the control socket besides root")
+	f.BoolVar(&flags.force, "force", false, "attach to interfaces, too, that look like the host's own (addresses, routes, a master)")
+	f.StringVar(&flags.logFormat, "log-format", "text", "log as text or json")
 	f.StringVar(&flags.file, "config", "", "YAML file with the same settings; flags override it")
 	f.BoolVarP(&flags.verbose, "verbose", "v", false, "log every step")
 	return cmd
+}
+
+func logFormats() []string { return []string{"text", "json"} }
+
+func (f *runFlags) logger(to io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if f.verbose {
+		options.Level = slog.LevelDebug
+	}
+	if f.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(to, options))
+	}
+	return slog.New(slog.NewTextHandler(to, options))
 }
 
 // settings merges the file and the flags, and checks everything that can be checked without a kernel.
@@ -130,6 +154,8 @@ func (f *runFlags) settings(changed func(flag string) bool) (config, error) {
 	flag("capacity", checkCapacity(f.capacity), func() { merged.capacity = f.capacity })
 	flag("bpffs", nil, func() { merged.bpffs = f.bpffs })
 	flag("socket", nil, func() { merged.socket = f.socket })
+	flag("socket-group", nil, func() { merged.socketGroup = f.socketGroup })
+	merged.force = f.force
 	given, err := parsePairs(f.assignments)
 	if err != nil {
 		mistakes = append(mistakes, fmt.Errorf("--assign: %w", err))

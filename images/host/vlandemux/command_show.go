@@ -36,7 +36,7 @@ func newStatus() *cobra.Command {
 		},
 	}
 	ask.addSocket(cmd)
-	ask.addJSON(cmd, "print JSON")
+	ask.addOutput(cmd, "one object")
 	return cmd
 }
 
@@ -84,7 +84,7 @@ attached. Counters are never set to zero: compare two of them.`,
 		},
 	}
 	ask.addSocket(cmd)
-	ask.addJSON(cmd, "print JSON, with --watch one line each time")
+	ask.addOutput(cmd, "one object, with --watch one a line")
 	cmd.Flags().DurationVar(&every, "watch", 0, "show them again and again at this interval, e.g. 1s, until Ctrl-C")
 	return cmd
 }
@@ -133,6 +133,6 @@ func newWatch() *cobra.Command {
 		},
 	}
 	ask.addSocket(cmd)
-	ask.addJSON(cmd, "print JSON, one object a line")
+	ask.addOutput(cmd, "one object a line")
 	return cmd
 }

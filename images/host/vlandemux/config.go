@@ -25,7 +25,9 @@ type config struct {
 	capacity int
 	bpffs    string // empty: nothing is pinned
 	socket   string
-	force    bool // attach interfaces that look like the host's own
+	// socketGroup is the group of the socket besides root, if any.
+	socketGroup string
+	force       bool // attach interfaces that look like the host's own
 }
 
 // pair is a MAC and the name of its worker.

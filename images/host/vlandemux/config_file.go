@@ -14,7 +14,7 @@ import (
 )
 
 // maxConfig bounds a configuration file, in bytes.
-const maxConfig = 16 << 20
+const maxConfig = 256 << 20
 
 // readConfig sets in c what the YAML file at path says. The error lists every mistake with its line.
 func readConfig(path string, c *config) error {
@@ -67,7 +67,7 @@ func (p *configParser) mistake(at *yaml.Node, err error) {
 	}
 }
 
-const configKeys = "trunks, assign, untagged, attach, capacity, bpffs, socket"
+const configKeys = "trunks, assign, untagged, attach, capacity, bpffs, socket, socket_group"
 
 func (p *configParser) document(document *yaml.Node) {
 	top := document.Content[0]
@@ -90,6 +90,8 @@ func (p *configParser) document(document *yaml.Node) {
 			p.text(value, &p.config.bpffs, nil)
 		case "socket":
 			p.text(value, &p.config.socket, nil)
+		case "socket_group":
+			p.text(value, &p.config.socketGroup, nil)
 		default:
 			p.mistake(key, fmt.Errorf("there is no setting %q; there are: %s", key.Value, configKeys))
 		}

@@ -28,7 +28,9 @@ Start it on the interface that carries tagged frames, then look:
   sudo vlandemux counters --watch 1s
 
 The dataplane lives in the kernel, pinned in a BPF file system. It keeps working when ` + "`vlandemux run`" + ` ends or
-is killed, and the next ` + "`vlandemux run`" + ` takes it over. ` + "`vlandemux detach`" + ` removes it.`
+is killed, and the next ` + "`vlandemux run`" + ` takes it over. ` + "`vlandemux detach`" + ` removes it.
+
+Exit codes: 0 done; 1 it failed, standard error says why; 2 the command line makes no sense.`
 
 // newRoot returns the whole command line.
 func newRoot() *cobra.Command {
@@ -53,6 +55,7 @@ func newRoot() *cobra.Command {
 		newWatch(),
 		newDetach(),
 		newVersion(),
+		newMan(),
 	)
 	return root
 }
@@ -60,7 +63,8 @@ func newRoot() *cobra.Command {
 // asker holds the flags of the commands that ask a running vlandemux.
 type asker struct {
 	socket string
-	json   bool
+	output string // text or json
+	json   bool   // the same as output json
 }
 
 // addSocket declares --socket.
@@ -68,21 +72,35 @@ func (a *asker) addSocket(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.socket, "socket", defaultSocket, "control socket of the running vlandemux")
 }
 
-// addJSON declares --json.
-func (a *asker) addJSON(cmd *cobra.Command, help string) {
-	cmd.Flags().BoolVar(&a.json, "json", false, help)
+// addOutput declares --output and --json, which is short for it. They are checked before the command runs.
+func (a *asker) addOutput(cmd *cobra.Command, json string) {
+	cmd.Flags().StringVarP(&a.output, "output", "o", "text", "what to print: text, or json: "+json)
+	cmd.Flags().BoolVar(&a.json, "json", false, "same as --output json")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if err := checkOneOf(a.output, []string{"text", "json"}); err != nil {
+			return usageError{fmt.Errorf("--output: %w", err)}
+		}
+		a.json = a.json || a.output == "json"
+		return nil
+	}
 }
 
 func (a *asker) client() *control.Client { return control.Dial(a.socket) }
 
 func newVersion() *cobra.Command {
-	return &cobra.Command{
+	var ask asker
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if ask.json {
+				return writeJSON(cmd.OutOrStdout(), map[string]string{"version": version()}, "  ")
+			}
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "vlandemux", version())
 			return err
 		},
 	}
+	ask.addOutput(cmd, "one object")
+	return cmd
 }

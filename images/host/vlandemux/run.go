@@ -7,7 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
+	"os/user"
+	"strconv"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -16,7 +20,11 @@ import (
 )
 
 // run attaches what the settings say, serves until ctx ends and leaves the pinned dataplane running.
-func run(ctx context.Context, settings config, log *slog.Logger) (err error) {
+func run(ctx context.Context, settings config, reread func() (config, error), log *slog.Logger) (err error) {
+	// From the first moment on: a reload that comes while it starts must not end it.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, unix.SIGHUP)
+	defer signal.Stop(hangups)
 	names, err := control.NewNames()
 	if err != nil {
 		return err
@@ -33,6 +41,9 @@ func run(ctx context.Context, settings config, log *slog.Logger) (err error) {
 		return err
 	}
 	defer listener.Close()
+	if err := lend(settings.socket, settings.socketGroup); err != nil {
+		return err
+	}
 
 	pins, err := holdPins(settings.bpffs)
 	if err != nil {
@@ -55,7 +66,17 @@ func run(ctx context.Context, settings config, log *slog.Logger) (err error) {
 		}
 		return fmt.Errorf("starting: %w", errors.Join(err, end()))
 	}
+	reloading, stopReloading := context.WithCancel(ctx)
+	reloaded := make(chan struct{})
+	reloader := reloader{plane: plane, log: log, settings: settings, reread: reread}
+	go func() {
+		defer close(reloaded)
+		reloader.serve(reloading, hangups)
+	}()
 	serveErr := serve(ctx, plane, names, listener, settings, kernel, log)
+	notify(log, daemon.SdNotifyStopping)
+	stopReloading()
+	<-reloaded
 	return errors.Join(serveErr, leave(plane, settings, log))
 }
 
@@ -89,9 +110,29 @@ func serve(ctx context.Context, plane dataplane, names control.Names, listener n
 	})
 	log.Info("ready", "pid", os.Getpid(), "trunks", described(plane.Trunks()), "workers", len(plane.Workers()),
 		"socket", settings.socket, "pinned", settings.bpffs)
+	notify(log, fmt.Sprintf("%s\nSTATUS=%d trunks, %d workers, socket %s", daemon.SdNotifyReady, len(plane.Trunks()), len(plane.Workers()), settings.socket))
 	err = server.Serve(ctx, listener)
 	cancel()
 	return errors.Join(err, <-following)
+}
+
+// lend lets a group use the socket at path, besides root.
+func lend(path, group string) error {
+	if group == "" {
+		return nil
+	}
+	found, err := user.LookupGroup(group)
+	if err != nil {
+		return fmt.Errorf("giving the control socket to its group: %w", err)
+	}
+	gid, err := strconv.Atoi(found.Gid)
+	if err == nil {
+		err = os.Chown(path, -1, gid)
+	}
+	if err != nil {
+		return fmt.Errorf("giving the control socket to group %s: %w", group, err)
+	}
+	return nil
 }
 
 // leave ends the process's part. What is pinned goes on.

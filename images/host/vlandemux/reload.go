@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
+
+// reloader brings a running dataplane to the settings as they are now.
+type reloader struct {
+	plane dataplane
+	log   *slog.Logger
+	// settings are those that hold.
+	settings config
+	// reread reads the settings again.
+	reread func() (config, error)
+}
+
+// serve reloads at each signal until ctx ends. A reload that fails changes nothing, and is logged.
+func (r *reloader) serve(ctx context.Context, hangups <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+		}
+		notify(r.log, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
+		if err := r.reload(ctx); err != nil {
+			r.log.Error("reloading failed, the settings stay as they were", "error", err)
+		}
+		notify(r.log, daemon.SdNotifyReady)
+	}
+}
+
+func (r *reloader) reload(ctx context.Context) error {
+	settings, err := r.reread()
+	if err != nil {
+		return err
+	}
+	if err := start(ctx, r.plane, settings, r.log); err != nil {
+		return err
+	}
+	gone := r.dropped(settings)
+	if len(gone) > 0 {
+		if err := r.plane.UnassignAll(gone); err != nil {
+			return fmt.Errorf("unassigning what the settings no longer name: %w", err)
+		}
+	}
+	if later := settings.needsRestart(r.settings); len(later) > 0 {
+		r.log.Warn("these settings take effect at the next start", "settings", later)
+	}
+	r.settings = settings
+	r.log.Info("reloaded", "trunks", described(r.plane.Trunks()), "assignments", len(settings.assign), "unassigned", len(gone))
+	return nil
+}
+
+// dropped lists what the settings named before and do not name any more. What somebody else
+// assigned stays, and so does what has been unassigned by now.
+func (r *reloader) dropped(settings config) []demux.MAC {
+	named := make(map[demux.MAC]bool, len(settings.assign))
+	for _, p := range settings.assign {
+		named[p.mac] = true
+	}
+	before := make(map[demux.MAC]string)
+	for _, p := range r.settings.assign {
+		if !named[p.mac] {
+			before[p.mac] = p.worker
+		}
+	}
+	if len(before) == 0 {
+		return nil
+	}
+	list, err := r.plane.Assignments()
+	if err != nil {
+		return nil // it is closed
+	}
+	var gone []demux.MAC
+	for _, a := range list {
+		if worker, ours := before[a.MAC]; ours && worker == a.Worker {
+			gone = append(gone, a.MAC)
+		}
+	}
+	return gone
+}
+
+// needsRestart names the settings that differ from former and hold from the start of a process to its end.
+func (c config) needsRestart(former config) []string {
+	var changed []string
+	for name, differs := range map[string]bool{
+		"untagged": c.untagged != former.untagged, "attach": c.attach != former.attach, "capacity": c.capacity != former.capacity,
+		"bpffs": c.bpffs != former.bpffs, "socket": c.socket != former.socket, "socket_group": c.socketGroup != former.socketGroup,
+	} {
+		if differs {
+			changed = append(changed, name)
+		}
+	}
+	slices.Sort(changed)
+	return changed
+}
+
+// notify tells systemd a state, if it has started this process.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil && !errors.Is(err, os.ErrNotExist) {
+		log.Warn("telling systemd", "state", state, "error", err)
+	}
+}
