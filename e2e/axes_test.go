@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"os"
+
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/linux"
 	"github.com/vlandemux/vlandemux/harness"
@@ -30,7 +32,7 @@ func (s *suite) points(c scenarios.Case) []point {
 				if len(c.Families) > 0 {
 					labels = append(labels, string(family))
 				}
-				points = append(points, point{scenarios.Variant{Attach: attach, Switch: kind, Family: family, Emulated: emulated()}, labels})
+				points = append(points, point{scenarios.Variant{Attach: attach, Switch: kind, Family: family, Emulated: emulated(), Full: os.Getenv("FULL") == "1"}, labels})
 			}
 		}
 	}

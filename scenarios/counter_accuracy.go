@@ -35,6 +35,7 @@ func CounterAccuracy() Scenario {
 			},
 			{
 				Text:     "holds for up to nine tags of both protocols with every PCP and DEI",
+				Labels:   []string{"qinq"},
 				Topology: sharing,
 				Run:      everyTag,
 			},

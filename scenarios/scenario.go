@@ -59,6 +59,8 @@ type Variant struct {
 	Seed   harness.Seed
 	// Emulated says that the processors are emulated: everything takes 10 to 20 times as long.
 	Emulated bool
+	// Full asks for the largest sizes there are.
+	Full bool
 	// Captures are the frames to replay.
 	Captures []harness.Frame
 }
@@ -77,6 +79,7 @@ func All() []Scenario {
 		ARP(),
 		Pool(),
 		Hostile(),
+		Scale(),
 		Operator(),
 	}
 }

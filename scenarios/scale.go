@@ -1,0 +1,115 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness"
+)
+
+// Scale fills the demux with clients on as many VLANs as there are.
+func Scale() Scenario {
+	return Scenario{
+		Name:    "scale",
+		Summary: "A full table of clients, on every VLAN there is at its full size, is served without a mistake, and takes no client more.",
+		Labels:  []string{"vlans-4094", "clients-4096", "full-map"},
+		Cases: []Case{{
+			Text: "serves as many clients as fit, on as many VLANs",
+			Topology: func(v Variant) harness.Topology {
+				t := rack(v, 2)
+				t.Demux.Capacity = len(t.Clients) + v.crowdSize()
+				return t
+			},
+			Run: scale,
+		}},
+	}
+}
+
+// crowdSize is how many clients without containers there are: with the two that have one, 4096.
+func (v Variant) crowdSize() int {
+	if v.Full {
+		return maxVID
+	}
+	return 254
+}
+
+func scale(ctx context.Context, r *Run) {
+	const side = 8           // assignments made side by side
+	const mostCopies = 500   // of a group frame: the kernel's queue to another device holds 1,000 frames (net.core.netdev_max_backlog)
+	const perBatch = 256     // frames
+	const perSecond = 20_000 // frames
+	size, t := r.crowdSize(), r.Lab.Topology
+	if !r.Full {
+		r.Step(fmt.Sprintf("scaled down: %d clients and VLANs and not %d (FULL=1)", size, maxVID))
+	}
+	rng := r.Seed.Rand("scale")
+	members := members(rng, t, size)
+	assigning, ended := errgroup.WithContext(ctx)
+	assigning.SetLimit(side)
+	for _, m := range members {
+		assigning.Go(func() error { return r.Lab.Assign(ended, m.mac, m.worker.Name) })
+	}
+	r.Check(assigning.Wait())
+	err := r.Lab.Assign(ctx, station(rng), t.Workers[0].Name)
+	r.Expect(err).To(gomega.MatchError(demux.ErrFull), "one client more")
+
+	window := r.Introduce(ctx)
+	arrived := map[string]uint64{}
+	for _, w := range t.Workers {
+		arrived[w.Name+"/eth0"] = 1 // its client's introduction
+	}
+	r.Step("each client is seen on its VLAN, and answered")
+	for first := 0; first < len(members); first += perBatch {
+		some := members[first:min(first+perBatch, len(members))]
+		var up [][]byte
+		down := map[string][][]byte{}
+		for _, m := range some {
+			up = append(up, r.drawn(rng, m.mac, m.worker.MAC, m.tag))
+			down[m.worker.Name] = append(down[m.worker.Name], r.drawn(rng, m.worker.MAC, m.mac))
+			arrived[m.worker.Name+"/eth0"]++
+		}
+		b := r.raw(fmt.Sprintf("from clients %d on", first), up)
+		b.Rate = perSecond
+		r.Check(window.Inject(ctx, 0, b))
+		r.Await(ctx, window, arrived)
+		for _, w := range t.Workers {
+			b := r.raw(fmt.Sprintf("%s to clients %d on", w.Name, first), down[w.Name])
+			b.Rate = perSecond
+			r.Send(ctx, window, w.Name, b)
+			arrived[w.Name+"/eth0"] += uint64(len(down[w.Name]))
+		}
+		r.Await(ctx, window, arrived)
+	}
+	if size/len(t.Workers) <= mostCopies {
+		r.Step("each worker addresses all of its clients at once")
+		for _, w := range t.Workers {
+			r.Send(ctx, window, w.Name, r.Batch("broadcast of "+w.Name, 1, w.MAC, broadcast()))
+		}
+	}
+	verdict := r.Close(ctx, window)
+	r.Expect(verdict.Demux.Ended).To(gomega.BeEmpty(), "frames dropped")
+}
+
+// members are clients without containers, each on a VLAN of its own: of all that there are, the first.
+func members(rng *rand.Rand, t harness.Topology, size int) []member {
+	taken := map[harness.MAC]bool{}
+	for _, c := range t.Clients {
+		taken[c.MAC] = true
+	}
+	all := make([]member, 0, size)
+	for len(all) < size {
+		mac := station(rng)
+		if taken[mac] {
+			continue
+		}
+		taken[mac] = true
+		vid := uint16(len(all) + 1)
+		all = append(all, member{mac: mac, tag: harness.Tag{Protocol: harness.Dot1Q, TCI: vid}, worker: t.Workers[len(all)%len(t.Workers)]})
+	}
+	return all
+}
