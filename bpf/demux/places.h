@@ -10,7 +10,7 @@
 #define COUNTED_WORKER_SHIFT 21
 
 /* Where the client should count now, 0 for nowhere. */
-static __always_inline __u64 place_of_client(__u32 slot)
+__noinline __u64 place_of_client(__u32 slot)
 {
 	__u64 *worker = bpf_map_lookup_elem(&client_workers, &slot);
 	__u64 *location = bpf_map_lookup_elem(&locations, &slot), at, place;
@@ -49,6 +49,7 @@ __noinline int count_client(__u64 counted, __s32 by)
 	struct pages *pages;
 	struct page *page;
 	__u64 *word, bit;
+	__s32 *clients;
 
 	place %= PAGE_PLACES;
 	pages = bpf_map_lookup_elem(&worker_pages, &pages_key);
@@ -75,9 +76,15 @@ __noinline int count_client(__u64 counted, __s32 by)
 	}
 	word = &pages->used[key.page / 64 & (PLACE_WORDS - 1)];
 	bit = 1ULL << (key.page & 63);
+	/* Without CAP_PERFMON the verifier refuses to add the index to the address of the
+	 * lock, as the compiler would: it may add it to this one only.
+	 */
+	clients = page->clients;
+	asm volatile("" : "+r"(clients));
+	clients += place & (PAGE_PLACES - 1);
 	bpf_spin_lock(&page->lock);
-	page->clients[place & (PAGE_PLACES - 1)] += by;
-	if (page->clients[place & (PAGE_PLACES - 1)] > 0)
+	*clients += by;
+	if (*clients > 0)
 		page->used |= 1U << place;
 	else
 		page->used &= ~(1U << place);
@@ -101,6 +108,7 @@ __noinline int recount_client(__u32 slot)
 
 	if (!counted)
 		return 0;
+#pragma unroll
 	for (int i = 0; i < MAX_RECOUNTS; i++) {
 		now = place_of_client(slot);
 		before = __sync_lock_test_and_set(counted, now);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* What each segment of a super-packet repeats: the headers up to TCP's, UDP's or
  * SCTP's, which are the inner ones of a tunnel. The functions are global, so that
- * the verifier goes through each once and not for each call.
+ * the verifier goes through each once and not for each call. Their loops are unrolled:
+ * without CAP_PERFMON it follows what a processor may do by speculation, for which a loop
+ * has no end.
  */
 #ifndef VLANDEMUX_SEGMENTS_H
 #define VLANDEMUX_SEGMENTS_H
@@ -46,6 +48,7 @@ __noinline __u32 behind_ethernet(struct __sk_buff *skb, __u32 offset)
 	__be16 ethertype;
 
 	offset += ETH_HLEN;
+#pragma unroll
 	for (int i = 0; i <= MAX_TAGS; i++) {
 		if (bpf_skb_load_bytes(skb, offset - 2, &ethertype, sizeof(ethertype)))
 			return 0;
@@ -88,6 +91,7 @@ __noinline __u32 behind_ipv6(struct __sk_buff *skb, __u32 offset)
 	if (at + payload == skb->len || (!payload && skb->len > MAX_IP_LENGTH))
 		flags |= TRANSPORT_FILLS;
 	next = header[6];
+#pragma unroll
 	for (int i = 0; i < MAX_EXTENSIONS; i++) {
 		/* next header, length in a unit of its own */
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_FRAGMENT &&
@@ -152,8 +156,52 @@ __noinline __u32 behind_gre(struct __sk_buff *skb, __u32 offset)
 	return protocol == ETH_P_TEB ? behind_ethernet(skb, offset + length) : NETWORK(protocol, offset + length);
 }
 
+__noinline __u32 behind_network(struct __sk_buff *skb, __u32 network)
+{
+	if (network >> 16 == ETH_P_IP)
+		return behind_ipv4(skb, network & 0xffff);
+	return network >> 16 == ETH_P_IPV6 ? behind_ipv6(skb, network & 0xffff) : 0;
+}
+
+/* The network header of what the transport tunnels, 0 for none. */
+__noinline __u32 behind_transport(struct __sk_buff *skb, __u32 transport)
+{
+	__u32 offset = transport & 0xffff;
+
+	switch (transport >> 16 & 0xff) {
+	case IPPROTO_UDP:
+		return behind_udp(skb, offset + 8);
+	case IPPROTO_GRE:
+		return behind_gre(skb, offset);
+	case IPPROTO_IPIP:
+		return NETWORK(ETH_P_IP, offset);
+	case IPPROTO_IPV6:
+		return NETWORK(ETH_P_IPV6, offset);
+	}
+	return 0;
+}
+
+/* Length of all headers up to that of the transport, 0 if that has no segments. */
+__noinline __u32 headers_up_to(struct __sk_buff *skb, __u32 transport)
+{
+	__u32 offset = transport & 0xffff;
+	__u8 octet;
+
+	switch (transport >> 16 & 0xff) {
+	case IPPROTO_TCP:
+		if (bpf_skb_load_bytes(skb, offset + 12, &octet, sizeof(octet)))
+			return 0;
+		return offset + (octet >> 4) * 4;
+	case IPPROTO_UDP:
+		return offset + 8;
+	case IPPROTO_SCTP:
+		return offset + 12;
+	}
+	return 0;
+}
+
 #define SEGMENT_HEADERS_LENGTH 0xffffU
-#define SEGMENT_HEADERS_JUMBO (1U << 16) /* IPV6_JUMBO_LEN of them are not on the wire */
+#define SEGMENT_HEADERS_JUMBO TRANSPORT_JUMBO /* IPV6_JUMBO_LEN of them are not on the wire */
 
 /* Length of the headers, 0 when it cannot be told. Datagrams may hold anything: what
  * looks like a tunnel is one if its inner packet goes on to the end of the skb, and not to
@@ -161,46 +209,20 @@ __noinline __u32 behind_gre(struct __sk_buff *skb, __u32 offset)
  */
 __noinline __u32 segment_headers(struct __sk_buff *skb)
 {
-	__u32 network = behind_ethernet(skb, 0), transport, offset, headers = 0, jumbo = 0;
-	__u8 octet;
+	__u32 network = behind_ethernet(skb, 0), headers = 0, jumbo = 0, transport, length;
 
+#pragma unroll
 	for (int i = 0; i <= MAX_TUNNELS; i++) {
-		if (network >> 16 == ETH_P_IP)
-			transport = behind_ipv4(skb, network & 0xffff);
-		else if (network >> 16 == ETH_P_IPV6)
-			transport = behind_ipv6(skb, network & 0xffff);
-		else
-			break;
+		transport = behind_network(skb, network);
 		if (!transport || (headers && !(transport & TRANSPORT_FILLS)))
 			break;
-		if (transport & TRANSPORT_JUMBO)
-			jumbo = SEGMENT_HEADERS_JUMBO;
-		offset = transport & 0xffff;
-		switch (transport >> 16 & 0xff) {
-		case IPPROTO_TCP:
-			if (bpf_skb_load_bytes(skb, offset + 12, &octet, sizeof(octet)))
-				return 0;
-			return (offset + (octet >> 4) * 4) | jumbo;
-		case IPPROTO_SCTP:
-			return (offset + 12) | jumbo;
-		case IPPROTO_UDP:
-			headers = (offset + 8) | jumbo;
-			network = behind_udp(skb, offset + 8);
-			break;
-		case IPPROTO_GRE:
-			network = behind_gre(skb, offset);
-			break;
-		case IPPROTO_IPIP:
-			network = NETWORK(ETH_P_IP, offset);
-			break;
-		case IPPROTO_IPV6:
-			network = NETWORK(ETH_P_IPV6, offset);
-			break;
-		default:
-			return headers;
-		}
+		jumbo |= transport & TRANSPORT_JUMBO;
+		length = headers_up_to(skb, transport);
+		if (length)
+			headers = length;
+		network = behind_transport(skb, transport);
 	}
-	return headers;
+	return (headers & SEGMENT_HEADERS_LENGTH) | jumbo;
 }
 
 #endif
