@@ -167,6 +167,7 @@ const (
 	bpfMapDevices       = "devices"
 	bpfMapDrops         = "drops"
 	bpfMapEvents        = "events"
+	bpfMapFloodStates   = "flood_states"
 	bpfMapGracePeriod   = "grace_period"
 	bpfMapLocations     = "locations"
 	bpfMapOwners        = "owners"
@@ -247,6 +248,7 @@ type bpfMapSpecs struct {
 	Devices       *ebpf.MapSpec `ebpf:"devices"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
+	FloodStates   *ebpf.MapSpec `ebpf:"flood_states"`
 	GracePeriod   *ebpf.MapSpec `ebpf:"grace_period"`
 	Locations     *ebpf.MapSpec `ebpf:"locations"`
 	Owners        *ebpf.MapSpec `ebpf:"owners"`
@@ -299,6 +301,7 @@ type bpfMaps struct {
 	Devices       *ebpf.Map `ebpf:"devices"`
 	Drops         *ebpf.Map `ebpf:"drops"`
 	Events        *ebpf.Map `ebpf:"events"`
+	FloodStates   *ebpf.Map `ebpf:"flood_states"`
 	GracePeriod   *ebpf.Map `ebpf:"grace_period"`
 	Locations     *ebpf.Map `ebpf:"locations"`
 	Owners        *ebpf.Map `ebpf:"owners"`
@@ -323,6 +326,7 @@ func (m *bpfMaps) Close() error {
 		m.Devices,
 		m.Drops,
 		m.Events,
+		m.FloodStates,
 		m.GracePeriod,
 		m.Locations,
 		m.Owners,

@@ -12,19 +12,7 @@
 
 struct flood {
 	struct __sk_buff *skb;
-	struct page *page;
-	struct pages *pages;
-	struct tally wire;  /* of one copy */
-	struct tally sent;  /* of all copies */
-	__u64 places;       /* of the page, those to come */
-	__u64 used;         /* pages of the word, those to come */
-	__u32 worker;       /* number */
-	__u32 trunk;        /* number */
-	__u32 ifindex;      /* of the trunk */
-	__u32 word;         /* of pages */
-	__u32 page_number;
-	bool located;       /* a client has a location on an attached trunk */
-	bool failed;        /* the skb cannot be used any more */
+	struct flood_state *state;
 };
 
 /* The bits of a de Bruijn sequence: its product with a power of two has that
@@ -49,106 +37,119 @@ static __always_inline __u32 take_bit(__u64 *bits)
 	return bit_numbers[low * DE_BRUIJN >> 58];
 }
 
-/* The loops below return 1 to end. */
-static long flood_place(__u32 index, struct flood *flood)
+/* The steps return 1 to end. All is in one loop, and its state in a map: of loops in
+ * loops, and of what it knows a variable to be, the verifier makes too many ways to go
+ * when CAP_PERFMON is not there, and until 6.7 too few.
+ */
+static __always_inline long flood_place(struct __sk_buff *skb, struct flood_state *state)
 {
-	struct __sk_buff *skb = flood->skb;
-	__u32 place;
-	__u64 to;
+	__u32 place = state->page * PAGE_PLACES + (take_bit(&state->places) & (PAGE_PLACES - 1));
+	__u16 protocol = place > VLAN_VID_MASK ? ETH_P_8021AD : ETH_P_8021Q;
 
-	if (!flood->places)
-		return 1;
-	place = flood->page_number * PAGE_PLACES + (take_bit(&flood->places) & (PAGE_PLACES - 1));
-	to = pack_location(flood->ifindex, place > VLAN_VID_MASK ? ETH_P_8021AD : ETH_P_8021Q, place & VLAN_VID_MASK);
-	flood->located = true;
-	if (push_tag(skb, to)) {
-		count_drop(DROP_TAG_FAILED, &flood->wire);
+	state->located = 1;
+	if (push_tag(skb, pack_location(state->ifindex, protocol, place & VLAN_VID_MASK))) {
+		count_drop(DROP_TAG_FAILED, &state->wire);
 		return 0;
 	}
-	if (bpf_clone_redirect(skb, flood->ifindex, 0)) {
-		count_drop(DROP_COPY_FAILED, &flood->wire);
-	} else {
-		flood->sent.packets += flood->wire.packets;
-		flood->sent.bytes += flood->wire.bytes;
-	}
+	if (bpf_clone_redirect(skb, state->ifindex, 0))
+		count_drop(DROP_COPY_FAILED, &state->wire);
+	else
+		count(&state->sent, &state->wire);
 	if (bpf_skb_vlan_pop(skb)) {
 		/* The tag of this copy must not reach another place. */
-		count_drop(DROP_TAG_FAILED, &flood->wire);
-		flood->failed = true;
+		count_drop(DROP_TAG_FAILED, &state->wire);
 		return 1;
 	}
 	return 0;
 }
 
-static long flood_page(__u32 index, struct flood *flood)
+static __always_inline void open_page(struct flood_state *state)
 {
-	struct page_key key = {.worker = flood->worker, .trunk = flood->trunk};
+	struct page_key key = {.worker = state->worker, .trunk = state->trunk};
 	struct page *page;
 
-	if (!flood->used || flood->failed)
-		return 1;
-	flood->page_number = flood->word * 64 + take_bit(&flood->used);
-	key.page = flood->page_number;
+	state->page = state->word * 64 + take_bit(&state->pages);
+	key.page = state->page;
 	page = bpf_map_lookup_elem(&place_pages, &key);
-	if (!page)
-		return 0;
-	flood->places = *(volatile __u32 *)&page->used;
-	bpf_loop(PAGE_PLACES, flood_place, flood, 0);
-	return 0;
+	if (page)
+		state->places = *(volatile __u32 *)&page->used;
 }
 
-static long flood_word(__u32 index, struct flood *flood)
+static __always_inline long open_trunk(struct flood_state *state)
 {
-	flood->used = *(volatile __u64 *)&flood->pages->used[index & (PLACE_WORDS - 1)];
-	flood->word = index;
-	if (flood->used)
-		bpf_loop(64, flood_page, flood, 0);
-	return 0;
-}
-
-static long flood_trunk(__u32 number, struct flood *flood)
-{
-	struct pages_key key = {.worker = flood->worker, .trunk = number};
+	struct pages_key key = {.worker = state->worker};
 	struct pages *pages;
-	__u32 *ifindex;
+	__u32 *ifindex, number = state->next_trunk;
 
-	if (flood->failed)
+	if (number >= state->trunks)
 		return 1;
+	state->next_trunk++;
 	ifindex = bpf_map_lookup_elem(&trunk_indexes, &number);
 	if (!ifindex || !*ifindex)
 		return 0;
+	key.trunk = number;
 	pages = bpf_map_lookup_elem(&worker_pages, &key);
 	if (!pages)
 		return 0;
-	flood->pages = pages;
-	flood->trunk = number;
-	flood->ifindex = *ifindex;
-	bpf_loop(PLACE_WORDS, flood_word, flood, 0);
+	for (int i = 0; i < PLACE_WORDS; i++)
+		state->words[i] = *(volatile __u64 *)&pages->used[i];
+	state->trunk = number;
+	state->ifindex = *ifindex;
+	state->next_word = 0;
 	return 0;
 }
+
+static long flood_step(__u32 index, struct flood *flood)
+{
+	struct flood_state *state = flood->state;
+
+	if (state->places)
+		return flood_place(flood->skb, state);
+	if (state->pages) {
+		open_page(state);
+		return 0;
+	}
+	if (state->next_word < PLACE_WORDS) {
+		state->word = state->next_word++;
+		state->pages = state->words[state->word & (PLACE_WORDS - 1)];
+		return 0;
+	}
+	return open_trunk(state);
+}
+
+/* Each place, page, word of pages and trunk at most, and the end. */
+#define MAX_FLOOD_STEPS (MAX_TRUNKS * (2 * 4096 + PLACE_PAGES + PLACE_WORDS + 1) + 1)
 
 /* Every copy is a clone and the frame itself is dropped, which does not count. */
 static __always_inline void flood_clients(struct __sk_buff *skb, const struct tally *wire)
 {
 	__u32 ifindex = skb->ifindex, zero = 0, *number = find(&worker_numbers, &ifindex);
-	struct flood flood = {.skb = skb, .wire = *wire};
-	struct worker_state *worker;
+	struct flood flood = {.skb = skb};
+	struct worker_state *worker = NULL;
 	struct settings *settings;
 
 	if (number)
-		flood.worker = *number;
-	worker = bpf_map_lookup_elem(&worker_states, &flood.worker);
+		worker = bpf_map_lookup_elem(&worker_states, number);
 	settings = bpf_map_lookup_elem(&settings_map, &zero);
-	if (!worker || !settings || !*(volatile __u64 *)&worker->clients) {
+	flood.state = bpf_map_lookup_elem(&flood_states, &zero);
+	if (!number || !worker || !settings || !flood.state || !*(volatile __u64 *)&worker->clients) {
 		count_drop(DROP_NOT_ASSIGNED, wire);
 		return;
 	}
-	add_tag(&flood.wire);
-	bpf_loop(settings->trunks, flood_trunk, &flood, 0);
-	if (!flood.located)
+	flood.state->wire = *wire;
+	add_tag(&flood.state->wire);
+	flood.state->sent = (struct tally){};
+	flood.state->places = flood.state->pages = 0;
+	flood.state->next_word = PLACE_WORDS;
+	flood.state->next_trunk = 0;
+	flood.state->trunks = settings->trunks;
+	flood.state->worker = *number;
+	flood.state->located = 0;
+	bpf_loop(MAX_FLOOD_STEPS, flood_step, &flood, 0);
+	if (!flood.state->located)
 		count_drop(DROP_UNLEARNED, wire);
-	else if (flood.sent.packets)
-		count(bpf_map_lookup_elem(&worker_floods, &flood.worker), &flood.sent);
+	else if (flood.state->sent.packets)
+		count(bpf_map_lookup_elem(&worker_floods, number), &flood.state->sent);
 }
 
 #endif

@@ -144,6 +144,14 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } settings_map SEC(".maps");
 
+/* One a CPU: a flood ends before its CPU handles another frame. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flood_state);
+} flood_states SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);

@@ -126,6 +126,25 @@ struct page {
 	__s32 clients[PAGE_PLACES];
 };
 
+/* How far the flood of a group frame is. */
+struct flood_state {
+	struct tally wire; /* of one copy */
+	struct tally sent; /* of all copies */
+	__u64 words[PLACE_WORDS]; /* pages of the trunk */
+	__u64 pages;  /* of the word, those to come */
+	__u64 places; /* of the page, those to come */
+	__u32 worker; /* number */
+	__u32 trunks; /* numbers in use are below */
+	__u32 next_trunk;
+	__u32 trunk;   /* number */
+	__u32 ifindex; /* of the trunk */
+	__u32 next_word;
+	__u32 word;
+	__u32 page;
+	__u32 located; /* a client has a location on an attached trunk */
+	__u32 reserved;
+};
+
 /* How many devices there can be: a number names one for as long as it is known. */
 #define MAX_TRUNKS 256
 
