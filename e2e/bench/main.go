@@ -64,17 +64,13 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
 	var results result.Run
-	if err := o.dataplane(ctx, &results); err != nil {
-		return err
-	}
-	if err := o.labs(ctx, h, &results); err != nil {
-		return err
-	}
+	// What fails takes nothing from the rest.
+	failed := errors.Join(o.dataplane(ctx, &results), o.labs(ctx, h, &results))
 	rows := results.Rows()
 	if len(rows) == 0 {
-		return fmt.Errorf("nothing is called %s", strings.Join(o.only, " or "))
+		return errors.Join(failed, fmt.Errorf("nothing was measured of %q", o.only))
 	}
-	return o.report(&results, rows, machine(ctx))
+	return errors.Join(failed, o.report(&results, rows, machine(ctx)))
 }
 
 // wants reports whether a group of measurements, or one of it, was asked for.

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -60,18 +61,20 @@ func run() error {
 		{"rr", b.streams},
 		{"start", b.tables},
 	}
+	var errs []error
 	for _, group := range groups {
 		if !b.wants(group.name) || group.name == "rr" && b.wants("tcp") {
 			continue
 		}
 		start := time.Now()
 		if err := group.measure(ctx); err != nil {
-			return fmt.Errorf("measuring %s: %w", group.name, err)
+			// The others are worth having all the same.
+			errs = append(errs, fmt.Errorf("measuring %s: %w", group.name, err))
 		}
 		runtime.GC()
 		fmt.Fprintf(os.Stderr, "bench: %s took %.1f s\n", group.name, time.Since(start).Seconds())
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // wants reports whether a measurement of that name, or one of a group, was asked for.
