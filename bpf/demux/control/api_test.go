@@ -180,16 +180,20 @@ func TestAFailingDataplaneIsAnInternalError(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
+// through returns a client of the socket that keeps no connection.
+func through(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+}
+
 // raw sends a request as it is and returns status line and body.
 func raw(t *testing.T, socket, method, path, body string) (int, string) {
 	t.Helper()
 	g := NewWithT(t)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}}}
 	request, err := http.NewRequestWithContext(t.Context(), method, "http://x"+path, strings.NewReader(body))
 	g.Expect(err).NotTo(HaveOccurred())
-	response, err := client.Do(request)
+	response, err := through(socket).Do(request)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer response.Body.Close()
 	var text bytes.Buffer

@@ -16,7 +16,7 @@ import (
 )
 
 // maxAnswer bounds what a client reads of one answer, in bytes: far above a full table's counters.
-const maxAnswer = 256 << 20
+const maxAnswer = 1 << 30
 
 // Client asks a running demux. It is safe for concurrent use. Its methods return an [*Error] (wrapped)
 // for what the demux refused; errors.Is finds the dataplane's sentinel in it.
@@ -89,6 +89,18 @@ func (c *Client) Detach(ctx context.Context, name string) error {
 func (c *Client) Reassign(ctx context.Context, mac, worker string) error {
 	err := c.call(ctx, http.MethodPut, assignmentPath(mac), assignRequest{Worker: worker, Reassign: true}, nil)
 	return wrap(fmt.Sprintf("reassigning %s to %s", mac, worker), err)
+}
+
+// Apply gives every MAC of wanted its worker and, with prune, unassigns all others: all of it or, with an
+// error, nothing. It returns what changed, or with dryRun what would.
+func (c *Client) Apply(ctx context.Context, wanted []Pair, prune, dryRun bool) (Difference, error) {
+	if wanted == nil {
+		wanted = []Pair{}
+	}
+	var difference Difference
+	path := fmt.Sprintf("/v1/assignments?prune=%t&dry_run=%t", prune, dryRun)
+	err := c.call(ctx, http.MethodPut, path, map[string][]Pair{"assignments": wanted}, &difference)
+	return difference, wrap(fmt.Sprintf("applying %d assignments", len(wanted)), err)
 }
 
 // Unassign forgets a MAC, its location and its counters.

@@ -68,39 +68,6 @@ func assignmentList(names Names, workers []demux.Attachment, from []demux.Assign
 	return list
 }
 
-// counters converts what the dataplane counted. Locations come from the assignments, read at nearly the
-// same time.
-func counters(names Names, from demux.Counters, assigned []demux.Assignment) Counters {
-	seen := make(map[demux.MAC]demux.Location, len(assigned))
-	for _, a := range assigned {
-		seen[a.MAC] = a.Location
-	}
-	to := Counters{
-		Clients:    make([]ClientCounters, 0, len(from.Clients)),
-		Workers:    make([]WorkerCounters, 0, len(from.Workers)),
-		Drops:      make([]DropCounter, 0, len(from.Drops)),
-		Passed:     Tally(from.Passed),
-		EventsLost: from.EventsLost,
-		PlacesLost: from.PlacesLost,
-	}
-	for _, c := range from.Clients {
-		to.Clients = append(to.Clients, ClientCounters{
-			MAC:      c.MAC.String(),
-			Worker:   c.Worker,
-			Rx:       Tally(c.Rx),
-			Tx:       Tally(c.Tx),
-			Location: location(names, seen[c.MAC]),
-		})
-	}
-	for _, w := range from.Workers {
-		to.Workers = append(to.Workers, WorkerCounters{Worker: w.Worker, Flooded: Tally(w.Flooded)})
-	}
-	for _, d := range from.Drops {
-		to.Drops = append(to.Drops, DropCounter{Reason: d.Reason.String(), Tally: Tally(d.Tally)})
-	}
-	return to
-}
-
 func event(names Names, e demux.Event) Event {
 	return Event{
 		Type: string(e.Type),

@@ -12,6 +12,9 @@ type Dataplane interface {
 	Assign(mac demux.MAC, worker string) error
 	Reassign(mac demux.MAC, worker string) error
 	Unassign(mac demux.MAC) error
+	AssignAll(assignments []demux.Assignment) error
+	ReassignAll(assignments []demux.Assignment) error
+	UnassignAll(macs []demux.MAC) error
 	AttachWorker(name string, force bool) (demux.AttachMode, error)
 	DetachTrunk(name string) error
 	DetachWorker(name string) error

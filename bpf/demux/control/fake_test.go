@@ -65,6 +65,37 @@ func (f *fakePlane) Unassign(mac demux.MAC) error {
 	return nil
 }
 
+func (f *fakePlane) AssignAll(list []demux.Assignment) error {
+	for i, a := range list {
+		if err := f.Assign(a.MAC, a.Worker); err != nil {
+			for _, done := range list[:i] {
+				_ = f.Unassign(done.MAC)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// ReassignAll and UnassignAll find what is wrong in a first entry only.
+func (f *fakePlane) ReassignAll(list []demux.Assignment) error {
+	for _, a := range list {
+		if err := f.Reassign(a.MAC, a.Worker); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fakePlane) UnassignAll(macs []demux.MAC) error {
+	for _, mac := range macs {
+		if err := f.Unassign(mac); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // see sets where a client was seen.
 func (f *fakePlane) see(mac demux.MAC, at demux.Location) {
 	f.mu.Lock()

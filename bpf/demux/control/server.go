@@ -2,14 +2,19 @@ package control
 
 import (
 	"context"
+	_ "embed" // the API's description
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
@@ -45,6 +50,34 @@ type Server struct {
 	started time.Time
 	hub     *hub
 	mux     *http.ServeMux
+	metrics http.Handler
+	// applying is held from the comparison of assignments to the change that follows.
+	applying sync.Mutex
+}
+
+//go:embed openapi.yaml
+var openAPI []byte
+
+// routes are what the server answers, by method and path. openapi.yaml describes each.
+func (s *Server) routes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET /v1/status":               s.handle(s.getStatus),
+		"GET /v1/assignments":          s.handle(s.getAssignments),
+		"POST /v1/assignments":         s.handle(s.postAssignments),
+		"PUT /v1/assignments":          s.handle(s.putAssignments),
+		"PUT /v1/assignments/{mac}":    s.handle(s.putAssignment),
+		"DELETE /v1/assignments/{mac}": s.handle(s.deleteAssignment),
+		"DELETE /v1/interfaces/{name}": s.handle(s.deleteInterface),
+		"GET /v1/counters":             s.getCounters,
+		"GET /v1/events":               s.getEvents,
+		"GET /v1/openapi.yaml":         getOpenAPI,
+		"GET /metrics":                 s.metrics.ServeHTTP,
+	}
+}
+
+func getOpenAPI(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/yaml")
+	_, _ = w.Write(openAPI) // fails only when the client has left
 }
 
 // NewServer returns a server that is not serving yet.
@@ -53,14 +86,11 @@ func NewServer(options ServerOptions) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.mux.HandleFunc("GET /v1/status", s.handle(s.getStatus))
-	s.mux.HandleFunc("GET /v1/assignments", s.handle(s.getAssignments))
-	s.mux.HandleFunc("PUT /v1/assignments/{mac}", s.handle(s.putAssignment))
-	s.mux.HandleFunc("DELETE /v1/assignments/{mac}", s.handle(s.deleteAssignment))
-	s.mux.HandleFunc("DELETE /v1/interfaces/{name}", s.handle(s.deleteInterface))
-	s.mux.HandleFunc("GET /v1/counters", s.handle(s.getCounters))
-	s.mux.HandleFunc("GET /v1/events", s.getEvents)
-	s.mux.HandleFunc("/", s.handle(noRoute))
+	s.metrics = newMetrics(options, s.log)
+	for pattern, answer := range s.routes() {
+		s.mux.HandleFunc(pattern, answer)
+	}
+	s.mux.HandleFunc("/", s.handle(s.noRoute))
 	return s
 }
 
@@ -179,7 +209,7 @@ func (s *Server) putAssignment(w http.ResponseWriter, r *http.Request) (any, err
 	// The body first: a client that is still sending it when the answer comes
 	// and the connection goes would never read why.
 	var request assignRequest
-	if err := decode(w, r, &request); err != nil {
+	if err := decode(w, r, maxRequest, &request); err != nil {
 		return nil, err
 	}
 	mac, err := pathMAC(r)
@@ -220,21 +250,9 @@ func (s *Server) deleteAssignment(_ http.ResponseWriter, r *http.Request) (any, 
 	return nil, s.options.Dataplane.Unassign(mac)
 }
 
-func (s *Server) getCounters(http.ResponseWriter, *http.Request) (any, error) {
-	counted, err := s.options.Dataplane.Counters()
-	if err != nil {
-		return nil, fmt.Errorf("reading the counters: %w", err)
-	}
-	assigned, err := s.options.Dataplane.Assignments()
-	if err != nil {
-		return nil, fmt.Errorf("reading the locations: %w", err)
-	}
-	return counters(s.options.Names, counted, assigned), nil
-}
-
-func noRoute(_ http.ResponseWriter, r *http.Request) (any, error) {
-	return nil, fmt.Errorf("%w: no %s %s here; there are GET /v1/status, /v1/assignments, /v1/counters and /v1/events, "+
-		"PUT and DELETE /v1/assignments/{mac}, DELETE /v1/interfaces/{name}", ErrBadRequest, r.Method, r.URL.Path)
+func (s *Server) noRoute(_ http.ResponseWriter, r *http.Request) (any, error) {
+	return nil, fmt.Errorf("%w: no %s %s here; there are %s", ErrBadRequest, r.Method, r.URL.Path,
+		strings.Join(slices.Sorted(maps.Keys(s.routes())), ", "))
 }
 
 // pathMAC returns the valid individual address in the request's path.
@@ -247,8 +265,8 @@ func pathMAC(r *http.Request) (demux.MAC, error) {
 }
 
 // decode reads one JSON object, with no unknown field and nothing after it.
-func decode(w http.ResponseWriter, r *http.Request, into any) error {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+func decode(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
 		return fmt.Errorf("%w: decoding the body: %w", ErrBadRequest, err)

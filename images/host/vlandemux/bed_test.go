@@ -62,6 +62,11 @@ func newBed(t *testing.T) *bed {
 	return b
 }
 
+func (b *bed) setUp(name string) {
+	b.t.Helper()
+	NewWithT(b.t).Expect(netlink.LinkSetUp(b.link(name))).To(Succeed())
+}
+
 func (b *bed) veth(name, peer string) {
 	b.t.Helper()
 	g := NewWithT(b.t)

@@ -40,7 +40,8 @@ The same in a file, for --config; flags override it, assignment by assignment:
   capacity: 4096
   bpffs: /sys/fs/bpf/vlandemux    # "" pins nothing: all ends with the process
   socket: /run/vlandemux.sock
-  socket_group: netops            # who may use the socket besides root`
+  socket_group: netops            # who may use the socket besides root
+  metrics: 127.0.0.1:9400         # for Prometheus; they are on the socket as well`
 
 const runExample = `  # Two devices that both have 192.168.1.1, on a switch whose tagged port is eth1, one namespace for each
   ip netns add dut0; ip link add w0 type veth peer name eth0 netns dut0; ip link set w0 up
@@ -104,6 +105,7 @@ func newRunWith(flags *runFlags, run runner) *cobra.Command {
 	f.StringVar(&flags.bpffs, "bpffs", flags.bpffs, `folder in a BPF file system for pins; "" pins nothing`)
 	f.StringVar(&flags.socket, "socket", flags.socket, "control socket to serve")
 	f.StringVar(&flags.socketGroup, "socket-group", "", "group that may use the control socket besides root")
+	f.StringVar(&flags.metrics, "metrics", "", "TCP address that serves metrics for Prometheus, e.g. 127.0.0.1:9400")
 	f.BoolVar(&flags.force, "force", false, "attach to interfaces, too, that look like the host's own (addresses, routes, a master)")
 	f.StringVar(&flags.logFormat, "log-format", "text", "log as text or json")
 	f.StringVar(&flags.file, "config", "", "YAML file with the same settings; flags override it")
@@ -155,6 +157,7 @@ func (f *runFlags) settings(changed func(flag string) bool) (config, error) {
 	flag("bpffs", nil, func() { merged.bpffs = f.bpffs })
 	flag("socket", nil, func() { merged.socket = f.socket })
 	flag("socket-group", nil, func() { merged.socketGroup = f.socketGroup })
+	flag("metrics", checkAddress(f.metrics), func() { merged.metrics = f.metrics })
 	merged.force = f.force
 	given, err := parsePairs(f.assignments)
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,7 +28,9 @@ type config struct {
 	socket   string
 	// socketGroup is the group of the socket besides root, if any.
 	socketGroup string
-	force       bool // attach interfaces that look like the host's own
+	// metrics is the TCP address that serves Prometheus; empty: none.
+	metrics string
+	force   bool // attach interfaces that look like the host's own
 }
 
 // pair is a MAC and the name of its worker.
@@ -107,6 +110,17 @@ func checkOneOf(value string, allowed []string) error {
 		return nil
 	}
 	return fmt.Errorf("%q is none of: %s", value, strings.Join(allowed, ", "))
+}
+
+// checkAddress returns an error unless text is an address to listen on.
+func checkAddress(text string) error {
+	if text == "" {
+		return nil
+	}
+	if _, port, err := net.SplitHostPort(text); err != nil || port == "" {
+		return fmt.Errorf("%q is no address to listen on, e.g. 127.0.0.1:9400", text)
+	}
+	return nil
 }
 
 func checkCapacity(n int) error {

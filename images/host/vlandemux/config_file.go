@@ -23,14 +23,19 @@ func readConfig(path string, c *config) error {
 		return fmt.Errorf("opening the configuration: %w", err)
 	}
 	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
+	return readConfigFrom(file, path, c)
+}
+
+// readConfigFrom is readConfig on what is read; name stands for it in errors.
+func readConfigFrom(r io.Reader, name string, c *config) error {
+	text, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
 	if err != nil {
-		return fmt.Errorf("reading the configuration: %w", err)
+		return fmt.Errorf("reading the configuration %s: %w", name, err)
 	}
 	if len(text) > maxConfig {
-		return fmt.Errorf("reading the configuration %s: larger than %d bytes", path, maxConfig)
+		return fmt.Errorf("reading the configuration %s: larger than %d bytes", name, maxConfig)
 	}
-	return parseConfig(path, string(text), c)
+	return parseConfig(name, string(text), c)
 }
 
 // parseConfig is readConfig on text; name stands for it in errors.
@@ -67,7 +72,7 @@ func (p *configParser) mistake(at *yaml.Node, err error) {
 	}
 }
 
-const configKeys = "trunks, assign, untagged, attach, capacity, bpffs, socket, socket_group"
+const configKeys = "trunks, assign, untagged, attach, capacity, bpffs, socket, socket_group, metrics"
 
 func (p *configParser) document(document *yaml.Node) {
 	top := document.Content[0]
@@ -92,6 +97,8 @@ func (p *configParser) document(document *yaml.Node) {
 			p.text(value, &p.config.socket, nil)
 		case "socket_group":
 			p.text(value, &p.config.socketGroup, nil)
+		case "metrics":
+			p.text(value, &p.config.metrics, checkAddress)
 		default:
 			p.mistake(key, fmt.Errorf("there is no setting %q; there are: %s", key.Value, configKeys))
 		}

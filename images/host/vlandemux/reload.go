@@ -95,7 +95,7 @@ func (c config) needsRestart(former config) []string {
 	var changed []string
 	for name, differs := range map[string]bool{
 		"untagged": c.untagged != former.untagged, "attach": c.attach != former.attach, "capacity": c.capacity != former.capacity,
-		"bpffs": c.bpffs != former.bpffs, "socket": c.socket != former.socket, "socket_group": c.socketGroup != former.socketGroup,
+		"bpffs": c.bpffs != former.bpffs, "socket": c.socket != former.socket, "metrics": c.metrics != former.metrics, "socket_group": c.socketGroup != former.socketGroup,
 	} {
 		if differs {
 			changed = append(changed, name)

@@ -49,6 +49,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newRun(),
 		newStatus(),
+		newApply(),
 		newAssign(),
 		newUnassign(),
 		newCounters(),

@@ -108,12 +108,17 @@ func serve(ctx context.Context, plane dataplane, names control.Names, listener n
 		BPFFS:     settings.bpffs,
 		Log:       log,
 	})
+	stopMetrics, err := serveMetrics(ctx, settings.metrics, server.Metrics())
+	if err != nil {
+		cancel()
+		return errors.Join(err, <-following)
+	}
 	log.Info("ready", "pid", os.Getpid(), "trunks", described(plane.Trunks()), "workers", len(plane.Workers()),
 		"socket", settings.socket, "pinned", settings.bpffs)
 	notify(log, fmt.Sprintf("%s\nSTATUS=%d trunks, %d workers, socket %s", daemon.SdNotifyReady, len(plane.Trunks()), len(plane.Workers()), settings.socket))
 	err = server.Serve(ctx, listener)
 	cancel()
-	return errors.Join(err, <-following)
+	return errors.Join(err, stopMetrics(), <-following)
 }
 
 // lend lets a group use the socket at path, besides root.

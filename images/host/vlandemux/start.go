@@ -14,9 +14,6 @@ import (
 // dataplane is what run needs of a [*demux.Demux].
 type dataplane interface {
 	control.Dataplane
-	AssignAll(assignments []demux.Assignment) error
-	ReassignAll(assignments []demux.Assignment) error
-	UnassignAll(macs []demux.MAC) error
 	AttachTrunk(name string, force bool) (demux.AttachMode, error)
 	Expect(name string, trunk, force bool) error
 	Reconcile(changed []demux.Link, gone []int, all bool) ([]demux.Change, error)

@@ -1,0 +1,117 @@
+package control_test
+
+import (
+	"errors"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+const (
+	macA = "02:00:00:00:00:0a"
+	macB = "02:00:00:00:00:0b"
+	macC = "02:00:00:00:00:0c"
+	macD = "02:00:00:00:00:0d"
+)
+
+func assigned(t *testing.T, client *control.Client) map[string]string {
+	t.Helper()
+	list, err := client.Assignments(t.Context())
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	workers := make(map[string]string)
+	for _, a := range list {
+		workers[a.MAC] = a.Worker
+	}
+	return workers
+}
+
+func TestApplyReturnsAndMakesTheDifference(t *testing.T) {
+	g := NewWithT(t)
+	socket, _ := serve(t, newFakePlane(8))
+	client := dial(t, socket)
+	for _, mac := range []string{macA, macB, macC} {
+		g.Expect(client.Assign(t.Context(), mac, "w0")).To(Succeed())
+	}
+	wanted := []control.Pair{{MAC: macA, Worker: "w0"}, {MAC: macB, Worker: "w9"}, {MAC: macD, Worker: "w1"}}
+	want := control.Difference{
+		Assigned:   []control.Pair{{MAC: macD, Worker: "w1"}},
+		Reassigned: []control.Reassignment{{MAC: macB, From: "w0", To: "w9"}},
+		Unassigned: []control.Pair{{MAC: macC, Worker: "w0"}},
+	}
+	g.Expect(client.Apply(t.Context(), wanted, true, true)).To(Equal(want))
+	g.Expect(assigned(t, client)).To(Equal(map[string]string{macA: "w0", macB: "w0", macC: "w0"}), "a dry run changes nothing")
+
+	kept := want
+	kept.Unassigned = []control.Pair{}
+	g.Expect(client.Apply(t.Context(), wanted, false, false)).To(Equal(kept))
+	g.Expect(assigned(t, client)).To(Equal(map[string]string{macA: "w0", macB: "w9", macC: "w0", macD: "w1"}))
+
+	difference, err := client.Apply(t.Context(), wanted, true, false)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(difference.Unassigned).To(Equal(want.Unassigned))
+	g.Expect(assigned(t, client)).To(Equal(map[string]string{macA: "w0", macB: "w9", macD: "w1"}))
+	difference, err = client.Apply(t.Context(), wanted, true, false)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(difference.Empty()).To(BeTrue())
+}
+
+func TestApplyThatFailsWithRoomToSpareUnassignsNobody(t *testing.T) {
+	g := NewWithT(t)
+	socket, _ := serve(t, newFakePlane(8))
+	client := dial(t, socket)
+	g.Expect(client.Assign(t.Context(), macA, "w0")).To(Succeed())
+	_, err := client.Apply(t.Context(), []control.Pair{{MAC: macD, Worker: "w7"}}, true, false)
+	g.Expect(err).To(MatchError(demux.ErrUnknownInterface))
+	g.Expect(assigned(t, client)).To(Equal(map[string]string{macA: "w0"}))
+}
+
+func TestApplyThatFailsChangesNothing(t *testing.T) {
+	g := NewWithT(t)
+	socket, _ := serve(t, newFakePlane(3))
+	client := dial(t, socket)
+	before := map[string]string{macA: "w0", macB: "w0", macC: "w0"}
+	for mac, worker := range before {
+		g.Expect(client.Assign(t.Context(), mac, worker)).To(Succeed())
+	}
+	for name, c := range map[string]struct {
+		wanted []control.Pair
+		prune  bool
+		err    error
+	}{
+		"no such worker":                 {[]control.Pair{{MAC: macA, Worker: "w9"}, {MAC: macD, Worker: "w7"}}, true, demux.ErrUnknownInterface},
+		"no such worker to move to":      {[]control.Pair{{MAC: macA, Worker: "w7"}}, true, demux.ErrUnknownInterface},
+		"no room":                        {[]control.Pair{{MAC: macA, Worker: "w9"}, {MAC: macD, Worker: "w0"}}, false, demux.ErrFull},
+		"a MAC twice":                    {[]control.Pair{{MAC: macA, Worker: "w9"}, {MAC: "02-00-00-00-00-0A", Worker: "w0"}}, true, control.ErrBadRequest},
+		"a group address among the rest": {[]control.Pair{{MAC: macA, Worker: "w9"}, {MAC: "01:00:5e:00:00:01", Worker: "w0"}}, true, demux.ErrBadMAC},
+	} {
+		_, err := client.Apply(t.Context(), c.wanted, c.prune, false)
+		g.Expect(errors.Is(err, c.err)).To(BeTrue(), "%s: %v", name, err)
+		g.Expect(assigned(t, client)).To(Equal(before), name)
+	}
+	// A full table can be replaced as a whole.
+	all := []control.Pair{{MAC: macD, Worker: "w9"}}
+	_, err := client.Apply(t.Context(), all, true, false)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(assigned(t, client)).To(Equal(map[string]string{macD: "w9"}))
+}
+
+func TestAnAnswerToGETCanBePUT(t *testing.T) {
+	g := NewWithT(t)
+	plane := newFakePlane(3)
+	socket, _ := serve(t, plane)
+	client := dial(t, socket)
+	g.Expect(client.Assign(t.Context(), macA, "w0")).To(Succeed())
+	plane.see(demux.MAC{2, 0, 0, 0, 0, 10}, demux.Location{Trunk: 2, Protocol: 0x8100, TCI: 12})
+	_, saved := raw(t, socket, "GET", "/v1/assignments", "")
+	g.Expect(client.Unassign(t.Context(), macA)).To(Succeed())
+	status, text := raw(t, socket, "PUT", "/v1/assignments?prune=1", saved)
+	g.Expect(status).To(Equal(200), text)
+	g.Expect(assigned(t, client)).To(Equal(map[string]string{macA: "w0"}))
+	status, text = raw(t, socket, "PUT", "/v1/assignments?prune=perhaps", saved)
+	g.Expect(status).To(Equal(400), text)
+	status, text = raw(t, socket, "PUT", "/v1/assignments?prune=1", "{}")
+	g.Expect(status).To(Equal(400), text)
+}

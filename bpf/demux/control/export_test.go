@@ -1,0 +1,21 @@
+package control
+
+import (
+	"maps"
+	"slices"
+)
+
+// Routes lists what a server answers, as "GET /path".
+func Routes() []string {
+	s := NewServer(ServerOptions{})
+	return slices.Collect(maps.Keys(s.routes()))
+}
+
+// Codes lists every code of an [Error].
+func Codes() []string {
+	codes := []string{string(CodeInternal)}
+	for _, k := range kinds() {
+		codes = append(codes, string(k.code))
+	}
+	return codes
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
+)
+
+func newApply() *cobra.Command {
+	var ask asker
+	var file string
+	var prune, dryRun bool
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Make the assignments those of a file, while traffic flows",
+		Long: `Give each MAC below "assign" in a configuration file its worker: all of them or, with an error, none. Print
+what changed. A MAC that the file does not name keeps its worker, unless --prune is given. Other settings of the
+file are checked and not applied: ` + "`vlandemux run --config`" + ` reads them at its start and at SIGHUP.`,
+		Example: `  vlandemux apply -f /etc/vlandemux.yaml --prune --dry-run
+  generate-assignments | vlandemux apply -f - --prune -o json`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			settings, err := readApplied(file, cmd.InOrStdin())
+			if err != nil {
+				return usageError{err}
+			}
+			wanted := make([]control.Pair, 0, len(settings.assign))
+			for _, p := range settings.assign {
+				wanted = append(wanted, control.Pair{MAC: p.mac.String(), Worker: p.worker})
+			}
+			client := ask.client()
+			defer client.Close()
+			difference, err := client.Apply(cmd.Context(), wanted, prune, dryRun)
+			if err != nil {
+				return err
+			}
+			if ask.json {
+				return writeJSON(cmd.OutOrStdout(), difference, "  ")
+			}
+			return writeDifference(cmd.OutOrStdout(), difference, dryRun)
+		},
+	}
+	ask.addSocket(cmd)
+	ask.addOutput(cmd, "one object, with the lists assigned, reassigned and unassigned")
+	cmd.Flags().StringVarP(&file, "file", "f", "", `configuration file with the assignments; "-" reads standard input`)
+	cmd.Flags().BoolVar(&prune, "prune", false, "unassign every MAC that the file does not name")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would change, and change nothing")
+	return cmd
+}
+
+// readApplied reads and checks the file called name, or stdin.
+func readApplied(name string, stdin io.Reader) (config, error) {
+	settings := defaults()
+	var err error
+	switch name {
+	case "":
+		return settings, errors.New("--file is missing: the configuration file with the assignments")
+	case "-":
+		err = readConfigFrom(stdin, "from standard input", &settings)
+	default:
+		err = readConfig(name, &settings)
+	}
+	if err == nil {
+		err = settings.validate()
+	}
+	return settings, err
+}
+
+// writeDifference prints a line for each change.
+func writeDifference(w io.Writer, d control.Difference, dryRun bool) error {
+	p := printer{w: w}
+	for _, a := range d.Assigned {
+		p.line("+ %s  %s", a.MAC, a.Worker)
+	}
+	for _, r := range d.Reassigned {
+		p.line("~ %s  %s -> %s", r.MAC, r.From, r.To)
+	}
+	for _, u := range d.Unassigned {
+		p.line("- %s  %s", u.MAC, u.Worker)
+	}
+	done := "applied"
+	if dryRun {
+		done = "nothing was changed; to do"
+	}
+	p.line("%s: %s", done, fmt.Sprintf("%s assigned, %s reassigned, %s unassigned",
+		count(uint64(len(d.Assigned))), count(uint64(len(d.Reassigned))), count(uint64(len(d.Unassigned)))))
+	return p.err
+}
