@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/onsi/gomega"
 
@@ -30,7 +31,7 @@ func ARP() Scenario {
 // announcement, without sender's address a probe (RFC 5227).
 func arpRequest(from harness.MAC, tag harness.Tag, sender, target netip.Addr) []byte {
 	everybody := broadcast()
-	frame := append(everybody[:], from[:]...)
+	frame := slices.Concat(everybody[:], from[:])
 	for _, word := range []uint16{tag.Protocol, tag.TCI, 0x0806, 1, 0x0800, 0x0604, 1} {
 		frame = binary.BigEndian.AppendUint16(frame, word)
 	}

@@ -68,14 +68,13 @@ const slotsAtOnce = 4096
 
 func (d *Demux) readClients(c *Counters) error {
 	var (
-		cpus    = ebpf.MustPossibleCPU()
-		keys    = make([]uint32, slotsAtOnce)
-		values  = make([]bpfClientTally, slotsAtOnce*cpus)
-		cursor  ebpf.MapBatchCursor
-		atEnd   bool
-		largest = 0
+		cpus   = ebpf.MustPossibleCPU()
+		keys   = make([]uint32, slotsAtOnce)
+		values = make([]bpfClientTally, slotsAtOnce*cpus)
+		cursor ebpf.MapBatchCursor
+		atEnd  bool
 	)
-	for first := 0; !atEnd; first += largest {
+	for !atEnd {
 		d.mu.RLock()
 		if d.closed {
 			d.mu.RUnlock()
@@ -94,7 +93,6 @@ func (d *Demux) readClients(c *Counters) error {
 		if err != nil {
 			return fmt.Errorf("reading counters of clients: %w", err)
 		}
-		largest = n
 	}
 	slices.SortFunc(c.Clients, func(a, b ClientCounters) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
 	return nil

@@ -221,9 +221,9 @@ func (d *Demux) loseAll() error {
 func (d *Demux) forget(a *device) error {
 	errs := []error{d.lose(a), d.wait()}
 	for _, other := range d.devices {
-		switch {
-		case a.role == other.role:
-		case a.role == bpfAttachRoleROLE_TRUNK:
+		switch a.role {
+		case other.role:
+		case bpfAttachRoleROLE_TRUNK:
 			errs = append(errs, d.forgetPlaces(other, a))
 		default:
 			errs = append(errs, d.forgetPlaces(a, other))

@@ -134,7 +134,7 @@ func ReadCapture(r io.Reader, name string) ([]Frame, error) {
 	case len(start) < 4:
 		return refuse("is not a pcap or pcapng file: it has %d octets", len(start))
 	}
-	if start[0] == gzipMagic[0] && start[1] == gzipMagic[1] {
+	if start[0] == gzipID1 && start[1] == gzipID2 {
 		plain, err := gzip.NewReader(br)
 		if err != nil {
 			return refuse("is damaged in its header: %w", noEOF(err))
@@ -191,8 +191,8 @@ func ReadCapture(r io.Reader, name string) ([]Frame, error) {
 	return frames, nil
 }
 
-// gzipMagic begins a gzip member (RFC 1952, section 2.3.1).
-var gzipMagic = [2]byte{0x1f, 0x8b}
+// The octets that begin a gzip member (RFC 1952, section 2.3.1).
+const gzipID1, gzipID2 = 0x1f, 0x8b
 
 // ngLinkType is where pcapgo puts the link type of a packet's own interface.
 func ngLinkType(info gopacket.CaptureInfo) layers.LinkType {
