@@ -30,7 +30,11 @@ func (d *Demux) AssignAll(assignments []Assignment) error {
 		}
 		workers, made, err := d.workersOf(assignments)
 		if err == nil {
-			err = d.insertAll(assignments, workers)
+			arrivals := make([]arrival, 0, len(assignments))
+			for _, a := range assignments {
+				arrivals = append(arrivals, arrival{a.MAC.word(), workers[a.Worker]})
+			}
+			err = d.insertAll(arrivals)
 		}
 		for _, a := range made {
 			if err != nil && a.clients == 0 {
@@ -100,57 +104,90 @@ func (d *Demux) workersOf(assignments []Assignment) (workers map[string]*device,
 	return workers, made, nil
 }
 
-// insertAll makes the clients known to the programs, each as its last step.
-func (d *Demux) insertAll(assignments []Assignment, workers map[string]*device) error {
-	for i, a := range assignments {
-		if err := d.insert(a.MAC.word(), workers[a.Worker]); err != nil {
-			done := make([]uint32, 0, i)
-			for _, a := range assignments[:i] {
-				done = append(done, uint32(d.table.find(a.MAC.word()).value.Load()))
+// arrival is a client that is to be made known.
+type arrival struct {
+	mac    uint64
+	worker *device
+}
+
+// insertAll makes the clients known to the programs, each as its last step: all or,
+// with an error, none. Those whose buckets are full wait for room together: in each
+// round every client that is in the way of one takes its next step.
+func (d *Demux) insertAll(arrivals []arrival) error {
+	done := make([]uint32, 0, len(arrivals))
+	for len(arrivals) > 0 {
+		var crowded []arrival
+		var moves []move
+		moved := make(map[*entry]bool)
+		for _, a := range arrivals {
+			slot := d.free[0]
+			way, ok, err := d.insert(a)
+			if err == nil && !ok && len(way) == 0 {
+				err = fmt.Errorf("the table of clients has no room for it: %w", &FullError{Capacity: d.opts.Capacity})
 			}
-			return errors.Join(fmt.Errorf("assigning %s to %s: %w", a.MAC, a.Worker, err), d.removeAll(done))
+			if err != nil {
+				err = fmt.Errorf("assigning %s to %s: %w", macOf(a.mac), a.worker.name, err)
+				return errors.Join(err, d.makeRoom(moves), d.removeAll(done))
+			}
+			if ok {
+				done = append(done, slot)
+				continue
+			}
+			crowded = append(crowded, a)
+			if next := way[0]; !moved[next.from] {
+				next.copy()
+				moves = append(moves, next)
+				moved[next.from], moved[next.to] = true, true
+			}
 		}
+		if err := d.makeRoom(moves); err != nil {
+			return errors.Join(err, d.removeAll(done))
+		}
+		arrivals = crowded
 	}
 	return nil
 }
 
-// insert takes the slot that has been free for longest.
-func (d *Demux) insert(mac uint64, worker *device) error {
+// makeRoom ends moves that have been copied.
+func (d *Demux) makeRoom(moves []move) error {
+	if len(moves) == 0 {
+		return nil
+	}
+	if err := d.wait(); err != nil {
+		return err
+	}
+	for _, m := range moves {
+		m.hide()
+	}
+	if err := d.wait(); err != nil {
+		return err
+	}
+	for _, m := range moves {
+		m.from.release()
+	}
+	return nil
+}
+
+// insert takes the slot that has been free for longest. Where there is no room in the
+// table it returns the moves that make some.
+func (d *Demux) insert(a arrival) (moves []move, ok bool, err error) {
 	slot := d.free[0]
 	var base bpfClientTally
 	if d.slots[slot].Released != 0 { // else it has counted nothing
-		var err error
 		if base, err = d.clientTally(slot); err != nil {
-			return err
+			return nil, false, err
 		}
 	}
 	d.slots[slot].Base = base
 	d.locations[slot].Store(0)
-	d.clientWorkers[slot].Store(uint64(worker.number))
-	for {
-		moves, ok := d.table.insert(mac, clientValue(slot, worker))
-		if ok {
-			break
-		}
-		if len(moves) == 0 {
-			return fmt.Errorf("the table of clients has no room for it: %w", &FullError{Capacity: d.opts.Capacity})
-		}
-		for _, m := range moves {
-			m.copy()
-			if err := d.wait(); err != nil {
-				return err
-			}
-			m.hide()
-			if err := d.wait(); err != nil {
-				return err
-			}
-			m.from.release()
-		}
+	d.clientWorkers[slot].Store(uint64(a.worker.number))
+	if moves, ok = d.table.insert(a.mac, clientValue(slot, a.worker)); !ok {
+		return moves, false, nil
 	}
 	d.free = d.free[1:]
-	d.clients[slot].mac = mac
-	d.join(slot, worker)
-	return nil
+	d.clients[slot].mac = a.mac
+	d.join(slot, a.worker)
+	return nil, true, nil
 }
 
 // Reassign gives the client another worker, between two frames. What is known

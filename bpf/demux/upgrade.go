@@ -65,12 +65,16 @@ func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 		}
 	}
 	d.ran = false // not with these maps
+	arrivals := make([]arrival, 0, len(old.clients))
+	for _, from := range old.clients {
+		arrivals = append(arrivals, arrival{from.mac, d.devices[from.worker]})
+	}
+	if err := d.insertAll(arrivals); err != nil {
+		return nil, err
+	}
 	slots := make([]uint32, 0, len(old.clients))
 	for _, from := range old.clients {
-		slot := d.free[0]
-		if err := d.insert(from.mac, d.devices[from.worker]); err != nil {
-			return nil, fmt.Errorf("assigning %s: %w", macOf(from.mac), err)
-		}
+		slot := uint32(d.table.find(from.mac).value.Load())
 		d.locations[slot].Store(from.location)
 		slots = append(slots, slot)
 	}
