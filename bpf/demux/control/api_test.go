@@ -70,9 +70,11 @@ func TestStatusNamesWhatIsAttached(t *testing.T) {
 	status.Started, status.PID = time.Time{}, 0
 	g.Expect(status).To(Equal(control.Status{
 		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x", Untagged: "pass", Capacity: 8, Assigned: 1,
-		Trunks: []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx", State: "up"}},
+		Trunks: []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx", State: "up", MTU: 1500, Problems: []string{
+			"eth1 is not promiscuous: frames to MACs other than its own may not get in; ip link set eth1 promisc on"}}},
 		Workers: []control.Interface{
-			{Name: "w0", Index: 11, Attach: "tcx", State: "up"}, {Name: "w1", State: "absent"},
+			{Name: "w0", Index: 11, Attach: "tcx", State: "up", MTU: 1400, Problems: []string{
+				"w0 has MTU 1400 and trunk eth1 has 1500: longer frames are lost; ip link set w0 mtu 1500"}}, {Name: "w1", State: "absent"},
 		},
 	}))
 }

@@ -40,6 +40,30 @@ func interfaces(attached []demux.Attachment) []Interface {
 	return list
 }
 
+// examine adds to trunks and workers what the kernel says of them, and what that will lose.
+func examine(names Names, trunks, workers []Interface) {
+	largest := Interface{}
+	for i := range trunks {
+		trunk, facts := &trunks[i], names.Facts(trunks[i].Name)
+		trunk.MTU = facts.MTU
+		if trunk.MTU > largest.MTU {
+			largest = *trunk
+		}
+		if facts.Hardware && !facts.Promiscuous {
+			trunk.Problems = append(trunk.Problems, fmt.Sprintf(
+				"%s is not promiscuous: frames to MACs other than its own may not get in; ip link set %s promisc on", trunk.Name, trunk.Name))
+		}
+	}
+	for i := range workers {
+		worker := &workers[i]
+		worker.MTU = names.Facts(worker.Name).MTU
+		if worker.MTU > 0 && worker.MTU < largest.MTU {
+			worker.Problems = append(worker.Problems, fmt.Sprintf("%s has MTU %d and trunk %s has %d: longer frames are lost; ip link set %s mtu %d",
+				worker.Name, worker.MTU, largest.Name, largest.MTU, worker.Name, largest.MTU))
+		}
+	}
+}
+
 // state says why the demux does not use an interface.
 func state(a demux.Attachment) string {
 	switch {

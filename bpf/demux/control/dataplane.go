@@ -33,4 +33,14 @@ var _ Dataplane = (*demux.Demux)(nil)
 type Names interface {
 	// Name returns the name of the interface with that index now, or "ifindex N (gone)".
 	Name(index int) string
+	// Facts returns what the kernel says of the interface with that name; all zero for none.
+	Facts(name string) Facts
+}
+
+// Facts are what [Status] tells of an interface beside what the dataplane knows.
+type Facts struct {
+	// MTU in octets.
+	MTU int
+	// Hardware is no virtual device: it filters by destination MAC unless it is promiscuous.
+	Hardware, Promiscuous bool
 }

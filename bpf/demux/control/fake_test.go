@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
 // fakePlane is a dataplane without a kernel, with the real one's contract.
@@ -177,6 +178,17 @@ func (f *fakePlane) DetachWorker(name string) error {
 		return demux.ErrUnknownInterface
 	}
 	return nil
+}
+
+// Facts make eth1 a card that is not promiscuous, and w0 one with a small MTU.
+func (fakeNames) Facts(name string) control.Facts {
+	switch name {
+	case "eth1":
+		return control.Facts{MTU: 1500, Hardware: true}
+	case "w0":
+		return control.Facts{MTU: 1400}
+	}
+	return control.Facts{}
 }
 
 // fakeNames knows eth1 (2), w0 (11) and w1 (12, deleted).

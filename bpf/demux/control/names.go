@@ -43,3 +43,22 @@ func (n *KernelNames) Name(index int) string {
 		return fmt.Sprintf("ifindex %d", index)
 	}
 }
+
+// Facts returns what the kernel says of an interface.
+func (n *KernelNames) Facts(name string) Facts {
+	var facts Facts
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return facts
+	}
+	if err := unix.IoctlIfreq(n.fd, unix.SIOCGIFMTU, request); err == nil {
+		facts.MTU = int(request.Uint32())
+	}
+	if err := unix.IoctlIfreq(n.fd, unix.SIOCGIFFLAGS, request); err == nil {
+		facts.Promiscuous = request.Uint16()&unix.IFF_PROMISC != 0
+	}
+	if driver, err := unix.IoctlGetEthtoolDrvinfo(n.fd, name); err == nil {
+		facts.Hardware = unix.ByteSliceToString(driver.Bus_info[:]) != ""
+	}
+	return facts
+}

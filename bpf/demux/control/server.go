@@ -183,14 +183,16 @@ func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the assignments: %w", err)
 	}
+	trunks, workers := interfaces(s.options.Dataplane.Trunks()), interfaces(s.options.Dataplane.Workers())
+	examine(s.options.Names, trunks, workers)
 	return Status{
 		Version:  s.options.Version,
 		PID:      os.Getpid(),
 		Started:  s.started,
 		Kernel:   s.options.Kernel,
 		BPFFS:    s.options.BPFFS,
-		Trunks:   interfaces(s.options.Dataplane.Trunks()),
-		Workers:  interfaces(s.options.Dataplane.Workers()),
+		Trunks:   trunks,
+		Workers:  workers,
 		Capacity: s.options.Dataplane.Capacity(),
 		Assigned: len(assigned),
 		Untagged: string(s.options.Dataplane.Untagged()),

@@ -36,6 +36,10 @@ type Interface struct {
 	Attach string `json:"attach"`
 	// State is one of the constants below.
 	State string `json:"state"`
+	// MTU is the interface's, in octets of payload without tags; 0 while there is no such interface.
+	MTU int `json:"mtu"`
+	// Problems are what will lose frames, each a sentence for people.
+	Problems []string `json:"problems,omitempty"`
 }
 
 // States of an interface.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
@@ -73,20 +74,36 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 	p.line("%s of %s MACs assigned, untagged frames: %s, %s",
 		count(uint64(r.Assigned)), count(uint64(r.Capacity)), r.Untagged, pinned)
 	p.line("")
-	interfaces := newTable(left("INTERFACE"), left("ROLE"), numbers("IFINDEX"), left("ATTACHED"))
+	interfaces := newTable(left("INTERFACE"), left("ROLE"), numbers("IFINDEX"), left("ATTACHED"), left("STATE"), numbers("MTU"))
 	for _, trunk := range r.Trunks {
-		interfaces.add(trunk.Name, "trunk", fmt.Sprint(trunk.Index), trunk.Attach)
+		interfaces.add(trunk.Name, "trunk", fmt.Sprint(trunk.Index), trunk.Attach, trunk.State, fmt.Sprint(trunk.MTU))
 	}
 	for _, worker := range r.Workers {
-		interfaces.add(worker.Name, "worker", fmt.Sprint(worker.Index), worker.Attach)
+		interfaces.add(worker.Name, "worker", fmt.Sprint(worker.Index), worker.Attach, worker.State, fmt.Sprint(worker.MTU))
 	}
 	p.table(interfaces)
+	for _, i := range slices.Concat(r.Trunks, r.Workers) {
+		for _, problem := range i.Problems {
+			p.line("warning: %s", problem)
+		}
+	}
 	p.line("")
 	clients := newTable(left("CLIENT"), left("WORKER"), left("LOCATION"))
 	for _, a := range r.Assignments {
 		clients.add(a.MAC, a.Worker, place(a.Location))
 	}
 	p.table(clients)
+	unseen := 0
+	for _, a := range r.Assignments {
+		if a.Location == nil {
+			unseen++
+		}
+	}
+	if unseen > 0 {
+		p.line("")
+		p.line("%s of %s clients not seen: a worker reaches a client only after the client's first frame, which shows its VLAN.",
+			count(uint64(unseen)), count(uint64(len(r.Assignments))))
+	}
 	return p.err
 }
 

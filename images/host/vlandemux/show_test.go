@@ -65,13 +65,13 @@ func TestStatusTable(t *testing.T) {
 	NewWithT(t).Expect(writeStatus(&out, report{
 		Status: control.Status{
 			Version: "v1.2.3", PID: 42, Started: now.Add(-90 * time.Minute), Kernel: "6.12.48", BPFFS: "/sys/fs/bpf/vlandemux",
-			Trunks:   []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx"}},
-			Workers:  []control.Interface{{Name: "w0", Index: 11, Attach: "tcx"}, {Name: "ifindex 12 (gone)", Index: 12, Attach: "clsact"}},
+			Trunks:   []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx", State: "up", MTU: 1500, Problems: []string{"eth1 is not promiscuous"}}},
+			Workers:  []control.Interface{{Name: "w0", Index: 11, Attach: "tcx", State: "down", MTU: 1500}, {Name: "w1", State: "absent"}},
 			Capacity: 4096, Assigned: 2, Untagged: "drop",
 		},
 		Assignments: []control.Assignment{
 			{MAC: "02:00:00:00:00:01", Worker: "w0", WorkerIndex: 11, Location: eth1(12)},
-			{MAC: "02:00:00:00:00:02", Worker: "ifindex 12 (gone)", WorkerIndex: 12},
+			{MAC: "02:00:00:00:00:02", Worker: "w1"},
 		},
 	}, now)).To(Succeed())
 	golden(t, "status.txt", out.String())
