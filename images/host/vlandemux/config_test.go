@@ -198,8 +198,8 @@ func TestHelpListsWhatOperatorsNeedOnce(t *testing.T) {
 			listed[c.Name()]++
 		}
 	}
-	g.Expect(listed).To(Equal(map[string]int{"apply": 1, 
-		"run": 1, "status": 1, "assign": 1, "unassign": 1, "counters": 1, "watch": 1, "detach": 1, "version": 1,
+	g.Expect(listed).To(Equal(map[string]int{
+		"run": 1, "status": 1, "apply": 1, "assign": 1, "unassign": 1, "counters": 1, "watch": 1, "detach": 1, "version": 1,
 	}))
 }
 
