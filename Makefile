@@ -51,6 +51,7 @@ help: ## list these targets
 	@printf '  PROCS=2                   number of labs run in parallel  (e2e)\n'
 	@printf '  BENCH=program,lab         only these names or groups      (bench)\n'
 	@printf '  COMPARE=old.json          say what changed since that run (bench)\n'
+	@printf '  VLANDEMUX_AXES=pairs      not each switch in each attach mode, for emulated processors (e2e)\n'
 	@printf '  FULL=1                    the largest sizes there are     (e2e)\n'
 	@printf '  CAPTURES=DIR              replay the captures in DIR      (e2e)\n'
 	@printf '  VLANDEMUX_SWITCH=KINDS    run on each of these switches: 8021q,tc,bridge or all  (e2e; one: demo)\n'
@@ -73,7 +74,7 @@ else
 	go build -o $(BUILT)/vm ./images/vm/vm
 	go run ./harness/imagetool build $(BUILT)/images
 	$(BUILT)/ginkgo build -o $(BUILT)/e2e.test ./e2e
-	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
+	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
 		--env=VLANDEMUX_REPORTS=$(abspath $(OUT)) -- $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) $(BUILT)/e2e.test
 endif
 
