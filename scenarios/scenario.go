@@ -80,6 +80,7 @@ func All() []Scenario {
 		Pool(),
 		Hostile(),
 		Scale(),
+		Faults(),
 		Operator(),
 	}
 }

@@ -43,6 +43,7 @@ func (h *host) routes(mux *http.ServeMux) {
 	h.systemRoutes(mux)
 	h.leftoverRoutes(mux)
 	handle(mux, "/host/send", h.sendAt)
+	handle(mux, "/host/fault", h.fault)
 	handle(mux, "/host/reset", h.reset)
 }
 

@@ -1,0 +1,28 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/vlandemux/vlandemux/harness/internal/fault"
+)
+
+// Fault breaks one frame that leaves an interface.
+type Fault = fault.Fault
+
+// The kinds of a [Fault].
+const (
+	FaultDrop    = fault.Drop
+	FaultDouble  = fault.Double
+	FaultCorrupt = fault.Corrupt
+)
+
+// Fault breaks one of the frames that leave an interface of the lab, by the name of its
+// tap, such as "switch/trunk0". The ledger is not told: it has to find it.
+func (w *Window) Fault(ctx context.Context, tap string, f Fault) error {
+	point, there := w.points[tap]
+	if !there {
+		return fmt.Errorf("installing a fault at %s: the lab has no such interface", tap)
+	}
+	return w.lab.host.agent.Fault(ctx, point, f)
+}

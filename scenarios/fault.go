@@ -1,0 +1,63 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/onsi/gomega"
+
+	"github.com/vlandemux/vlandemux/harness"
+)
+
+// Faults breaks single frames on purpose: what is never found wrong proves nothing.
+func Faults() Scenario {
+	return Scenario{
+		Name:    "faults",
+		Summary: "A link that drops, doubles or corrupts one frame is found out: that frame and no other, and where.",
+		Labels:  []string{"fault"},
+		Cases: []Case{{
+			Text:     "finds the one frame that a link drops, doubles or corrupts",
+			Topology: func(v Variant) harness.Topology { return rack(v, 2) },
+			Run:      faults,
+		}},
+	}
+}
+
+func faults(ctx context.Context, r *Run) {
+	const frames = 40
+	c0, w0 := r.Lab.Topology.Clients[0], r.Lab.Topology.Workers[0]
+	rng := r.Seed.Rand("faults")
+	r.Close(ctx, r.Introduce(ctx))
+	for _, link := range []struct {
+		tap, sender string
+		from, to    harness.MAC
+	}{
+		{"switch/trunk0", c0.Name, c0.MAC, w0.MAC},
+		{"host/trunk0", w0.Name, w0.MAC, c0.MAC},
+	} {
+		for _, broken := range []struct {
+			kind                  harness.Fault
+			wrong, missing, extra int // frames; a corrupt one is one missing and one that nobody sent
+		}{
+			{harness.Fault{Kind: harness.FaultDrop}, 1, 1, 0},
+			{harness.Fault{Kind: harness.FaultDouble}, 1, 0, 1},
+			{harness.Fault{Kind: harness.FaultCorrupt}, 2, 1, 1},
+		} {
+			f := broken.kind
+			f.Nth = 1 + rng.IntN(frames)
+			what := fmt.Sprintf("%s frame %d at %s", f.Kind, f.Nth, link.tap)
+			r.Step(what)
+			window := r.OpenWindow(ctx)
+			r.Check(window.Fault(ctx, link.tap, f))
+			r.Send(ctx, window, link.sender, r.Batch(what, frames, link.from, link.to))
+			verdict, err := window.Close(ctx)
+			r.Check(err)
+			r.Expect(verdict.Err()).To(gomega.MatchError(gomega.ContainSubstring("batch %q frame %d, sent at", what, f.Nth-1)))
+			r.Expect(verdict.Wrong).To(gomega.Equal(broken.wrong), "wrong frames: %v", verdict.Err())
+			r.Expect(verdict.Sides).To(gomega.HaveLen(1), "where: %v", verdict.Err())
+			side := verdict.Sides[0]
+			r.Expect([]any{side.Tap, side.Missing, side.Extra}).To(gomega.Equal([]any{link.tap, broken.missing, broken.extra}))
+			r.Expect(verdict.Counters).To(gomega.BeEmpty(), "counters that disagree: those of the demux are right about what came to it")
+		}
+	}
+}
