@@ -46,12 +46,6 @@ func MACMove() Scenario {
 				Topology: movers,
 				Run:      swapped,
 			},
-			{
-				Text:     "follows two clients that move at the same time",
-				Labels:   []string{"two-movers"},
-				Topology: movers,
-				Run:      twoMovers,
-			},
 		},
 	}
 }
