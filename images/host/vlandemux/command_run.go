@@ -104,7 +104,7 @@ func newRunWith(flags *runFlags, run runner) *cobra.Command {
 	f.IntVar(&flags.capacity, "capacity", flags.capacity, "how many MACs can be assigned")
 	f.StringVar(&flags.bpffs, "bpffs", flags.bpffs, `folder in a BPF file system for pins; "" pins nothing`)
 	f.StringVar(&flags.socket, "socket", flags.socket, "control socket to serve")
-	f.StringVar(&flags.socketGroup, "socket-group", "", "group that may use the control socket besides root")
+	f.StringVar(&flags.socketGroup, "socket-group", "", "group (name or number) that may use the control socket besides root")
 	f.StringVar(&flags.metrics, "metrics", "", "TCP address that serves metrics for Prometheus, e.g. 127.0.0.1:9400")
 	f.BoolVar(&flags.force, "force", false, "attach to interfaces, too, that look like the host's own (addresses, routes, a master)")
 	f.StringVar(&flags.logFormat, "log-format", "text", "log as text or json")

@@ -126,11 +126,14 @@ func lend(path, group string) error {
 	if group == "" {
 		return nil
 	}
-	found, err := user.LookupGroup(group)
+	gid, err := strconv.Atoi(group) // as with chown, a number needs no entry in /etc/group
 	if err != nil {
-		return fmt.Errorf("giving the control socket to its group: %w", err)
+		found, lookupErr := user.LookupGroup(group)
+		if lookupErr != nil {
+			return fmt.Errorf("giving the control socket to its group: %w", lookupErr)
+		}
+		gid, err = strconv.Atoi(found.Gid)
 	}
-	gid, err := strconv.Atoi(found.Gid)
 	if err == nil {
 		err = os.Chown(path, -1, gid)
 	}
