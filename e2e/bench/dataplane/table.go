@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
 // tables measures what vlandemux needs for many clients: to start, to start again on
@@ -66,6 +68,19 @@ func (b *bench) running(ctx context.Context, r *running, name func(string) strin
 			if err := b.emit("assign/1", "ours", "ms", float64(time.Since(start).Microseconds())/1000); err != nil {
 				return err
 			}
+		}
+	}
+	if r.demux.clients == 1_000_000 {
+		pairs := make([]control.Pair, 10_000)
+		for i := range pairs {
+			pairs[i] = control.Pair{MAC: strangerMAC(1000 + i).String(), Worker: workerEnd}
+		}
+		start := time.Now()
+		if _, err := r.demux.control.Apply(ctx, pairs, false, false); err != nil {
+			return err
+		}
+		if err := b.emit("assign/10000", "ours", "ms", float64(time.Since(start).Microseconds())/1000); err != nil {
+			return err
 		}
 	}
 	if err := errors.Join(r.demux.stop(), r.demux.run(ctx)); err != nil {
