@@ -8,15 +8,17 @@ import (
 
 	. "github.com/onsi/gomega"
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/linux"
 	"github.com/vlandemux/vlandemux/bpf/nettest"
 	"golang.org/x/sys/unix"
 )
 
 // CAP_NET_ADMIN and CAP_BPF are enough, as root and as another user who owns the
-// BPF file system.
+// BPF file system. The verifier of an older kernel wants CAP_PERFMON too.
 func TestNeedsTwoCapabilities(t *testing.T) {
 	for name, user := range map[string]int{"root": 0, "another user": 65534} {
 		t.Run(name, func(t *testing.T) {
+			linux.WithoutPerfmon.Need(t)
 			b := wire(t)
 			mount := nettest.BPFFS(t)
 			opts := demux.Options{PinPath: filepath.Join(mount, "demux")}

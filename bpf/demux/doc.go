@@ -15,6 +15,6 @@
 //
 // Interfaces are named by index, in the network namespace of the calling
 // thread: call [Load] and the methods of one Demux in one and the same
-// namespace. Linux 6.1 or newer; CAP_BPF, CAP_NET_ADMIN and, for pinning and
-// on kernels with unprivileged BPF restrictions, CAP_SYS_ADMIN.
+// namespace. Linux 6.1 or newer; CAP_BPF and CAP_NET_ADMIN, before 6.12 CAP_PERFMON
+// too; the pin folder must be writable.
 package demux

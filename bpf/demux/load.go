@@ -335,7 +335,7 @@ func (d *Demux) explainLoad(err error) error {
 	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("loading BPF programs into %s: %w: this kernel is built without BPF, it needs CONFIG_BPF_SYSCALL", kernelName(), err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("loading BPF programs into %s: %w: root, or CAP_BPF and CAP_NET_ADMIN, is needed", kernelName(), err)
+		return fmt.Errorf("loading BPF programs into %s: %w: root, or CAP_BPF and CAP_NET_ADMIN (before Linux 6.12 CAP_PERFMON too), is needed", kernelName(), err)
 	}
 	return fmt.Errorf("loading BPF programs into %s: %w", kernelName(), err)
 }

@@ -16,6 +16,9 @@ const (
 	TCX Feature = iota
 	// PacketUDPSuper is that packet sockets send and show UDP super-packets.
 	PacketUDPSuper
+	// WithoutPerfmon is that the verifier takes the demux's programs without CAP_PERFMON. 6.1
+	// refuses them, versions between were not tried.
+	WithoutPerfmon
 )
 
 // since is the version a feature came with, and the feature in words.
@@ -25,6 +28,8 @@ func (f Feature) since() (version [2]int, name string) {
 		return [2]int{6, 6}, "TCX"
 	case PacketUDPSuper:
 		return [2]int{6, 2}, "UDP super-packets on packet sockets"
+	case WithoutPerfmon:
+		return [2]int{6, 12}, "programs without CAP_PERFMON"
 	default:
 		panic(fmt.Sprintf("there is no feature %d", int(f)))
 	}
