@@ -1,0 +1,155 @@
+package demux
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
+)
+
+// specs are the maps and programs, sized for the options.
+func (d *Demux) specs() (*ebpf.CollectionSpec, error) {
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("reading embedded BPF objects: %w", err)
+	}
+	capacity := uint32(d.opts.Capacity)
+	workers := min(max(capacity, minWorkers), maxWorkers)
+	for name, entries := range map[string]uint32{
+		bpfMapClients:       uint32(bucketsFor(d.opts.Capacity)),
+		bpfMapLocations:     capacity,
+		bpfMapClientTallies: capacity,
+		bpfMapSlots:         capacity,
+		bpfMapClientWorkers: capacity,
+		bpfMapCountedPlaces: capacity,
+		bpfMapWorkerPages:   max(workers, 1<<16),
+		bpfMapPlacePages:    max(capacity, 1<<16),
+		bpfMapWorkerNumbers: workers,
+		bpfMapWorkerStates:  workers + 1,
+		bpfMapWorkerFloods:  workers + 1,
+		bpfMapDevices:       workers + maxTrunks,
+	} {
+		spec.Maps[name].MaxEntries = entries
+	}
+	return spec, nil
+}
+
+// loadObjects makes the maps in the set, or takes those that are pinned there.
+func (d *Demux) loadObjects(set *pinSet) error {
+	spec, err := d.specs()
+	if err != nil {
+		return err
+	}
+	if set != nil && set.owner.Layout != 0 {
+		d.seeds = set.owner.Seeds
+	} else if d.seeds, err = drawSeeds(); err != nil {
+		return err
+	}
+	for name, value := range map[string]any{
+		bpfVarFirstSeed:    d.seeds[0],
+		bpfVarSecondSeed:   d.seeds[1],
+		bpfVarBucketShift:  uint32(tableShift(int(spec.Maps[bpfMapClients].MaxEntries))),
+		bpfVarPassUntagged: d.opts.Untagged == UntaggedPass,
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("setting %s: %w", name, err)
+		}
+	}
+	var opts ebpf.CollectionOptions
+	if set != nil {
+		opts.Maps.PinPath = set.path
+		for _, name := range mapNames() {
+			spec.Maps[name].Pinning = ebpf.PinByName
+		}
+	}
+	if err := spec.LoadAndAssign(&d.objs, &opts); err != nil {
+		return d.explainLoad(err)
+	}
+	if d.inner, err = ebpf.NewMap(spec.Maps[bpfMapGracePeriod].InnerMap); err != nil {
+		return fmt.Errorf("making a map to wait with: %w", err)
+	}
+	return nil
+}
+
+// drawSeeds returns two odd numbers.
+func drawSeeds() (seeds [2]uint64, err error) {
+	for i := range seeds {
+		var octets [8]byte
+		if _, err := rand.Read(octets[:]); err != nil {
+			return seeds, fmt.Errorf("drawing the seeds of the table of clients: %w", err)
+		}
+		seeds[i] = binary.NativeEndian.Uint64(octets[:]) | 1
+	}
+	return seeds, nil
+}
+
+// mapAll maps what user space reads and writes without system calls.
+func (d *Demux) mapAll() (err error) {
+	if d.buckets, err = mapMemory[[bucketEntries]entry](d.objs.Clients, bpfMapClients); err != nil {
+		return err
+	}
+	if d.locations, err = mapMemory[word](d.objs.Locations, bpfMapLocations); err != nil {
+		return err
+	}
+	if d.slots, err = mapMemory[bpfSlot](d.objs.Slots, bpfMapSlots); err != nil {
+		return err
+	}
+	if d.clientWorkers, err = mapMemory[word](d.objs.ClientWorkers, bpfMapClientWorkers); err != nil {
+		return err
+	}
+	if d.states, err = mapMemory[bpfWorkerState](d.objs.WorkerStates, bpfMapWorkerStates); err != nil {
+		return err
+	}
+	if d.settings, err = mapMemory[bpfSettings](d.objs.SettingsMap, bpfMapSettingsMap); err != nil {
+		return err
+	}
+	d.table = newClientTable(d.buckets, d.seeds)
+	d.clients = make([]client, d.opts.Capacity)
+	d.trunkNumbers, d.workerNumbers = make([]bool, maxTrunks), make([]bool, len(d.states))
+	d.freeSlots()
+	return nil
+}
+
+// explainLoad says what can be done about an error of the kernel.
+func (d *Demux) explainLoad(err error) error {
+	var verifier *ebpf.VerifierError
+	switch {
+	case errors.Is(err, ebpf.ErrMapIncompatible):
+		return err
+	case errors.As(err, &verifier):
+		return fmt.Errorf("loading BPF programs into %s: %w; the verifier's log:\n%s", kernelName(), err, strings.Join(verifier.Log, "\n"))
+	case errors.Is(err, unix.ENOSYS):
+		return fmt.Errorf("loading BPF programs into %s: %w: this kernel is built without BPF, it needs CONFIG_BPF_SYSCALL", kernelName(), err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("loading BPF programs into %s: %w: root, or CAP_BPF and CAP_NET_ADMIN (before Linux 6.12 CAP_PERFMON too), is needed", kernelName(), err)
+	}
+	return fmt.Errorf("loading BPF programs into %s: %w", kernelName(), err)
+}
+
+func (d *Demux) incompatible(err error) error {
+	return fmt.Errorf("%w in %s: %w: run the release that made them, or remove them with `vlandemux detach`",
+		ErrIncompatiblePins, d.opts.PinPath, err)
+}
+
+// kernelName is for messages, and names the kernels that will do.
+func kernelName() string {
+	code, err := features.LinuxVersionCode()
+	if err != nil {
+		return "a kernel of unknown version (6.1 and newer are supported)"
+	}
+	return fmt.Sprintf("kernel %d.%d (6.1 and newer are supported)", code>>16, code>>8&0xff)
+}
+
+func (d *Demux) releaseMaps() error {
+	err := errors.Join(unmapMemory(d.buckets), unmapMemory(d.locations), unmapMemory(d.slots), unmapMemory(d.clientWorkers),
+		unmapMemory(d.states), unmapMemory(d.settings), d.objs.Close(), d.inner.Close())
+	d.buckets, d.locations, d.slots, d.clientWorkers, d.states, d.settings = nil, nil, nil, nil, nil, nil
+	d.objs, d.inner = bpfObjects{}, nil
+	return err
+}
