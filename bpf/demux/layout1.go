@@ -52,19 +52,20 @@ func openFirstLayout(path string) (*pinSet, error) {
 	return set, nil
 }
 
-// disown lets a process that works with the set only read from now on.
+// disown lets a process that works with the set only read from now on. Every layout
+// has the generation at the same place in the owner's record, which may be longer or
+// shorter than ours.
 func (s *pinSet) disown() error {
-	if s.layout != 1 {
-		owner := s.owner
-		owner.Generation++
-		return s.maps[bpfMapOwners].Put(uint32(0), &owner)
+	const generation = 8
+	record, err := s.maps[bpfMapOwners].LookupBytes(uint32(0))
+	if err == nil {
+		binary.NativeEndian.PutUint64(record[generation:], binary.NativeEndian.Uint64(record[generation:])+1)
+		err = s.maps[bpfMapOwners].Put(uint32(0), record)
 	}
-	var owner struct{ Layout, Generation, Releases uint64 }
-	if err := s.maps[bpfMapOwners].Lookup(uint32(0), &owner); err != nil {
-		return fmt.Errorf("reading who runs %s: %w", s.path, err)
+	if err != nil {
+		return fmt.Errorf("ending the ownership of %s: %w", s.path, err)
 	}
-	owner.Generation++
-	return s.maps[bpfMapOwners].Put(uint32(0), &owner)
+	return nil
 }
 
 func (s *pinSet) readFirstLayout(d *Demux) (*snapshot, error) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -214,9 +215,12 @@ func (s *pinSet) load() error {
 	if err := s.open(mapNames()); err != nil || s.maps[bpfMapOwners] == nil {
 		return err
 	}
-	if err := s.maps[bpfMapOwners].Lookup(uint32(0), &s.owner); err != nil {
+	record, err := s.maps[bpfMapOwners].LookupBytes(uint32(0))
+	if err != nil {
 		return fmt.Errorf("reading who runs %s: %w", s.path, err)
 	}
+	// Another build's may be longer or shorter: fields are only ever added.
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&s.owner)), unsafe.Sizeof(s.owner)), record)
 	s.layout = s.owner.Layout
 	if m := s.maps[bpfMapLocations]; m != nil {
 		s.capacity = int(m.MaxEntries())

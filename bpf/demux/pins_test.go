@@ -116,6 +116,16 @@ func TestChangeOfModeHasNoGap(t *testing.T) {
 // the two ports, checks that each is counted, and returns how many it sent each way.
 func (b *bed) exchange(up, down *nettest.Port, change func()) int {
 	b.learn(0, 1, tag(5))
+	sent := b.traffic(up, down, change)
+	b.Eventually(func() uint64 { return b.client(1).Rx.Packets }).Should(BeEquivalentTo(sent + 1))
+	b.Eventually(func() uint64 { return b.client(1).Tx.Packets }).Should(BeEquivalentTo(sent))
+	b.Expect(b.drops()).To(BeEmpty())
+	return sent
+}
+
+// traffic sends frames from client 1 and to it while change runs, in step with the two
+// ports, and returns how many it sent each way.
+func (b *bed) traffic(up, down *nettest.Port, change func()) int {
 	b.far[0].CountOnly()
 	b.sw[0].CountOnly()
 	in, out := fromClient(1, tag(5)).Bytes(), toClient(1).Bytes()
@@ -142,9 +152,6 @@ func (b *bed) exchange(up, down *nettest.Port, change func()) int {
 	close(stop)
 	traffic.Wait()
 	b.t.Logf("%d frames each way", sent)
-	b.Eventually(func() uint64 { return b.client(1).Rx.Packets }).Should(BeEquivalentTo(sent + 1))
-	b.Eventually(func() uint64 { return b.client(1).Tx.Packets }).Should(BeEquivalentTo(sent))
-	b.Expect(b.drops()).To(BeEmpty())
 	return sent
 }
 
