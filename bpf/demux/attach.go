@@ -39,8 +39,12 @@ func (d *Demux) attachNamed(name string, role bpfAttachRole, force bool) (mode A
 		}
 		a.forced = a.forced || force
 		link, err := d.linkByName(name)
-		if err == nil && a.ifindex != link.Index {
+		switch {
+		case err != nil:
+		case a.ifindex != link.Index:
 			err = d.attach(a, link)
+		default:
+			_, err = d.restoreHook(a)
 		}
 		if err != nil && !known {
 			err = errors.Join(err, d.forget(a))
@@ -159,6 +163,16 @@ func (d *Demux) hookNew(a *device, ifindex int) (tchook.Hook, error) {
 		return nil, errors.Join(fmt.Errorf("attaching to %s: %w", a.name, err), filter.Detach())
 	}
 	return filter, nil
+}
+
+// restoreHook runs the device's program again where somebody has taken it off, and
+// reports whether it had to.
+func (d *Demux) restoreHook(a *device) (bool, error) {
+	restored, err := a.hook.Restore(d.program(a.role))
+	if !restored && err == nil {
+		return false, nil
+	}
+	return restored, errors.Join(err, d.save(a))
 }
 
 // hookOpen gives tchook.ErrGone if the interface or its link is not there, or is

@@ -3,8 +3,6 @@ package demux
 import (
 	"errors"
 	"fmt"
-
-	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
 )
 
 // Change says what became of a trunk or worker.
@@ -58,10 +56,25 @@ func (d *Demux) goneFrom(links []Link) (gone []int) {
 // have swapped theirs. A device that waits for the name becomes one with it.
 func (d *Demux) renameAll(changed []Link, did func(*device, error, string, ...any)) {
 	renamed := make(map[*device]string)
-	for _, link := range changed {
-		if a := d.byIndex[link.Index]; a != nil && a.name != link.Name {
-			renamed[a] = link.Name
-			delete(d.devices, a.name)
+	for i := 0; i < len(changed); i++ {
+		link := changed[i]
+		a := d.byIndex[link.Index]
+		if a == nil || a.name == link.Name {
+			continue
+		}
+		renamed[a] = link.Name
+		delete(d.devices, a.name)
+		// Who had the name has another one now, or is gone: that may not have been told yet.
+		if other := d.devices[link.Name]; other != nil && other.ifindex != 0 {
+			now, err := d.net.LinkByIndex(other.ifindex)
+			switch {
+			case err == nil:
+				changed = append(changed, NewLink(now))
+			case missing(err):
+				did(other, d.lose(other), "gone")
+			default:
+				did(other, fmt.Errorf("looking up interface %s: %w", other.name, err), "renamed")
+			}
 		}
 	}
 	for a, name := range renamed {
@@ -99,6 +112,17 @@ func (d *Demux) follow(link *Link, did func(*device, error, string, ...any)) {
 	if a == nil {
 		return
 	}
+	if a.ifindex != link.Index { // what is told may be older than what is known
+		now, err := d.linkByName(link.Name)
+		if errors.Is(err, ErrUnknownInterface) {
+			return
+		}
+		if err != nil {
+			did(a, err, "attached")
+			return
+		}
+		link = now
+	}
 	if a.ifindex != 0 && a.ifindex != link.Index {
 		did(a, d.lose(a), "gone")
 	}
@@ -111,10 +135,8 @@ func (d *Demux) follow(link *Link, did func(*device, error, string, ...any)) {
 		did(a, err, "%s", what)
 		return
 	}
-	if filter, ok := a.hook.(*tchook.Clsact); ok {
-		if restored, err := filter.Restore(d.program(a.role)); restored || err != nil {
-			did(a, errors.Join(err, d.save(a)), "attached again: its clsact filter had been removed")
-		}
+	if restored, err := d.restoreHook(a); restored || err != nil {
+		did(a, err, "attached again: somebody had taken its program off")
 	}
 	if a.down == link.Up {
 		a.down = !link.Up

@@ -112,7 +112,8 @@ func (d *Demux) restoreClients() error {
 }
 
 // takeOverHooks puts our programs in the place of the earlier process's, in the mode
-// that the options ask for. Who is not there any more waits for its name.
+// that the options ask for. Only when all that are there are known can names be
+// followed: two may have swapped theirs. Who is not there any more waits for its name.
 func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
 	if err := d.knowPrograms(); err != nil {
 		return err
@@ -120,12 +121,31 @@ func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
 	if err := d.saveOwner(); err != nil {
 		return err
 	}
+	var there []Link
+	var gone []*device
 	for a, record := range records {
-		if err := d.takeOverHook(a, record); err != nil {
+		link, err := d.takeOverHook(a, record)
+		switch {
+		case errors.Is(err, tchook.ErrGone):
+			gone = append(gone, a)
+		case err != nil:
 			return err
+		default:
+			there = append(there, *link)
 		}
 	}
-	return nil
+	var errs []error
+	d.renameAll(there, func(_ *device, err error, _ string, _ ...any) {
+		if !errors.Is(err, ErrWrongRole) {
+			errs = append(errs, err)
+		}
+	})
+	for _, a := range gone {
+		if d.devices[a.name] == a { // no other has its name and its clients now
+			errs = append(errs, d.comeBack(a))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // knowPrograms makes our programs ours, beside those of the process before.
@@ -142,64 +162,61 @@ func (d *Demux) knowPrograms() error {
 	return nil
 }
 
-func (d *Demux) takeOverHook(a *device, record bpfDevice) error {
+// takeOverHook gives tchook.ErrGone, and the device is one that is not there, if the
+// interface or its attachment has gone.
+func (d *Demux) takeOverHook(a *device, record bpfDevice) (*Link, error) {
+	gone := func() error {
+		a.ifindex = int(record.Ifindex)
+		if err := d.lose(a); err != nil {
+			return err
+		}
+		return tchook.ErrGone
+	}
 	old, err := d.hookOpen(a, record)
 	if errors.Is(err, tchook.ErrGone) {
-		return d.comeBack(a, int(record.Ifindex))
+		return nil, gone()
 	}
 	if err != nil {
-		return err
-	}
-	// The interface may have another name by now.
-	link, err := d.net.LinkByIndex(int(record.Ifindex))
-	if missing(err) {
-		a.hook = old
-		a.ifindex = int(record.Ifindex)
-		return errors.Join(d.lose(a), d.comeBack(a, 0))
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("looking up interface %s: %w", a.name, err), old.Close())
+		return nil, err
 	}
 	a.hook = old
+	link, err := d.net.LinkByIndex(int(record.Ifindex))
+	if missing(err) {
+		return nil, gone()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up interface %s: %w", a.name, err)
+	}
 	if want := d.opts.Attach; want == AttachAuto || want == a.mode() {
 		if err := old.Replace(d.program(a.role)); err != nil {
-			return err
+			return nil, err
 		}
 	} else {
 		// The new program goes first: for a moment both are there, and TCX alone
 		// sees the frames.
 		next, err := d.hookNew(a, int(record.Ifindex))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		a.hook = next
 		if err := old.Detach(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := d.enter(a, int(record.Ifindex)); err != nil {
-		return err
+		return nil, err
 	}
 	now := NewLink(link)
 	a.down = !now.Up
-	if now.Name != a.name {
-		d.renameAll([]Link{now}, func(*device, error, string, ...any) {})
-	}
 	if a.role == bpfAttachRoleROLE_WORKER {
 		d.point(a)
 	}
-	return d.save(a)
+	return &now, d.save(a)
 }
 
 // comeBack attaches a device that has gone while nobody looked to the interface that
 // has its name now, if there is one and it will do: else it waits for one.
-func (d *Demux) comeBack(a *device, former int) error {
-	a.ifindex = former
-	if former != 0 {
-		if err := d.lose(a); err != nil {
-			return err
-		}
-	}
+func (d *Demux) comeBack(a *device) error {
 	link, err := d.linkByName(a.name)
 	if err == nil {
 		err = d.attach(a, link)

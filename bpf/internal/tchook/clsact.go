@@ -51,8 +51,7 @@ func (f *Clsact) There() (bool, error) {
 	return present != nil, err
 }
 
-// Restore makes qdisc and filter again where another program has removed them, and
-// reports whether it had to.
+// Restore implements [Hook]. It makes the qdisc again too.
 func (f *Clsact) Restore(program *ebpf.Program) (bool, error) {
 	there, err := f.There()
 	if there || err != nil {

@@ -16,7 +16,9 @@ var _ Hook = (*TCX)(nil)
 // TCX runs a program through a TCX link, which keeps it there for as long
 // as there is a descriptor or a pin of the link.
 type TCX struct {
-	link link.Link
+	link    link.Link
+	ifindex int
+	pin     string // path, empty for none
 }
 
 // AttachTCX attaches at tc ingress and pins; pin may be empty. A kernel without
@@ -33,7 +35,7 @@ func AttachTCX(ifindex int, program *ebpf.Program, pin string) (*TCX, error) {
 		return nil, fmt.Errorf("attaching tcx link: %w", err)
 	}
 	if pin == "" {
-		return &TCX{tcx}, nil
+		return &TCX{tcx, ifindex, pin}, nil
 	}
 	if err := os.Remove(pin); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.Join(fmt.Errorf("removing stale pin of tcx link: %w", err), tcx.Close())
@@ -41,7 +43,7 @@ func AttachTCX(ifindex int, program *ebpf.Program, pin string) (*TCX, error) {
 	if err := tcx.Pin(pin); err != nil {
 		return nil, errors.Join(fmt.Errorf("pinning tcx link: %w", err), tcx.Close())
 	}
-	return &TCX{tcx}, nil
+	return &TCX{tcx, ifindex, pin}, nil
 }
 
 // OpenTCX opens a pinned link of the interface. It returns ErrGone if there is no
@@ -61,7 +63,7 @@ func OpenTCX(pin string, ifindex int) (*TCX, error) {
 	if tcx := info.TCX(); tcx == nil || int(tcx.Ifindex) != ifindex {
 		return nil, errors.Join(ErrGone, pinned.Unpin(), pinned.Close())
 	}
-	return &TCX{pinned}, nil
+	return &TCX{pinned, ifindex, pin}, nil
 }
 
 // Replace implements [Hook].
@@ -70,6 +72,25 @@ func (l *TCX) Replace(program *ebpf.Program) error {
 		return fmt.Errorf("updating tcx link: %w", err)
 	}
 	return nil
+}
+
+// Restore implements [Hook]. A link that was detached by force cannot be attached
+// again: another one takes its place.
+func (l *TCX) Restore(program *ebpf.Program) (bool, error) {
+	info, err := l.link.Info()
+	if err != nil {
+		return false, fmt.Errorf("reading tcx link of interface %d: %w", l.ifindex, err)
+	}
+	if tcx := info.TCX(); tcx != nil && int(tcx.Ifindex) == l.ifindex {
+		return false, nil
+	}
+	next, err := AttachTCX(l.ifindex, program, l.pin)
+	if err != nil {
+		return false, err
+	}
+	dead := l.link
+	*l = *next
+	return true, dead.Close()
 }
 
 // Detach implements [Hook]. It does not rely on this being the last descriptor of the link.

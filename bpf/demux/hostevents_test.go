@@ -1,0 +1,211 @@
+package demux_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	. "github.com/onsi/gomega"
+	"github.com/vishvananda/netlink"
+	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/linux"
+	"github.com/vlandemux/vlandemux/bpf/nettest"
+)
+
+// resync tells the demux all interfaces there are.
+func (b *bed) resync() {
+	b.t.Helper()
+	links, err := netlink.LinkList()
+	b.Expect(err).NotTo(HaveOccurred())
+	var all []demux.Link
+	for _, l := range links {
+		all = append(all, demux.NewLink(l))
+	}
+	done, err := b.demux.Reconcile(all, nil, true)
+	b.Expect(err).NotTo(HaveOccurred())
+	for _, change := range done {
+		b.Expect(change.Err).NotTo(HaveOccurred(), "%s %s", change.Name, change.What)
+	}
+}
+
+// rename gives an interface another name.
+func (b *bed) rename(from, to string) {
+	b.t.Helper()
+	found, err := netlink.LinkByName(from)
+	b.Expect(err).NotTo(HaveOccurred())
+	b.Expect(netlink.LinkSetName(found, to)).To(Succeed())
+}
+
+// swap gives each of two interfaces the other's name.
+func (b *bed) swap(one, other string) {
+	b.t.Helper()
+	b.rename(one, "spare")
+	b.rename(other, one)
+	b.rename("spare", other)
+}
+
+// expectAt sends a frame of client n and demands it at the far end of the worker alone.
+func (b *bed) expectAt(n, worker int) {
+	b.t.Helper()
+	for _, port := range b.far {
+		port.Reset()
+	}
+	b.sw[0].Send(fromClient(n, tag(5)))
+	b.Eventually(b.far[worker].Count).Should(Equal(1))
+	for i, port := range b.far {
+		if i != worker {
+			b.Expect(port.Count()).To(BeZero(), "worker %d", i)
+		}
+	}
+}
+
+// detachLinks takes the TCX links off an interface as `bpftool link detach` does.
+func (b *bed) detachLinks(ifindex int) {
+	b.t.Helper()
+	attached, err := link.QueryPrograms(link.QueryOptions{Target: ifindex, Attach: ebpf.AttachTCXIngress})
+	b.Expect(err).NotTo(HaveOccurred())
+	b.Expect(attached.Programs).NotTo(BeEmpty())
+	for _, program := range attached.Programs {
+		id, ok := program.LinkID()
+		b.Expect(ok).To(BeTrue())
+		found, err := link.NewFromID(id)
+		b.Expect(err).NotTo(HaveOccurred())
+		b.Expect(found.(interface{ Detach() error }).Detach()).To(Succeed())
+		b.Expect(found.Close()).To(Succeed())
+	}
+}
+
+func TestLinkDetachedByForceIsAttachedAgain(t *testing.T) {
+	linux.TCX.Need(t)
+	for name, notice := range map[string]func(b *bed, opts demux.Options){
+		"all interfaces are listed again": func(b *bed, _ demux.Options) { b.resync() },
+		"the trunk is attached again": func(b *bed, _ demux.Options) {
+			_, err := b.demux.AttachTrunk(trunkNames[0], false)
+			b.Expect(err).NotTo(HaveOccurred())
+		},
+		"a restart": func(b *bed, opts demux.Options) {
+			b.Expect(b.demux.Close()).To(Succeed())
+			b.demux = b.load(opts)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nettest.Enter(t)
+			opts := demux.Options{Attach: demux.AttachTCX, PinPath: nettest.BPFFS(t)}
+			b := startHere(t, opts)
+			b.assign(mac(1), 0)
+			b.learn(0, 1, tag(5))
+			b.detachLinks(b.trunks[0])
+			notice(b, opts)
+			b.expectAt(1, 0)
+			// The new link is pinned: it outlives a process that does not close it.
+			b.demux = b.load(opts)
+			b.expectAt(1, 0)
+			b.Expect(b.demux.Detach()).To(Succeed())
+		})
+	}
+}
+
+// Two workers swap names: each keeps its clients, whenever that is noticed.
+func TestSwappedNames(t *testing.T) {
+	for name, notice := range map[string]func(b *bed, opts demux.Options){
+		"all interfaces are listed again": func(b *bed, _ demux.Options) { b.resync() },
+		"one is told before the other": func(b *bed, _ demux.Options) {
+			found, err := netlink.LinkByIndex(b.indexes[0])
+			b.Expect(err).NotTo(HaveOccurred())
+			_, err = b.demux.Reconcile([]demux.Link{demux.NewLink(found)}, nil, false)
+			b.Expect(err).NotTo(HaveOccurred())
+		},
+		"a restart": func(b *bed, opts demux.Options) {
+			b.Expect(b.demux.Close()).To(Succeed())
+			b.demux = b.load(opts)
+		},
+	} {
+		eachMode(t, func(t *testing.T, mode demux.AttachMode) {
+			t.Log(name)
+			nettest.Enter(t)
+			opts := demux.Options{Attach: mode, PinPath: nettest.BPFFS(t)}
+			b := startHere(t, opts)
+			b.assign(mac(1), 0)
+			b.assign(mac(2), 1)
+			b.swap("w0", "w1")
+			notice(b, opts)
+			b.expectAt(1, 0)
+			b.expectAt(2, 1)
+			b.Expect(b.demux.Workers()).To(Equal([]demux.Attachment{
+				{Name: "w0", Index: b.indexes[1], Mode: mode},
+				{Name: "w1", Index: b.indexes[0], Mode: mode},
+			}))
+			assignments, err := b.demux.Assignments()
+			b.Expect(err).NotTo(HaveOccurred())
+			for _, a := range assignments {
+				b.Expect(a.Worker).To(Equal(map[demux.MAC]string{mac(1): "w1", mac(2): "w0"}[a.MAC]))
+			}
+			b.Expect(b.demux.Detach()).To(Succeed())
+		})
+	}
+}
+
+// What is told of an interface may be older than what is known of its name.
+func TestLateMessagesDoNotMoveAWorker(t *testing.T) {
+	b := start(t, demux.Options{})
+	found, err := netlink.LinkByName("w2")
+	b.Expect(err).NotTo(HaveOccurred())
+	late := demux.NewLink(found)
+	b.rename("w2", "stranger")
+	index, _ := nettest.Veth(t, "w2", "q2")
+	far := nettest.Open(t, "q2")
+	b.assign(mac(1), 2)
+	_, err = b.demux.Reconcile([]demux.Link{late}, nil, false)
+	b.Expect(err).NotTo(HaveOccurred())
+	b.Expect(b.demux.Workers()[0].Index).To(Equal(index))
+	b.sw[0].Send(fromClient(1, tag(5)))
+	b.Eventually(far.Count).Should(Equal(1))
+	b.Expect(b.far[2].Count()).To(BeZero())
+}
+
+// An interface that gets the index of a worker that has gone gets no frame, and the
+// worker's clients are served again when one of its name comes.
+func TestTheIndexOfAWorkerThatHasGoneIsAStrangers(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode demux.AttachMode) {
+		b := start(t, demux.Options{Attach: mode})
+		b.assign(mac(1), 0)
+		b.learn(0, 1, tag(5))
+		index := b.indexes[0]
+		nettest.Delete(t, "w0")
+		stranger := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "stranger", Index: index, Flags: 1}, PeerName: "s0"}
+		b.Expect(netlink.LinkAdd(stranger)).To(Succeed())
+		_, err := b.demux.Reconcile(nil, []int{index}, false)
+		b.Expect(err).NotTo(HaveOccurred())
+		b.resync()
+		b.sw[0].Send(fromClient(1, tag(5)))
+		b.Eventually(b.drops).Should(HaveKeyWithValue("no_worker", HaveField("Packets", BeEquivalentTo(1))))
+		b.Expect(b.demux.Workers()).To(Equal([]demux.Attachment{{Name: "w0"}}))
+		nettest.Veth(t, "w0", "p0")
+		far := nettest.Open(t, "p0")
+		b.resync()
+		b.sw[0].Send(fromClient(1, tag(5)))
+		b.Eventually(far.Count).Should(Equal(1))
+	})
+}
+
+func TestUnfitInterfacesAreRefused(t *testing.T) {
+	b := start(t, demux.Options{})
+	found, err := netlink.LinkByName("w0")
+	b.Expect(err).NotTo(HaveOccurred())
+	address, err := netlink.ParseAddr("192.0.2.1/24")
+	b.Expect(err).NotTo(HaveOccurred())
+	b.Expect(netlink.AddrAdd(found, address)).To(Succeed())
+	err = b.demux.Assign(mac(1), "w0")
+	unfit, ok := errors.AsType[*demux.UnfitError](err)
+	b.Expect(ok).To(BeTrue(), "%v", err)
+	b.Expect(unfit.Name).To(Equal("w0"))
+	b.Expect(b.demux.Assign(mac(1), "lo")).To(MatchError(demux.ErrWrongRole))
+	b.Expect(b.demux.Assign(mac(1), trunkNames[0])).To(MatchError(demux.ErrWrongRole))
+	b.Expect(b.demux.Workers()).To(BeEmpty())
+	b.Expect(b.demux.Assignments()).To(BeEmpty())
+	_, err = b.demux.AttachWorker("w0", true)
+	b.Expect(err).NotTo(HaveOccurred())
+	b.assign(mac(1), 0)
+	b.learn(0, 1, tag(5))
+}
