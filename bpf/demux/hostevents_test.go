@@ -2,6 +2,7 @@ package demux_test
 
 import (
 	"errors"
+	"net"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -11,6 +12,7 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/linux"
 	"github.com/vlandemux/vlandemux/bpf/nettest"
+	"golang.org/x/sys/unix"
 )
 
 // resync tells the demux all interfaces there are.
@@ -208,4 +210,41 @@ func TestUnfitInterfacesAreRefused(t *testing.T) {
 	b.Expect(err).NotTo(HaveOccurred())
 	b.assign(mac(1), 0)
 	b.learn(0, 1, tag(5))
+}
+
+// The kernel says of a list that it changed while it was read.
+func TestAttachesWhileAddressesComeAndGo(t *testing.T) {
+	b := start(t, demux.Options{})
+	nettest.Veth(t, "d0", "e0")
+	other, err := netlink.LinkByName("d0")
+	b.Expect(err).NotTo(HaveOccurred())
+	for i := range 1000 { // the list takes several messages
+		one := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, byte(i>>8), byte(i), 1), Mask: net.CIDRMask(32, 32)}}
+		b.Expect(netlink.AddrAdd(other, one)).To(Succeed())
+	}
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	b.Expect(err).NotTo(HaveOccurred())
+	defer handle.Close()
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(192, 0, 2, 1), Mask: net.CIDRMask(24, 32)}}
+	end, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-end:
+				ended <- nil
+				return
+			default:
+			}
+			if err := errors.Join(handle.AddrAdd(other, address), handle.AddrDel(other, address)); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	for range 10 {
+		b.assign(mac(1), 0)
+		b.Expect(b.demux.Unassign(mac(1))).To(Succeed())
+	}
+	close(end)
+	b.Expect(<-ended).To(Succeed())
 }

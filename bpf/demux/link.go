@@ -143,7 +143,7 @@ func (d *Demux) unfit(a *device, link *Link) (string, error) {
 		return "", nil
 	}
 	handle := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: link.Index, Name: link.Name}}
-	addresses, err := d.net.AddrList(handle, netlink.FAMILY_ALL)
+	addresses, err := settled(func() ([]netlink.Addr, error) { return d.net.AddrList(handle, netlink.FAMILY_ALL) })
 	if err != nil {
 		return "", fmt.Errorf("listing its addresses: %w", err)
 	}
@@ -152,7 +152,9 @@ func (d *Demux) unfit(a *device, link *Link) (string, error) {
 			return "it has the address " + address.IPNet.String(), nil
 		}
 	}
-	routes, err := d.net.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: link.Index}, netlink.RT_FILTER_OIF)
+	routes, err := settled(func() ([]netlink.Route, error) {
+		return d.net.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: link.Index}, netlink.RT_FILTER_OIF)
+	})
 	if err != nil {
 		return "", fmt.Errorf("listing its routes: %w", err)
 	}
@@ -162,6 +164,18 @@ func (d *Demux) unfit(a *device, link *Link) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// settled lists again when the kernel says that the list changed while it was read:
+// on some hosts interfaces come and go all the time. It gives up in the end, since
+// the lock of the demux is held.
+func settled[T any](list func() (T, error)) (all T, err error) {
+	for range 100 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
 }
 
 // checkServed gives ErrServed if the programs of another vlandemux are on the

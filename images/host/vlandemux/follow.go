@@ -58,6 +58,12 @@ func (f *follower) once(ctx context.Context, started func()) error {
 	}
 	// Subscribed first: what changes while the list is made comes again as a message.
 	links, err := f.net.LinkList()
+	for errors.Is(err, netlink.ErrDumpInterrupted) && ctx.Err() == nil {
+		links, err = f.net.LinkList() // some came or went while the list was read
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("listing the interfaces: %w", err)
 	}
