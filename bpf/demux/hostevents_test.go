@@ -36,7 +36,7 @@ func (b *bed) rename(from, to string) {
 	b.t.Helper()
 	found, err := netlink.LinkByName(from)
 	b.Expect(err).NotTo(HaveOccurred())
-	b.Expect(netlink.LinkSetName(found, to)).To(Succeed())
+	b.Expect(nettest.Rename(found, to)).To(Succeed())
 }
 
 // swap gives each of two interfaces the other's name.

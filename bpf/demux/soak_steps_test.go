@@ -6,6 +6,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/nettest"
 )
 
 // step does one thing by chance and says what.
@@ -146,7 +147,7 @@ func (s *soak) event(index *int) string {
 
 func (s *soak) rename(i *soakIface, name string) string {
 	what := fmt.Sprintf("rename %s to %s ", i.name, name)
-	s.must(netlink.LinkSetName(s.link(i.name), name), "%s", what)
+	s.must(nettest.Rename(s.link(i.name), name), "%s", what)
 	i.name = name
 	return what
 }
