@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/linux"
+	"github.com/vlandemux/vlandemux/bpf/nettest"
 	"golang.org/x/sys/unix"
 )
 
@@ -131,11 +132,7 @@ func (s *soak) setUp(name string) {
 
 func (s *soak) awaitUp(names ...string) {
 	for _, name := range names {
-		for end := time.Now().Add(5 * time.Second); s.link(name).Attrs().OperState != netlink.OperUp; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				s.fail("%s does not come up", name)
-			}
-		}
+		s.must(nettest.AwaitOperational(name), "setting up the host")
 	}
 }
 

@@ -4,6 +4,7 @@
 package nettest
 
 import (
+	"fmt"
 	"runtime"
 	"testing"
 	"time"
@@ -50,26 +51,26 @@ func Veth(t testing.TB, name, peer string) (int, int) {
 	}
 	indexes := [2]int{up(t, name), up(t, peer)}
 	for _, end := range []string{name, peer} {
-		awaitOperational(t, end)
+		if err := AwaitOperational(end); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return indexes[0], indexes[1]
 }
 
-// awaitOperational returns once the interface sends frames: the kernel gives one whose peer came up later its queue in the background, and drops
+// AwaitOperational returns once the interface sends frames: the kernel gives one whose peer came up later its queue in the background, and drops
 // what is sent until then.
-func awaitOperational(t testing.TB, name string) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; {
+func AwaitOperational(name string) error {
+	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
 		link, err := netlink.LinkByName(name)
 		switch {
 		case err != nil:
-			t.Fatalf("looking up %s: %v", name, err)
+			return fmt.Errorf("looking up %s: %w", name, err)
 		case link.Attrs().OperState == netlink.OperUp:
-			return
+			return nil
 		case time.Now().After(end):
-			t.Fatalf("waiting for %s to become operational: it is %s", name, link.Attrs().OperState)
+			return fmt.Errorf("waiting for %s to become operational: it is %s", name, link.Attrs().OperState)
 		}
-		runtime.Gosched()
 	}
 }
 

@@ -2,8 +2,6 @@ package nettest
 
 import (
 	"errors"
-	"fmt"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -25,14 +23,8 @@ func Rename(link netlink.Link, name string) error {
 	if err := netlink.LinkSetUp(link); err != nil {
 		return err
 	}
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		now, err := netlink.LinkByIndex(link.Attrs().Index)
-		if err != nil {
-			return err
-		}
-		if state := now.Attrs().OperState; state == netlink.OperUp || state == link.Attrs().OperState {
-			return nil
-		}
+	if link.Attrs().OperState != netlink.OperUp {
+		return nil
 	}
-	return fmt.Errorf("%s is not up again", name)
+	return AwaitOperational(name)
 }
