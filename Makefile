@@ -30,7 +30,8 @@ endif
 NAME  := $(notdir $(KERNEL:/=))
 OUT   := $(REPORTS)$(if $(KERNEL),/$(NAME))
 BUILT := $(CURDIR)/build$(if $(KERNEL),/$(NAME))
-VM     = $(BUILT)/vm --kernel=$(KERNEL) --console=$(OUT)/console.log --timeout=1h $(if $(CPUS),--cpus=$(CPUS)) \
+export KERNEL_SOURCES
+VM     = $(BUILT)/vm --kernel=$(KERNEL) --sources="$$KERNEL_SOURCES" --console=$(OUT)/console.log --timeout=1h $(if $(CPUS),--cpus=$(CPUS)) \
 	--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),all)
 
 GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=junit.xml --json-report=report.json \
@@ -47,7 +48,8 @@ help: ## list these targets
 	@printf '\nVariables:\n'
 	@printf '  FOCUS="MAC move"          only the scenarios that match   (e2e)\n'
 	@printf '  SEED=42                   repeat the run of that seed     (e2e)\n'
-	@printf '  KERNEL=6.1                in a VM with that kernel of Debian, a .deb or a folder (e2e, test)\n'
+	@printf '  KERNEL=6.1                in a VM with that kernel: of the package index, a .deb, a folder (e2e, test)\n'
+	@printf '  KERNEL_SOURCES="deb ..."  from another archive than this machine has (e2e, test)\n'
 	@printf '  PROCS=2                   number of labs run in parallel  (e2e)\n'
 	@printf '  BENCH=program,lab         only these names or groups      (bench)\n'
 	@printf '  COMPARE=old.json          say what changed since that run (bench)\n'

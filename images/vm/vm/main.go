@@ -47,11 +47,12 @@ var errTimeout = errors.New("time is up")
 
 // flags are the command line's.
 type flags struct {
-	kernel, init, console string
-	env, shares, modules  []string
-	noDocker, quiet       bool
-	memory, processors    int
-	timeout               time.Duration
+	kernel, sources      string
+	init, console        string
+	env, shares, modules []string
+	noDocker, quiet      bool
+	memory, processors   int
+	timeout              time.Duration
 }
 
 // command returns the command line. It sets status when the command in the machine has one.
@@ -85,7 +86,8 @@ command that was ended by signal N. (go run turns every one but 0 into 1, and go
 	}
 	set := cmd.Flags()
 	set.SetInterspersed(false)
-	set.StringVar(&f.kernel, "kernel", "", "kernel: a series of Debian's (6.1, 6.12), a .deb, or a folder with vmlinuz and modules (required)")
+	set.StringVar(&f.kernel, "kernel", "", "kernel: a series that the machine's apt knows (6.1, 6.8), a .deb, or a folder with vmlinuz and modules (required)")
+	set.StringVar(&f.sources, "sources", "", "take a series from these archives instead of this machine's: lines of sources.list(5)")
 	set.StringArrayVarP(&f.env, "env", "e", nil, "pass NAME on to the command, or NAME=VALUE; always passed: PATH, HOME, TERM, VLANDEMUX_*")
 	set.StringArrayVar(&f.shares, "share", nil, "directory of this machine which the command may change")
 	set.StringArrayVar(&f.modules, "module", nil, "load this kernel module too; it is an error when the kernel has none of that name")
@@ -121,6 +123,7 @@ func run(f flags, args []string) (int, error) {
 
 	result, err := session.Run(ctx, session.Options{
 		Kernel:     f.kernel,
+		Sources:    f.sources,
 		Modules:    kernel.DefaultModules(f.modules...),
 		Init:       f.init,
 		Args:       args,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -23,13 +24,16 @@ type index struct {
 	label string
 }
 
-// release is a kernel package.
+// release is a kernel: the package of its image first, then those of its modules, where they have their own.
 type release struct {
-	name, version string
-	index         *index
+	packages []packaged
+	index    *index
 }
 
-func (r release) String() string { return r.name + " " + r.version }
+// packaged is one version of a package.
+type packaged struct{ name, version string }
+
+func (r release) String() string { return r.packages[0].name + " " + r.packages[0].version }
 
 // errNoKernel is what newest fails with when an index has no kernel of a series.
 var errNoKernel = errors.New("no such kernel in the package index")
@@ -37,41 +41,67 @@ var errNoKernel = errors.New("no such kernel in the package index")
 // errDownload is what download fails with when the archive does not hand out what the index has: it is out of date.
 var errDownload = errors.New("the archive does not hand it out")
 
-// newest returns the newest kernel package of a series: the ordinary build for this architecture.
+// newest returns the newest kernel of a series: the ordinary build for this architecture.
 func (x *index) newest(ctx context.Context, series string) (release, error) {
-	listed, err := x.run(ctx, "", "apt-cache", "pkgnames", "linux-image-"+series+".")
+	listed, err := x.run(ctx, "", "apt-cache", "pkgnames", "linux-image-")
 	if err != nil {
 		return release{}, err
 	}
-	names := newestFirst(strings.Fields(listed), series)
-	for _, name := range names {
+	names := strings.Fields(listed)
+	for _, name := range newestFirst(names, series) {
 		// The index also knows names that are only mentioned somewhere: those have no record.
-		record, err := x.run(ctx, "", "apt-cache", "show", "--no-all-versions", name)
+		record, err := x.record(ctx, name)
 		if ctx.Err() != nil {
 			return release{}, err
 		}
-		if err != nil {
-			continue
-		}
-		if version := field(record, "Version"); version != "" {
-			return release{name: name, version: version, index: x}, nil
+		if version := field(record, "Version"); err == nil && version != "" {
+			modules, err := x.modules(ctx, record)
+			return release{packages: append([]packaged{{name, version}}, modules...), index: x}, err
 		}
 	}
-	return release{}, fmt.Errorf("looking for linux-image-%s.* in %s: %w", series, x.label, errNoKernel)
+	return release{}, fmt.Errorf("looking for linux-image-%s.* in %s: %w: %s", series, x.label, errNoKernel, has(names))
 }
 
-// download fetches a package into dir without installing it and returns its path.
-func (r release) download(ctx context.Context, dir string) (string, error) {
+// modules returns the packages that the modules of a kernel are in. Debian's are in the package of the image. Ubuntu has them in
+// linux-modules-VERSION, which that one depends on, and linux-modules-extra-VERSION.
+func (x *index) modules(ctx context.Context, image string) ([]packaged, error) {
+	var all []packaged
+	for _, name := range modulePackage.FindAllString(field(image, "Depends"), -1) {
+		extra := strings.Replace(name, "linux-modules-", "linux-modules-extra-", 1)
+		for _, name := range []string{name, extra} {
+			record, err := x.record(ctx, name)
+			if err == nil {
+				all = append(all, packaged{name, field(record, "Version")})
+			} else if name != extra || ctx.Err() != nil {
+				return nil, fmt.Errorf("looking for the modules of a kernel in %s: %w", x.label, err)
+			}
+		}
+	}
+	return all, nil
+}
+
+var modulePackage = regexp.MustCompile(`\blinux-modules-[0-9][^ ,|(]*`)
+
+// record returns what an index says of the newest version of a package.
+func (x *index) record(ctx context.Context, name string) (string, error) {
+	return x.run(ctx, "", "apt-cache", "show", "--no-all-versions", name)
+}
+
+// download fetches the packages into dir without installing them and returns their paths.
+func (r release) download(ctx context.Context, dir string) ([]string, error) {
 	// The sandbox user of apt, which root has it change to, may not write to dir.
-	_, err := r.index.run(ctx, dir, "apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", r.name+"="+r.version)
-	if err != nil {
-		return "", fmt.Errorf("fetching %s: %w: %w", r, errDownload, err)
+	args := []string{"-qq", "-o", "APT::Sandbox::User=root", "download"}
+	for _, p := range r.packages {
+		args = append(args, p.name+"="+p.version)
+	}
+	if _, err := r.index.run(ctx, dir, "apt-get", args...); err != nil {
+		return nil, fmt.Errorf("fetching %s: %w: %w", r, errDownload, err)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.deb"))
-	if err != nil || len(files) != 1 {
-		return "", fmt.Errorf("fetching %s: apt-get left %d packages in %s", r, len(files), dir)
+	if err != nil || len(files) != len(r.packages) {
+		return nil, fmt.Errorf("fetching %s: apt-get left %d packages in %s, not %d", r, len(files), dir, len(r.packages))
 	}
-	return files[0], nil
+	return files, nil
 }
 
 // run runs a command of apt with this index.
@@ -83,18 +113,35 @@ func (x *index) run(ctx context.Context, dir, name string, args ...string) (stri
 	return out, err
 }
 
-// newestFirst picks the names of ordinary kernels of a series, such as linux-image-6.1.0-56-amd64 and
-// linux-image-6.12.117+deb12-amd64, and sorts them. Names of cloud, rt, unsigned and dbg builds are not among them.
+// ordinaryKernel matches the names of ordinary kernels, such as linux-image-6.1.0-56-amd64 and linux-image-6.12.117+deb12-amd64 of
+// Debian and linux-image-6.8.0-49-generic of Ubuntu. Names of cloud, rt, unsigned and dbg builds do not match.
+var ordinaryKernel = regexp.MustCompile(`^linux-image-([0-9]+\.[0-9]+)\.[0-9]+(-[0-9]+|\+deb[0-9]+)*-(amd64|generic)$`)
+
+// newestFirst picks the names of ordinary kernels of a series, and sorts them.
 func newestFirst(names []string, series string) []string {
-	ordinary := regexp.MustCompile(`^linux-image-` + regexp.QuoteMeta(series) + `\.[0-9]+(-[0-9]+|\+deb[0-9]+)*-amd64$`)
 	var kept []string
 	for _, name := range names {
-		if ordinary.MatchString(name) {
+		if match := ordinaryKernel.FindStringSubmatch(name); match != nil && match[1] == series {
 			kept = append(kept, name)
 		}
 	}
 	slices.SortFunc(kept, func(a, b string) int { return slices.Compare(numbers(b), numbers(a)) })
 	return kept
+}
+
+// has says of which series there are kernels among the names.
+func has(names []string) string {
+	series := map[string]bool{}
+	for _, name := range names {
+		if match := ordinaryKernel.FindStringSubmatch(name); match != nil {
+			series[match[1]] = true
+		}
+	}
+	if len(series) == 0 {
+		return "it has none at all"
+	}
+	sorted := slices.SortedFunc(maps.Keys(series), func(a, b string) int { return slices.Compare(numbers(a), numbers(b)) })
+	return "it has " + strings.Join(sorted, ", ")
 }
 
 var digits = regexp.MustCompile(`[0-9]+`)
@@ -119,23 +166,30 @@ func field(record, name string) string {
 	return ""
 }
 
-// openSeries prepares the newest kernel of a series.
-func openSeries(ctx context.Context, store *Store, series string, modules Modules, notice func(string)) (*Boot, error) {
-	boot, err := openNewest(ctx, store, &index{label: "this machine's package index"}, series, modules, notice)
-	if !errors.Is(err, errNoKernel) && !errors.Is(err, errDownload) {
-		return boot, err
+// openSeries prepares the newest kernel of a series, from the machine's package index or, when that has none or is out of
+// date, from one fetched for the purpose. With sources, from those alone.
+func openSeries(ctx context.Context, store *Store, series, sources string, modules Modules, notice func(string)) (*Boot, error) {
+	var why error
+	if sources == "" {
+		boot, err := openNewest(ctx, store, &index{label: "this machine's package index"}, series, modules, notice)
+		if !errors.Is(err, errNoKernel) && !errors.Is(err, errDownload) {
+			return boot, err
+		}
+		why = err
 	}
-	why := err // the machine's index is another distribution's, empty, or out of date
 	for _, maxAge := range []time.Duration{indexAge, 0} {
-		debian, err := store.debianIndex(ctx, maxAge, notice)
+		fetched, err := store.fetchIndex(ctx, sources, maxAge, notice)
 		if err != nil {
 			return nil, errors.Join(why, err)
 		}
-		boot, err = openNewest(ctx, store, debian, series, modules, notice)
+		boot, err := openNewest(ctx, store, fetched, series, modules, notice)
+		if errors.Is(err, errNoKernel) {
+			return nil, fmt.Errorf("%w; name another archive in KERNEL_SOURCES (--sources), as a line of sources.list(5)", err)
+		}
 		if !errors.Is(err, errDownload) {
 			return boot, err
 		}
-		why = errors.Join(why, err)
+		why = err
 	}
 	return nil, why
 }
@@ -146,12 +200,13 @@ func openNewest(ctx context.Context, store *Store, x *index, series string, modu
 	if err != nil {
 		return nil, err
 	}
-	return store.openOr(ctx, key(r.name+"_"+r.version, modules), r.String(), modules, notice, func(dir string) (*tree, error) {
+	source := strings.ReplaceAll(r.String(), " ", "_")
+	return store.openOr(ctx, key(source, modules), r.String(), modules, notice, func(dir string) (*tree, error) {
 		notice("fetching " + r.String())
-		file, err := r.download(ctx, dir)
+		files, err := r.download(ctx, dir)
 		if err != nil {
 			return nil, err
 		}
-		return unpack(ctx, file, dir)
+		return unpack(ctx, dir, files...)
 	})
 }

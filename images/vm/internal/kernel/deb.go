@@ -13,14 +13,16 @@ import (
 	"github.com/vlandemux/vlandemux/images/vm/internal/child"
 )
 
-// unpack returns the kernel in a package file, unpacked into dir.
-func unpack(ctx context.Context, file, dir string) (*tree, error) {
+// unpack returns the kernel in package files, unpacked into dir.
+func unpack(ctx context.Context, dir string, files ...string) (*tree, error) {
 	root := filepath.Join(dir, "root")
-	if _, err := child.Output(ctx, "", nil, "dpkg-deb", "-x", file, root); err != nil {
-		if errors.Is(err, exec.ErrNotFound) {
-			return nil, fmt.Errorf("unpacking %s: dpkg-deb is not installed (package dpkg); unpack it elsewhere and pass the folder to --kernel: %w", file, err)
+	for _, file := range files {
+		if _, err := child.Output(ctx, "", nil, "dpkg-deb", "-x", file, root); err != nil {
+			if errors.Is(err, exec.ErrNotFound) {
+				return nil, fmt.Errorf("unpacking %s: dpkg-deb is not installed (package dpkg); unpack it elsewhere and pass the folder to --kernel: %w", file, err)
+			}
+			return nil, fmt.Errorf("unpacking %s: %w", file, err)
 		}
-		return nil, fmt.Errorf("unpacking %s: %w", file, err)
 	}
 	return openTree(root)
 }
@@ -34,7 +36,7 @@ func openPackage(ctx context.Context, store *Store, file string, modules Modules
 	name := filepath.Base(file)
 	boot, err := store.openOr(ctx, key(name+"-"+sum[:12], modules), name, modules, notice, func(dir string) (*tree, error) {
 		notice("unpacking " + file)
-		return unpack(ctx, file, dir)
+		return unpack(ctx, dir, file)
 	})
 	if err == nil && boot.From == "fetched" {
 		boot.From = "unpacked"

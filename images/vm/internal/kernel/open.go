@@ -15,14 +15,15 @@ import (
 var seriesPattern = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
 
 // Open finds the kernel that spec names and prepares it:
-//   - a series such as 6.1: the newest kernel of it that Debian has. Fetched once, see [Store];
+//   - a series such as 6.1: the newest kernel of it in the package index of this machine's apt, or of sources, lines
+//     of sources.list(5), if there are any. Fetched once, see [Store];
 //   - the path of a package file (.deb);
 //   - the path of a folder with a kernel (vmlinuz, vmlinuz-VERSION or bzImage) and its modules. Never cached.
 //
 // Notice is called with a line for the user before anything that may take long.
-func Open(ctx context.Context, store *Store, spec string, modules Modules, notice func(string)) (*Boot, error) {
+func Open(ctx context.Context, store *Store, spec, sources string, modules Modules, notice func(string)) (*Boot, error) {
 	if seriesPattern.MatchString(spec) {
-		return openSeries(ctx, store, spec, modules, notice)
+		return openSeries(ctx, store, spec, sources, modules, notice)
 	}
 	info, err := os.Stat(spec)
 	switch {

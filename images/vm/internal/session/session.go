@@ -25,6 +25,8 @@ import (
 type Options struct {
 	// Kernel is a series ("6.1"), or the path of a .deb or of a folder: see [kernel.Open].
 	Kernel string
+	// Sources name the archives a series is taken from, in the format of sources.list(5). Empty: this machine's own.
+	Sources string
 	// Modules are loaded in the guest.
 	Modules kernel.Modules
 	// Init is the path of the guest's compiled init. Optional: it is compiled then.
@@ -94,7 +96,7 @@ func prepare(ctx context.Context, opts *Options) (boot *kernel.Boot, memory *os.
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if boot, err = kernel.Open(ctx, store, opts.Kernel, opts.Modules, opts.Notice); err != nil {
+	if boot, err = kernel.Open(ctx, store, opts.Kernel, opts.Sources, opts.Modules, opts.Notice); err != nil {
 		return nil, nil, nil, err
 	}
 	opts.acceleration = machine.DetectAcceleration("/")

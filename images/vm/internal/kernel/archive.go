@@ -1,0 +1,69 @@
+package kernel
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// indexSettings are read on top of the machine's own: lists and packages of this index are in a folder of its own. What
+// the machine does after an update is for its own index.
+const indexSettings = `Dir::State::Lists "FOLDER/lists";
+Dir::Cache "FOLDER";
+Acquire::Languages "none";
+APT::Sandbox::User "root";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+`
+
+// otherSources take the place of the machine's.
+const otherSources = `Dir::Etc::SourceList "FOLDER/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+`
+
+// indexAge is how old a fetched index may be before it is fetched again.
+const indexAge = 24 * time.Hour
+
+// fetchIndex returns an index that is kept in the store and fetched when it is older than maxAge: of the archives that
+// sources names, in the format of sources.list(5), or of the machine's own when it is empty. The machine's apt is not
+// touched; its keys and its proxy settings count.
+func (s *Store) fetchIndex(ctx context.Context, sources string, maxAge time.Duration, notice func(string)) (*index, error) {
+	unlock, err := s.lock(ctx, notice)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	label, config := "the package index of this machine's archives", indexSettings
+	if sources != "" {
+		label, config = fmt.Sprintf("the package index of %q", sources), otherSources+indexSettings
+	}
+	dir := filepath.Join(s.Dir, fmt.Sprintf("apt-%x", sha256.Sum256([]byte(sources)))[:16])
+	fetched := filepath.Join(dir, "fetched")
+	settings := filepath.Join(dir, "apt.conf")
+	x := &index{label: label, options: []string{"-c", settings}}
+	if info, err := os.Stat(fetched); err == nil && time.Since(info.ModTime()) < maxAge {
+		return x, nil
+	}
+
+	for _, sub := range []string{"lists/partial", "archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(dir, "sources.list"), []byte(strings.TrimSpace(sources)+"\n"), 0o644),
+		os.WriteFile(settings, []byte(strings.ReplaceAll(config, "FOLDER", dir)), 0o644)); err != nil {
+		return nil, err
+	}
+	notice("fetching " + label)
+	if _, err := x.run(ctx, "", "apt-get", "-qq", "update"); err != nil {
+		return nil, fmt.Errorf("fetching %s: %w", label, err)
+	}
+	return x, os.WriteFile(fetched, nil, 0o644)
+}
