@@ -90,7 +90,7 @@ func (s *suite) tryOut(ctx context.Context) {
 	for _, kind := range s.switches {
 		lab, err := s.harness.Start(ctx, harness.Topology{
 			Switch:  kind,
-			Clients: []harness.Client{{Name: "c0", MAC: harness.MAC{0x02, 5: 0}, VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: 2}, Worker: "w0"}},
+			Clients: []harness.Client{{Name: "c0", MAC: harness.MAC{0x02, 5: 0}, Place: harness.Place{VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: 2}}, Worker: "w0"}},
 			Workers: []harness.Worker{{Name: "w0", MAC: harness.MAC{0x02, 5: 1}}},
 		}, 0)
 		s.check(err)

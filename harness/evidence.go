@@ -27,7 +27,7 @@ func (l *Lab) Inputs() string {
 	var w strings.Builder
 	table := tabwriter.NewWriter(&w, 0, 0, 2, ' ', 0)
 	for _, c := range l.Topology.Clients {
-		fmt.Fprintf(table, "%s\t%s\t%s on %s\tassigned to %s\n", c.Name, c.MAC, c.VLAN, trunkName(c.Trunk), cmp.Or(c.Worker, "nobody"))
+		fmt.Fprintf(table, "%s\t%s\t%s\tassigned to %s\n", c.Name, c.MAC, c.Place, cmp.Or(c.Worker, "nobody"))
 	}
 	for _, x := range l.Topology.Workers {
 		fmt.Fprintf(table, "%s\t%s\n", x.Name, x.MAC)

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 func pair() harness.Topology {
 	return harness.Topology{
 		Clients: []harness.Client{{
-			Name: "c0", MAC: harness.MAC{2, 0, 0, 0, 0, 1}, VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: 7}, Worker: "w0",
+			Name: "c0", MAC: harness.MAC{2, 0, 0, 0, 0, 1}, Place: harness.Place{VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: 7}}, Worker: "w0",
 			Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.1/24")},
 		}},
 		Workers: []harness.Worker{{

@@ -15,6 +15,7 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/agent"
 	"github.com/vlandemux/vlandemux/harness/internal/engine"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
@@ -39,7 +40,7 @@ type Lab struct {
 	host    *Node
 	clients map[string]*Node
 	workers map[string]*Node
-	wired   wire.State
+	kind    SwitchKind
 	pool    *pool
 	onClose func() error
 
@@ -107,7 +108,7 @@ func (l *Lab) checkAttached(ctx context.Context) error {
 		trunks = append(trunks, t.Name)
 	}
 	for i := range l.Topology.Trunks {
-		want = append(want, trunkName(i))
+		want = append(want, topology.TrunkName(i))
 	}
 	slices.Sort(trunks)
 	if !slices.Equal(trunks, slices.Sorted(slices.Values(want))) {
@@ -160,52 +161,26 @@ func (l *Lab) startContainers(ctx context.Context, h *Harness) error {
 }
 
 func (l *Lab) wire(ctx context.Context) error {
-	var err error
 	l.Features = l.host.container.features
+	var err error
+	if l.kind, err = l.chooseSwitch(); err != nil {
+		return err
+	}
 	if l.Health, err = l.host.agent.Kernel(ctx); err != nil {
 		return fmt.Errorf("asking how the kernel is: %w", err)
 	}
-	plan, err := l.plan()
-	if err != nil {
-		return err
-	}
-	if l.wired, err = l.host.agent.Wire(ctx, plan); err != nil {
-		return fmt.Errorf("wiring the lab: %w", err)
-	}
-	if l.wired.Switch != plan.Switch {
-		return fmt.Errorf("wiring the lab: the switch is %q, want %q", l.wired.Switch, plan.Switch)
-	}
-	return nil
-}
-
-// plan is the topology in the words of the host's agent.
-func (l *Lab) plan() (wire.Plan, error) {
-	kind, err := l.chooseSwitch()
-	if err != nil {
-		return wire.Plan{}, err
-	}
 	t := l.Topology
-	plan := wire.Plan{Switch: string(kind), MTU: t.MTU, IPv6: t.hasIPv6()}
-	for i := range t.Trunks {
-		plan.Trunks = append(plan.Trunks, wire.Trunk{Name: trunkName(i)})
+	plan := wire.Plan{
+		Switch: string(l.kind), MTU: t.MTU, IPv6: t.hasIPv6(), Trunks: t.Trunks, Clients: t.Clients, Workers: t.Workers, PIDs: map[string]int{},
 	}
-	for _, c := range t.Clients {
-		plan.Ports = append(plan.Ports, wire.Port{
-			Client: c.Name, PID: l.clients[c.Name].PID, MAC: c.MAC, Addresses: c.Addresses,
-			Trunk: c.Trunk, VLAN: c.VLAN, Neighbours: c.Neighbours, Offloads: c.Offloads,
-		})
+	for _, n := range l.Nodes()[1:] {
+		plan.PIDs[n.Name] = n.PID
 	}
-	for _, w := range t.Workers {
-		plan.Workers = append(plan.Workers, wire.Worker{
-			Name: w.Name, PID: l.workers[w.Name].PID, MAC: w.MAC, Addresses: w.Addresses,
-			Neighbours: w.Neighbours, Offloads: w.Offloads,
-		})
-	}
-	return plan, nil
+	return l.host.agent.Wire(ctx, plan)
 }
 
 // Switch is the kind of switch in use.
-func (l *Lab) Switch() SwitchKind { return SwitchKind(l.wired.Switch) }
+func (l *Lab) Switch() SwitchKind { return l.kind }
 
 // Host is the node that runs the demux.
 func (l *Lab) Host() *Node { return l.host }

@@ -7,41 +7,32 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
-// nodeInterface is the one interface of a client or worker.
-const nodeInterface = "eth0"
-
 // state is what the harness itself knows of a lab, to compare the demux with. It
 // never comes from the demux.
 type state struct {
-	places   map[string]ledger.Place // of each client
-	assigned map[MAC]string          // worker of each assigned MAC
-	learned  []ledger.Location       // as the last closed window left them
-	moves    []ledger.Move           // since the last window was opened
-	changes  []ledger.Change         // since the last window was opened
-	seen     bool                    // a window was closed: the switch has seen frames
-	counters control.Counters        // of the demux when the last window was closed
-	window   *Window                 // the one that was closed last, until nothing more of it can come
+	lab      ledger.Lab       // as it is now, and what has changed since the last window was opened
+	counters control.Counters // of the demux when the last window was closed
+	window   *Window          // the one that was closed last, until nothing more of it can come
 }
 
 func newState(t Topology) state {
-	s := state{places: map[string]ledger.Place{}, assigned: map[MAC]string{}}
+	lab := ledger.Lab{
+		Trunks: t.Trunks, Clients: slices.Clone(t.Clients), Workers: t.Workers,
+		Assignments: map[MAC]string{}, PassUntagged: t.Demux.Untagged == demux.UntaggedPass,
+	}
 	for _, c := range t.Clients {
-		s.places[c.Name] = placeOf(c.Trunk, c.VLAN)
 		if c.Worker != "" {
-			s.assigned[c.MAC] = c.Worker
+			lab.Assignments[c.MAC] = c.Worker
 		}
 	}
-	return s
-}
-
-func placeOf(trunk int, vlan VLAN) ledger.Place {
-	return ledger.Place{Trunk: trunkName(trunk), VLAN: vlan}
+	return state{lab: lab}
 }
 
 // describe is the lab as it is now, for the ledger. From now on its changes are
@@ -49,25 +40,9 @@ func placeOf(trunk int, vlan VLAN) ledger.Place {
 func (l *Lab) describe() ledger.Lab {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.state.moves, l.state.changes = nil, nil
-	d := ledger.Lab{
-		PassUntagged: l.Topology.Demux.Untagged == "pass",
-		Learned:      slices.Clone(l.state.learned),
-		SwitchKnows:  l.state.seen,
-	}
-	for i := range l.Topology.Trunks {
-		d.Trunks = append(d.Trunks, trunkName(i))
-	}
-	for _, c := range l.Topology.Clients {
-		d.Clients = append(d.Clients, ledger.Client{Name: c.Name, MAC: c.MAC, Place: l.state.places[c.Name]})
-	}
-	macs := slices.SortedFunc(maps.Keys(l.state.assigned), func(a, b MAC) int { return slices.Compare(a[:], b[:]) })
-	for _, mac := range macs {
-		d.Assignments = append(d.Assignments, ledger.Assignment{MAC: mac, Worker: l.state.assigned[mac]})
-	}
-	for _, w := range l.Topology.Workers {
-		d.Workers = append(d.Workers, ledger.Worker{Name: w.Name, MAC: w.MAC})
-	}
+	l.state.lab.Moves, l.state.lab.Changes = nil, nil
+	d := l.state.lab
+	d.Clients, d.Assignments, d.Learned = slices.Clone(d.Clients), maps.Clone(d.Assignments), maps.Clone(d.Learned)
 	return d
 }
 
@@ -75,7 +50,7 @@ func (l *Lab) describe() ledger.Lab {
 func (l *Lab) changes() ([]ledger.Move, []ledger.Change) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.state.moves), slices.Clone(l.state.changes)
+	return slices.Clone(l.state.lab.Moves), slices.Clone(l.state.lab.Changes)
 }
 
 // closed carries what followed from a window's frames to the next window.
@@ -83,8 +58,9 @@ func (l *Lab) closed(w *Window, v *ledger.Verdict, counters control.Counters) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.state.window = w
-	l.state.learned, l.state.seen, l.state.counters = v.Learned, true, counters
-	l.state.moves, l.state.changes = nil, nil
+	l.state.counters = counters
+	lab := &l.state.lab
+	lab.Learned, lab.SwitchKnows, lab.Moves, lab.Changes = v.Learned, true, nil, nil
 }
 
 // takeClosed returns the window that was closed last, once.
@@ -104,7 +80,7 @@ func (l *Lab) nothingSince(w *Window, now control.Counters) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err := ledger.Unexplained(&l.state.counters, &now, l.state.changes)
+	err := ledger.Unexplained(&l.state.counters, &now, l.state.lab.Changes)
 	if l.follower != nil && l.follower.pending() > 0 {
 		err = errors.Join(err, fmt.Errorf("the demux has raised %d events, and no frame that was sent can have caused them", l.follower.pending()))
 	}
@@ -116,25 +92,16 @@ func (l *Lab) nothingSince(w *Window, now control.Counters) error {
 
 // Move plugs a client into another VLAN, on the same trunk or another. Its
 // MAC, addresses and sockets stay, and its own interface notices nothing.
-func (l *Lab) Move(ctx context.Context, client string, trunk int, vlan VLAN) error {
-	if l.clients[client] == nil {
-		return fmt.Errorf("moving client %q: there is no such client", client)
-	}
-	if err := vlan.Validate(); err != nil {
-		return fmt.Errorf("moving client %s: %w", client, err)
-	}
-	if trunk < 0 || trunk >= l.Topology.Trunks {
-		return fmt.Errorf("moving client %s: trunk %d does not exist, there are %d, counted from 0", client, trunk, l.Topology.Trunks)
-	}
-	window, err := l.host.agent.Move(ctx, wire.Move{Client: client, VLAN: vlan, Trunk: trunk})
+func (l *Lab) Move(ctx context.Context, client string, to Place) error {
+	window, err := l.host.agent.Move(ctx, wire.Move{Client: client, Place: to})
 	if err != nil {
-		return fmt.Errorf("moving client %s to %s: %w", client, vlan, err)
+		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	to := placeOf(trunk, vlan)
-	l.state.places[client] = to
-	l.state.moves = append(l.state.moves, ledger.Move{Client: client, To: to, Start: window.Start, End: window.End})
+	lab := &l.state.lab
+	lab.Clients[slices.IndexFunc(lab.Clients, func(c Client) bool { return c.Name == client })].Place = to
+	lab.Moves = append(lab.Moves, ledger.Move{Client: client, To: to, Start: window.Start, End: window.End})
 	return nil
 }
 
@@ -170,13 +137,14 @@ func (l *Lab) change(ctx context.Context, mac MAC, worker string, call func() er
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.state.changes = append(l.state.changes, ledger.Change{MAC: mac, Worker: worker, Start: start, End: end})
+	lab := &l.state.lab
+	lab.Changes = append(lab.Changes, ledger.Change{MAC: mac, Worker: worker, Start: start, End: end})
 	if worker != "" {
-		l.state.assigned[mac] = worker
+		lab.Assignments[mac] = worker
 		return nil
 	}
-	delete(l.state.assigned, mac)
-	l.state.learned = slices.DeleteFunc(l.state.learned, func(at ledger.Location) bool { return at.MAC == mac })
+	delete(lab.Assignments, mac)
+	delete(lab.Learned, mac)
 	return nil
 }
 

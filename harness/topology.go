@@ -12,7 +12,7 @@ import (
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
-	"github.com/vlandemux/vlandemux/harness/internal/wire"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
 // MAC is a 48-bit hardware address.
@@ -21,11 +21,19 @@ type MAC = demux.MAC
 // VLAN is the tag of an access port: protocol (0x8100 or 0x88a8) and VID (1–4094).
 type VLAN = probe.VLAN
 
-// Place is a VLAN on a trunk, by the trunk's number from 0.
-type Place = wire.Place
-
-// Neighbour is a permanent entry of a node's neighbour table.
-type Neighbour = wire.Neighbour
+// What a lab is made of.
+type (
+	// Client is a box behind an access port of the switch: Name, MAC, Place, and what is
+	// optional, Addresses, Neighbours, Worker (whose it is when the lab starts) and Offloads.
+	Client = topology.Client
+	// Worker is a box behind the host: Name, MAC, and what is optional, Addresses,
+	// Neighbours and Offloads.
+	Worker = topology.Worker
+	// Place is a VLAN on a trunk, by the trunk's number from 0.
+	Place = topology.Place
+	// Neighbour is a permanent entry of a node's neighbour table.
+	Neighbour = topology.Neighbour
+)
 
 // The two tag protocols of an access port.
 const (
@@ -48,46 +56,6 @@ type Topology struct {
 	// MTU is the IP MTU of clients and workers in octets, 576 to 9000. The
 	// trunk has room for two tags more. Optional: 1500.
 	MTU int
-}
-
-// Client is a box behind an access port of the switch.
-type Client struct {
-	// Name is unique in the lab: a lower-case letter, then letters, digits or
-	// hyphens, 15 characters at most.
-	Name string
-	// MAC is individual, not zero, and unique in the lab.
-	MAC MAC
-	// VLAN is what the access port pushes and pops.
-	VLAN VLAN
-	// Trunk is the index of the trunk the VLAN is carried on, from 0. Optional.
-	Trunk int
-	// Addresses of eth0. Clients may share them. Optional.
-	Addresses []netip.Prefix
-	// Neighbours known from the start. Optional: they are resolved on the wire.
-	Neighbours []Neighbour
-	// Worker is the name of the worker the client is assigned to when the lab
-	// starts. Optional: the client is unknown to the demux.
-	Worker string
-	// Offloads leaves segmentation and checksum offloads of the client's link on, so that
-	// it sends and takes GSO super-packets whole. Optional: every offload is off, and
-	// each packet is one frame.
-	Offloads bool
-}
-
-// Worker is a box behind the host, reached through a veth named after it.
-type Worker struct {
-	// Name is unique in the lab, and the name of the host end of its veth.
-	Name string
-	// MAC is individual, not zero, and unique in the lab.
-	MAC MAC
-	// Addresses of eth0. Workers may share them. Optional.
-	Addresses []netip.Prefix
-	// Neighbours known from the start. Optional.
-	Neighbours []Neighbour
-	// Offloads leaves segmentation and checksum offloads of the worker's link on, so that
-	// it sends and takes GSO super-packets whole. Optional: every offload is off, and
-	// each packet is one frame.
-	Offloads bool
 }
 
 // Demux is how the lab starts vlandemux. Each field is the flag of that name.
@@ -139,7 +107,7 @@ func (t Topology) hasIPv6() bool {
 func (t Topology) arguments() []string {
 	var args []string
 	for i := range t.Trunks {
-		args = append(args, "--trunk", trunkName(i))
+		args = append(args, "--trunk", topology.TrunkName(i))
 	}
 	for _, c := range t.Clients {
 		if c.Worker != "" {
@@ -152,5 +120,3 @@ func (t Topology) arguments() []string {
 	}
 	return args
 }
-
-func trunkName(i int) string { return fmt.Sprintf("trunk%d", i) }

@@ -10,7 +10,7 @@ import (
 
 func good() Topology {
 	return Topology{
-		Clients: []Client{{Name: "c0", MAC: MAC{2, 0, 0, 0, 0, 1}, VLAN: VLAN{Protocol: Dot1Q, VID: 7}, Worker: "w0",
+		Clients: []Client{{Name: "c0", MAC: MAC{2, 0, 0, 0, 0, 1}, Place: Place{VLAN: VLAN{Protocol: Dot1Q, VID: 7}}, Worker: "w0",
 			Addresses: []netip.Prefix{netip.MustParsePrefix("172.16.1.100/24")}}},
 		Workers: []Worker{{Name: "w0", MAC: MAC{2, 0, 0, 0, 1, 1}, Addresses: []netip.Prefix{netip.MustParsePrefix("172.16.1.5/24")}}},
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/agent"
 	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
@@ -109,15 +110,15 @@ func (w *Window) Send(ctx context.Context, node string, batches ...probe.Batch) 
 	if n == nil {
 		return fmt.Errorf("sending frames: there is no client or worker called %q", node)
 	}
-	return w.send(ctx, node+"/"+nodeInterface, batches, func() (traffic.SendReport, error) {
-		return n.Send(ctx, traffic.SendRequest{Interface: nodeInterface, Batches: batches})
+	return w.send(ctx, node+"/"+topology.NodeInterface, batches, func() (traffic.SendReport, error) {
+		return n.Send(ctx, traffic.SendRequest{Interface: topology.NodeInterface, Batches: batches})
 	})
 }
 
 // Inject sends batches out of the switch's end of a trunk: frames with any tag,
 // or none, as no access port would send them.
 func (w *Window) Inject(ctx context.Context, trunk int, batches ...probe.Batch) error {
-	name := "switch/" + trunkName(trunk)
+	name := "switch/" + topology.TrunkName(trunk)
 	return w.send(ctx, name, batches, func() (traffic.SendReport, error) {
 		return w.lab.host.agent.SendAt(ctx, w.points[name], traffic.SendRequest{Batches: batches})
 	})

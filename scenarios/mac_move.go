@@ -89,9 +89,9 @@ func idleMove(ctx context.Context, r *Run) {
 	c0, c1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1]
 	w0 := r.WorkerOf(c0)
 	for i, to := range r.otherPlaces() {
-		r.Step(fmt.Sprintf("the idle client is plugged into trunk %d, %s", to.Trunk, to.VLAN))
+		r.Step(fmt.Sprintf("the idle client is plugged into %s", to))
 		window := r.OpenWindow(ctx)
-		r.Check(r.Lab.Move(ctx, c0.Name, to.Trunk, to.VLAN))
+		r.Check(r.Lab.Move(ctx, c0.Name, to))
 		name := func(text string) string { return fmt.Sprintf("%s, move %d", text, i+1) }
 		r.Send(ctx, window, w0.Name, r.Batch(name("too early"), 3, w0.MAC, c0.MAC))
 		r.Send(ctx, window, c0.Name, r.Batch(name("first frame"), 1, c0.MAC, w0.MAC))
@@ -132,8 +132,8 @@ func downloadMove(ctx context.Context, r *Run) {
 				break
 			}
 		}
-		r.Step(fmt.Sprintf("the client is plugged into trunk %d, %s, with the download under way", to.Trunk, to.VLAN))
-		r.Check(r.Lab.Move(ctx, c0.Name, to.Trunk, to.VLAN))
+		r.Step(fmt.Sprintf("the client is plugged into %s with the download under way", to))
+		r.Check(r.Lab.Move(ctx, c0.Name, to))
 		// A client that only listens would wait for ever: the data it has to
 		// acknowledge goes where it was. Whatever it says first finds it again.
 		r.Send(ctx, window, c0.Name, r.Batch(fmt.Sprintf("announcement after move %d", i+1), 1, c0.MAC, broadcast()))
@@ -152,7 +152,7 @@ func pingPong(ctx context.Context, r *Run) {
 	window := r.Introduce(ctx)
 	c0 := r.Lab.Topology.Clients[0]
 	w0 := r.WorkerOf(c0)
-	home := harness.Place{Trunk: c0.Trunk, VLAN: c0.VLAN}
+	home := c0.Place
 	away := r.otherPlaces()[0]
 	r.Step(fmt.Sprintf("%d moves, with %d frames/s each way", moves, rate))
 	for i := range moves {
@@ -166,7 +166,7 @@ func pingPong(ctx context.Context, r *Run) {
 		group.Go(load("client", c0.Name, c0.MAC, w0.MAC))
 		group.Go(load("worker", w0.Name, w0.MAC, c0.MAC))
 		group.Go(func() error {
-			if err := r.Lab.Move(ctx, c0.Name, to.Trunk, to.VLAN); err != nil {
+			if err := r.Lab.Move(ctx, c0.Name, to); err != nil {
 				return err
 			}
 			// However the load and the move raced, this one is from the new VLAN.

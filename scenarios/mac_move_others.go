@@ -10,9 +10,6 @@ import (
 	"github.com/vlandemux/vlandemux/harness"
 )
 
-// placeOf is where a client is plugged in when the lab starts.
-func placeOf(c harness.Client) harness.Place { return harness.Place{Trunk: c.Trunk, VLAN: c.VLAN} }
-
 // talk makes clients c0 and c2 and their workers send each other frames until during is
 // over; once at least. Without during, once, and the workers to all besides.
 func (r *Run) talk(ctx context.Context, window *harness.Window, name string, during func(context.Context) error) {
@@ -58,11 +55,11 @@ func (r *Run) talk(ctx context.Context, window *harness.Window, name string, dur
 func inhabitedMove(ctx context.Context, r *Run) {
 	c0, c2 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[2]
 	r.Close(ctx, r.Introduce(ctx))
-	for i, to := range []harness.Place{placeOf(c2), placeOf(c0)} {
-		r.Step(fmt.Sprintf("c0 is plugged into trunk %d, %s, under load", to.Trunk, to.VLAN))
+	for i, to := range []harness.Place{c2.Place, c0.Place} {
+		r.Step(fmt.Sprintf("c0 is plugged into %s under load", to))
 		window := r.OpenWindow(ctx)
 		r.talk(ctx, window, fmt.Sprintf("move %d", i+1), func(ctx context.Context) error {
-			return r.Lab.Move(ctx, c0.Name, to.Trunk, to.VLAN)
+			return r.Lab.Move(ctx, c0.Name, to)
 		})
 		r.Close(ctx, window)
 		r.Step("both talk where they are")
@@ -81,8 +78,8 @@ func swapped(ctx context.Context, r *Run) {
 	r.talk(ctx, window, "swapping", func(ctx context.Context) error {
 		for i := range swaps {
 			for j, c := range []harness.Client{c0, c2} {
-				to := []harness.Place{placeOf(c2), placeOf(c0)}[(i+j)%2]
-				if err := r.Lab.Move(ctx, c.Name, to.Trunk, to.VLAN); err != nil {
+				to := []harness.Place{c2.Place, c0.Place}[(i+j)%2]
+				if err := r.Lab.Move(ctx, c.Name, to); err != nil {
 					return err
 				}
 			}

@@ -28,7 +28,7 @@ func rack(v Variant, n int) harness.Topology {
 		before = mac
 		protocol := []uint16{harness.Dot1Q, harness.Dot1AD}[rng.IntN(2)]
 		t.Clients = append(t.Clients, harness.Client{
-			Name: fmt.Sprintf("c%d", i), MAC: mac, VLAN: harness.VLAN{Protocol: protocol, VID: uint16(1 + vids[i])},
+			Name: fmt.Sprintf("c%d", i), MAC: mac, Place: harness.Place{VLAN: harness.VLAN{Protocol: protocol, VID: uint16(1 + vids[i])}},
 			Worker: fmt.Sprintf("w%d", i), Addresses: []netip.Prefix{clientPrefix(v.Family)},
 		})
 		t.Workers = append(t.Workers, harness.Worker{

@@ -128,7 +128,7 @@ func (r *Run) places(w harness.Worker) int {
 	places := map[harness.Place]bool{}
 	for _, c := range r.Lab.Topology.Clients {
 		if c.Worker == w.Name {
-			places[harness.Place{Trunk: c.Trunk, VLAN: c.VLAN}] = true
+			places[c.Place] = true
 		}
 	}
 	return len(places)

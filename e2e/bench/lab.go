@@ -141,7 +141,7 @@ func topology(clients int) harness.Topology {
 	for i := range clients {
 		worker := fmt.Sprintf("w%d", i)
 		t.Clients = append(t.Clients, harness.Client{
-			Name: fmt.Sprintf("c%d", i), MAC: harness.MAC{2, 0, 0, 0, 0, byte(i)}, VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: uint16(2 + i)},
+			Name: fmt.Sprintf("c%d", i), MAC: harness.MAC{2, 0, 0, 0, 0, byte(i)}, Place: harness.Place{VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: uint16(2 + i)}},
 			Worker: worker, Addresses: []netip.Prefix{clientAddress()},
 		})
 		t.Workers = append(t.Workers, harness.Worker{Name: worker, MAC: harness.MAC{2, 0, 0, 0, 1, byte(i)}, Addresses: []netip.Prefix{workerAddress()}})

@@ -23,8 +23,9 @@ func (c *Client) Features(ctx context.Context) (wire.Features, error) {
 }
 
 // Wire lays the lab's links, once in an agent's life. On an error nothing is left of them.
-func (c *Client) Wire(ctx context.Context, plan wire.Plan) (wire.State, error) {
-	return call[wire.Plan, wire.State](ctx, c, "/wire/apply", plan)
+func (c *Client) Wire(ctx context.Context, plan wire.Plan) error {
+	_, err := call[wire.Plan, Nothing](ctx, c, "/wire/apply", plan)
+	return err
 }
 
 // Move plugs a client in elsewhere; its own interface does not notice. The window tells when it happened.
@@ -42,18 +43,18 @@ func (c *Client) TapPoints(ctx context.Context) ([]probe.TapPoint, error) {
 	return call[Nothing, []probe.TapPoint](ctx, c, "/wire/points", Nothing{})
 }
 
-func (h *host) apply(ctx context.Context, plan wire.Plan) (wire.State, error) {
+func (h *host) apply(ctx context.Context, plan wire.Plan) (Nothing, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.network != nil {
-		return wire.State{}, errors.New("wiring the lab: it is wired already; each lab has a host container of its own")
+		return Nothing{}, errors.New("wiring the lab: it is wired already; each lab has a host container of its own")
 	}
 	network, err := wire.Apply(ctx, plan)
 	if err != nil {
-		return wire.State{}, err
+		return Nothing{}, err
 	}
 	h.network = network
-	return network.State(), nil
+	return Nothing{}, nil
 }
 
 func (h *host) move(ctx context.Context, move wire.Move) (wire.MoveWindow, error) {

@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
@@ -36,18 +37,16 @@ func startSmallLab(t *testing.T, ctx context.Context) smallLab {
 	}
 	vlan := wire.VLAN{Protocol: probe.Dot1Q, VID: 7}
 	plan := wire.Plan{
-		Switch: "tc", Trunks: []wire.Trunk{{Name: "trunk0"}},
-		Ports: []wire.Port{
-			{Client: "c0", PID: lab.client.cmd.Process.Pid, MAC: clientMAC, VLAN: vlan, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}},
-			{Client: "c1", PID: lab.second.cmd.Process.Pid, MAC: secondMAC, VLAN: vlan, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}},
+		Switch: "tc", Trunks: 1,
+		PIDs: map[string]int{"c0": lab.client.cmd.Process.Pid, "c1": lab.second.cmd.Process.Pid, "w0": lab.worker.cmd.Process.Pid},
+		Clients: []topology.Client{
+			{Name: "c0", MAC: clientMAC, Place: wire.Place{VLAN: vlan}, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}},
+			{Name: "c1", MAC: secondMAC, Place: wire.Place{VLAN: vlan}, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}},
 		},
-		Workers: []wire.Worker{{Name: "w0", PID: lab.worker.cmd.Process.Pid, MAC: workerMAC, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}}},
+		Workers: []topology.Worker{{Name: "w0", MAC: workerMAC, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}}},
 	}
-	state, err := lab.host.Wire(ctx, plan)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(state.Ports).To(HaveLen(2))
-	_, err = lab.host.Wire(ctx, plan)
-	g.Expect(err).To(MatchError(ContainSubstring("wired already")))
+	g.Expect(lab.host.Wire(ctx, plan)).To(Succeed())
+	g.Expect(lab.host.Wire(ctx, plan)).To(MatchError(ContainSubstring("wired already")))
 	points, err := lab.host.TapPoints(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	for _, p := range points {

@@ -12,15 +12,7 @@ import (
 // demands. It reads each tap's sightings once and uses no more than one processor.
 func (l *Lab) Check(in *Input) *Verdict {
 	v := &Verdict{}
-	if err := l.Validate(); err != nil {
-		v.incomplete = append(v.incomplete, err.Error())
-		return v
-	}
-	plan, err := newLayout(l)
-	if err != nil {
-		v.incomplete = append(v.incomplete, err.Error())
-		return v
-	}
+	plan := newLayout(l)
 	a := &audit{lab: l, in: in, plan: plan, verdict: v}
 	v.incomplete = append(v.incomplete, a.table.load(plan, in)...)
 	a.expect()
@@ -34,7 +26,7 @@ func (l *Lab) Check(in *Input) *Verdict {
 		v.Counters = append(v.Counters, Difference{Kind: t.kind, Name: t.name, Want: t.want, Got: t.got})
 	}
 	a.checkState()
-	v.Learned = a.history.learned(l)
+	v.Learned = a.history.learned()
 	v.finish(a)
 	return v
 }

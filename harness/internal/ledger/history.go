@@ -1,11 +1,14 @@
 package ledger
 
 import (
+	"bytes"
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
 // handlingTime bounds, in nanoseconds, how long after it came in a part can have handled
@@ -73,9 +76,7 @@ func newHistory(lab *Lab) *history {
 
 // followPorts follows the ports through their moves.
 func (h *history) followPorts(lab *Lab) {
-	at := func(p Place) uint64 {
-		return placeOf(slices.Index(lab.Trunks, p.Trunk), p.VLAN.Protocol, p.VLAN.VID)
-	}
+	at := func(p topology.Place) uint64 { return placeOf(p.Trunk, p.VLAN.Protocol, p.VLAN.VID) }
 	stay := func(client int, place uint64) {
 		if !slices.Contains(h.atPlace[place], client) {
 			h.atPlace[place] = append(h.atPlace[place], client)
@@ -122,18 +123,17 @@ func (h *history) followAssignments(lab *Lab) {
 		return i
 	}
 	last := map[int]string{}
-	for _, a := range lab.Assignments {
-		i := number(a.MAC)
-		h.assigned[i].initial = []uint64{worker[a.Worker]}
-		last[i] = a.Worker
+	for _, mac := range slices.SortedFunc(maps.Keys(lab.Assignments), compareMACs) {
+		i := number(mac)
+		last[i] = lab.Assignments[mac]
+		h.assigned[i].initial = []uint64{worker[last[i]]}
 	}
-	for _, l := range lab.Learned {
-		i := number(l.MAC)
-		at := placeOf(slices.Index(lab.Trunks, l.Trunk), l.Tag.Protocol, l.Tag.TCI)
-		if slices.Equal(h.locations[i].initial, []uint64{0}) {
-			h.locations[i].initial = nil
+	for _, mac := range slices.SortedFunc(maps.Keys(lab.Learned), compareMACs) {
+		i := number(mac)
+		h.locations[i].initial = nil
+		for _, l := range lab.Learned[mac] {
+			h.locations[i].initial = append(h.locations[i].initial, placeOf(l.Trunk, l.Tag.Protocol, l.Tag.TCI))
 		}
-		h.locations[i].initial = append(h.locations[i].initial, at)
 	}
 	changes := slices.Clone(lab.Changes)
 	slices.SortStableFunc(changes, func(a, b Change) int { return cmp.Compare(a.Start, b.Start) })
@@ -249,14 +249,16 @@ func (h *history) flush(from uint64, client int, m Move, later map[*register][]w
 }
 
 // learned is what the locations can hold in the end.
-func (h *history) learned(lab *Lab) []Location {
-	var all []Location
-	for i := range h.locations {
+func (h *history) learned() map[probe.MAC][]Location {
+	all := map[probe.MAC][]Location{}
+	for i, mac := range h.names {
 		for _, place := range h.locations[i].legal(math.MaxInt64, math.MaxInt64, nil) {
 			if place != 0 {
-				all = append(all, Location{MAC: h.names[i], Trunk: lab.Trunks[trunkOf(place)], Tag: tagOf(place)})
+				all[mac] = append(all[mac], Location{Trunk: trunkOf(place), Tag: tagOf(place)})
 			}
 		}
 	}
 	return all
 }
+
+func compareMACs(a, b probe.MAC) int { return bytes.Compare(a[:], b[:]) }

@@ -144,19 +144,3 @@ func TestAReportHasTheTotals(t *testing.T) {
 	g.Expect(text).To(MatchRegexp(`HELD BY +<10µs .* LONGEST\n +switch +\d+ .*\n +demux +\d+ .*\n +links +\d+ .* \d.*µs\n`))
 	g.Expect(text).To(MatchRegexp(`demux +32 +20 +20 +4: not_assigned; 4: unknown_client; 4: unlearned`))
 }
-
-func TestALabIsValidated(t *testing.T) {
-	g := NewWithT(t)
-	lab := rack()
-	lab.Clients = append(lab.Clients, lab.Clients[0])
-	lab.Moves = []ledger.Move{{Client: "c9", To: on(3, probe.Dot1Q, 1), Start: 2, End: 1}}
-	lab.Changes = []ledger.Change{{MAC: client(0), Worker: "w9"}}
-	err := lab.Validate()
-	for _, want := range []string{
-		`client "c0" is there twice`, `client "c9" moves, and is none`, `moves to trunk "trunk3"`,
-		`a move of client "c9" ends before it starts`, `worker "w9", which is none of the lab's`,
-	} {
-		g.Expect(err).To(MatchError(ContainSubstring(want)))
-	}
-	g.Expect(lab.Check(&ledger.Input{}).Err()).To(MatchError(ContainSubstring(`client "c0" is there twice`)))
-}

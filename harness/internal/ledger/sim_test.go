@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 )
 
@@ -83,9 +85,7 @@ func newSim(seed uint64, lab ledger.Lab) *sim {
 	for _, c := range lab.Clients {
 		s.port[c.Name] = placeName(c.Place)
 	}
-	for _, a := range lab.Assignments {
-		s.worker[a.MAC] = a.Worker
-	}
+	maps.Copy(s.worker, lab.Assignments)
 	for _, m := range lab.Moves {
 		gone := m.Start + s.rng.Int64N(m.End-m.Start)
 		s.at(gone, func() {
@@ -175,7 +175,7 @@ func (s *sim) in(tap string, data []byte) {
 	switch {
 	case node == "switch":
 		s.soon(tap, data, func() { s.bridge(port, data) })
-	case node == "host" && slices.Contains(s.lab.Trunks, port):
+	case node == "host" && strings.HasPrefix(port, "trunk"):
 		s.soon(tap, data, func() { s.fromTrunk(port, data) })
 	case node == "host":
 		s.soon(tap, data, func() { s.fromWorker(port, data) })
@@ -185,9 +185,9 @@ func (s *sim) in(tap string, data []byte) {
 func (s *sim) peer(tap string) string {
 	node, port, _ := strings.Cut(tap, "/")
 	switch {
-	case node == "switch" && slices.Contains(s.lab.Trunks, port):
+	case node == "switch" && strings.HasPrefix(port, "trunk"):
 		return "host/" + port
-	case node == "switch", node == "host" && !slices.Contains(s.lab.Trunks, port):
+	case node == "switch", node == "host" && !strings.HasPrefix(port, "trunk"):
 		return port + "/eth0"
 	case node == "host":
 		return "switch/" + port
@@ -228,14 +228,14 @@ func tagBytes(place string) (trunk string, tag []byte) {
 	return trunk, binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, protocol), vid)
 }
 
-func placeName(p ledger.Place) string {
-	return fmt.Sprintf("%s %d %d", p.Trunk, p.VLAN.Protocol, p.VLAN.VID)
+func placeName(p topology.Place) string {
+	return fmt.Sprintf("trunk%d %d %d", p.Trunk, p.VLAN.Protocol, p.VLAN.VID)
 }
 
 // bridge is what the switch does with a frame at one of its ports.
 func (s *sim) bridge(port string, data []byte) {
 	src, dst := probe.MAC(data[6:12]), probe.MAC(data[:6])
-	trunk := slices.Contains(s.lab.Trunks, port)
+	trunk := strings.HasPrefix(port, "trunk")
 	if trunk && !isTag(data[12:]) || src[0]&1 == 1 || src == (probe.MAC{}) || dst == (probe.MAC{1, 0x80, 0xc2, 0, 0, 1}) {
 		return
 	}

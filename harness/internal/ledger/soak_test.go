@@ -8,6 +8,7 @@ import (
 
 	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
 func client(n int) probe.MAC { return probe.MAC{2, 0, 0, 0, 0, byte(n + 1)} }
@@ -16,29 +17,26 @@ func worker(n int) probe.MAC { return probe.MAC{2, 0, 0, 0, 1, byte(n + 1)} }
 func broadcast() probe.MAC { return probe.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} }
 func multicast() probe.MAC { return probe.MAC{0x01, 0x00, 0x5e, 0, 0, 5} }
 
-func on(trunk int, protocol, vid uint16) ledger.Place {
-	return ledger.Place{Trunk: fmt.Sprintf("trunk%d", trunk), VLAN: ledger.VLAN{Protocol: protocol, VID: vid}}
+func on(trunk int, protocol, vid uint16) topology.Place {
+	return topology.Place{Trunk: trunk, VLAN: probe.VLAN{Protocol: protocol, VID: vid}}
 }
 
 // rack has two clients on one VLAN and one worker, one on another VLAN, one on
 // another trunk, and one that is nobody's.
 func rack() ledger.Lab {
 	return ledger.Lab{
-		Trunks: []string{"trunk0", "trunk1"},
-		Clients: []ledger.Client{
+		Trunks: 2,
+		Clients: []topology.Client{
 			{Name: "c0", MAC: client(0), Place: on(0, probe.Dot1Q, 5)},
 			{Name: "c1", MAC: client(1), Place: on(0, probe.Dot1Q, 5)},
 			{Name: "c2", MAC: client(2), Place: on(0, probe.Dot1Q, 7)},
 			{Name: "c3", MAC: client(3), Place: on(1, probe.Dot1AD, 5)},
 			{Name: "c4", MAC: client(4), Place: on(0, probe.Dot1Q, 9)},
 		},
-		Workers: []ledger.Worker{
+		Workers: []topology.Worker{
 			{Name: "w0", MAC: worker(0)}, {Name: "w1", MAC: worker(1)}, {Name: "w2", MAC: worker(2)}, {Name: "w3", MAC: worker(3)},
 		},
-		Assignments: []ledger.Assignment{
-			{MAC: client(0), Worker: "w0"}, {MAC: client(1), Worker: "w0"},
-			{MAC: client(2), Worker: "w1"}, {MAC: client(3), Worker: "w2"},
-		},
+		Assignments: map[probe.MAC]string{client(0): "w0", client(1): "w0", client(2): "w1", client(3): "w2"},
 	}
 }
 

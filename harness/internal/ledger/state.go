@@ -8,6 +8,7 @@ import (
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
 // eventSlack is how far an event's time may be from that of the frame which caused
@@ -19,9 +20,11 @@ func (a *audit) readLocation(l *control.Location) (uint64, error) {
 	if l == nil {
 		return 0, nil
 	}
-	trunk := slices.Index(a.lab.Trunks, l.Trunk)
-	if trunk < 0 {
-		return 0, fmt.Errorf("the lab has no trunk %q", l.Trunk)
+	trunk := 0
+	for ; topology.TrunkName(trunk) != l.Trunk; trunk++ {
+		if trunk == a.lab.Trunks {
+			return 0, fmt.Errorf("the lab has no trunk %q", l.Trunk)
+		}
 	}
 	protocols := map[string]uint16{"802.1Q": probe.Dot1Q, "802.1ad": probe.Dot1AD}
 	if protocols[l.Protocol] == 0 {
@@ -35,11 +38,11 @@ func (a *audit) readLocation(l *control.Location) (uint64, error) {
 }
 
 // locationName is a location for people.
-func (a *audit) locationName(place uint64) string {
+func locationName(place uint64) string {
 	if place == 0 {
 		return "no location"
 	}
-	return tagOf(place).String() + " on " + a.lab.Trunks[trunkOf(place)]
+	return tagOf(place).String() + " on " + topology.TrunkName(trunkOf(place))
 }
 
 // checkState compares what the demux lists after the window, and the events it
@@ -90,12 +93,12 @@ func (a *audit) checkAssignments(complain func(string, ...any)) {
 		case err != nil:
 			complain("the location of %s: %v", x.MAC, err)
 		case !slices.Contains(want, place):
-			complain("the demux lists %s at %s, want %s", x.MAC, a.locationName(place), a.locationNames(want))
+			complain("the demux lists %s at %s, want %s", x.MAC, locationName(place), locationNames(want))
 		}
 		other, err := a.readLocation(located[x.MAC].Location)
 		if err != nil || other != place || located[x.MAC].Worker != x.Worker {
 			complain("the counters list %s with worker %q at %s, the assignments with %q at %s",
-				x.MAC, located[x.MAC].Worker, a.locationName(other), x.Worker, a.locationName(place))
+				x.MAC, located[x.MAC].Worker, locationName(other), x.Worker, locationName(place))
 		}
 	}
 	for i, mac := range a.history.names {
@@ -113,13 +116,13 @@ func (a *audit) workerAfter(mac int) string {
 	return ""
 }
 
-func (a *audit) locationNames(places []uint64) string {
+func locationNames(places []uint64) string {
 	text := ""
 	for i, p := range places {
 		if i > 0 {
 			text += " or "
 		}
-		text += a.locationName(p)
+		text += locationName(p)
 	}
 	return text
 }
@@ -145,7 +148,7 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 		from, err := a.readLocation(x.From)
 		to, err2 := a.readLocation(x.To)
 		e := event{from: from, to: to, time: x.Time.UnixNano()}
-		e.text = fmt.Sprintf("event %q of %s at %s, from %s to %s", x.Type, x.MAC, clock(e.time), a.locationName(from), a.locationName(to))
+		e.text = fmt.Sprintf("event %q of %s at %s, from %s to %s", x.Type, x.MAC, clock(e.time), locationName(from), locationName(to))
 		kind := "moved"
 		if from == 0 {
 			kind = "learned"
@@ -222,7 +225,7 @@ func (a *audit) brokenChain(mac int, events []event) []string {
 				slices.ContainsFunc(places, func(p uint64) bool { return p&vidOnly == e.from&vidOnly })
 		})
 		if next < 0 {
-			return []string{rest[0].text + ": it was at " + a.locationNames(places)}
+			return []string{rest[0].text + ": it was at " + locationNames(places)}
 		}
 		places = []uint64{rest[next].to}
 		rest = slices.Delete(rest, next, next+1)
@@ -234,7 +237,7 @@ func (a *audit) brokenChain(mac int, events []event) []string {
 		}
 	}
 	return []string{fmt.Sprintf("after its last event %s is at %s, but its frames came from %s",
-		a.history.names[mac], a.locationNames(places), a.locationNames(after))}
+		a.history.names[mac], locationNames(places), locationNames(after))}
 }
 
 // missingEvents names the first frame of a MAC that must have raised an event and
@@ -250,7 +253,7 @@ func (a *audit) missingEvents(mac int, events []event) []string {
 		if !slices.ContainsFunc(events, func(e event) bool {
 			return e.to&vidOnly == w.value&vidOnly && w.begin-eventSlack <= e.time && e.time <= w.end+eventSlack
 		}) {
-			return []string{fmt.Sprintf("no event says that %s came to %s at %s", a.history.names[mac], a.locationName(w.value), clock(w.begin))}
+			return []string{fmt.Sprintf("no event says that %s came to %s at %s", a.history.names[mac], locationName(w.value), clock(w.begin))}
 		}
 	}
 	return nil

@@ -144,7 +144,7 @@ func TestALocationKnownBeforeIsUsed(t *testing.T) {
 		j := moved()
 		j.lab.Moves = nil
 		if known {
-			j.lab.Learned = []ledger.Location{{MAC: client(2), Trunk: "trunk0", Tag: probe.Tag{Protocol: probe.Dot1Q, TCI: 7}}}
+			j.lab.Learned = map[probe.MAC][]ledger.Location{client(2): {{Tag: probe.Tag{Protocol: probe.Dot1Q, TCI: 7}}}}
 		}
 		j.down(0, 1, 7, true)
 		if err := j.verdict().Err(); known {

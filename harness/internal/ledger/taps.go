@@ -1,11 +1,8 @@
 package ledger
 
 import (
-	"fmt"
-	"maps"
-	"slices"
-
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
 // role is what a tap sits on.
@@ -68,7 +65,7 @@ type layout struct {
 	tap   [hostStack + 1][]int // by role and index
 }
 
-func newLayout(lab *Lab) (*layout, error) {
+func newLayout(lab *Lab) *layout {
 	l := &layout{named: map[string]int{}}
 	add := func(name string, r role, index int) {
 		l.named[name] = len(l.taps)
@@ -76,50 +73,37 @@ func newLayout(lab *Lab) (*layout, error) {
 		l.taps = append(l.taps, tapPoint{name: name, role: r, index: index})
 	}
 	for i, c := range lab.Clients {
-		add(c.Name+"/"+orEth0(c.Interface), clientEnd, i)
+		add(c.Name+"/"+topology.NodeInterface, clientEnd, i)
 	}
 	for i, c := range lab.Clients {
 		add("switch/"+c.Name, accessPort, i)
 	}
-	for i, t := range lab.Trunks {
-		add("switch/"+t, switchEnd, i)
+	for i := range lab.Trunks {
+		add("switch/"+topology.TrunkName(i), switchEnd, i)
 	}
-	for i, t := range lab.Trunks {
-		add("host/"+t, trunkEnd, i)
+	for i := range lab.Trunks {
+		add("host/"+topology.TrunkName(i), trunkEnd, i)
 	}
 	for i, w := range lab.Workers {
 		add("host/"+w.Name, workerPort, i)
 	}
 	for i, w := range lab.Workers {
-		add(w.Name+"/"+orEth0(w.Interface), workerEnd, i)
+		add(w.Name+"/"+topology.NodeInterface, workerEnd, i)
 	}
 	add(stackTap, hostStack, 0)
-	if len(l.named) != len(l.taps) {
-		return nil, fmt.Errorf("two taps of the lab have one name: %v", slices.Sorted(maps.Keys(l.named)))
-	}
 	for _, ends := range [][2]role{{clientEnd, accessPort}, {switchEnd, trunkEnd}, {workerPort, workerEnd}} {
 		for i, near := range l.tap[ends[0]] {
 			far := l.tap[ends[1]][i]
 			l.taps[near].peer, l.taps[far].peer = far, near
 		}
 	}
-	return l, nil
-}
-
-func orEth0(name string) string {
-	if name == "" {
-		return "eth0"
-	}
-	return name
+	return l
 }
 
 // Taps are the names of the taps that Check needs, in the order a frame meets them
 // on its way from a client to a worker; last that of the host's own stack.
 func (l *Lab) Taps() []string {
-	plan, err := newLayout(l)
-	if err != nil {
-		return nil
-	}
+	plan := newLayout(l)
 	names := make([]string, len(plan.taps))
 	for i, t := range plan.taps {
 		names[i] = t.name

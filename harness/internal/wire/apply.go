@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
 // Apply lays plan, the calling process's network namespace being the host. The
@@ -23,7 +24,7 @@ import (
 // ports and workers up, addresses and neighbours.
 func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
 	n := &Network{group: newGroup(), plan: plan, unsure: map[int]bool{}}
-	n.plan.Ports = slices.Clone(plan.Ports) // Move changes them
+	n.plan.Clients = slices.Clone(plan.Clients) // Move changes them
 	if n.plan.MTU == 0 {
 		n.plan.MTU = DefaultMTU
 	}
@@ -74,7 +75,8 @@ func (b *builder) openNamespaces(context.Context) error {
 		return err
 	}
 	n.nodes = append(n.nodes, n.sw)
-	open := func(node string, pid int) error {
+	open := func(node string) error {
+		pid := n.plan.PIDs[node]
 		ns, err := processNamespace(node, pid)
 		if err != nil {
 			return err
@@ -86,13 +88,13 @@ func (b *builder) openNamespaces(context.Context) error {
 		}
 		return err
 	}
-	for _, p := range n.plan.Ports {
-		if err := open(p.Client, p.PID); err != nil {
+	for _, c := range n.plan.Clients {
+		if err := open(c.Name); err != nil {
 			return err
 		}
 	}
 	for _, w := range n.plan.Workers {
-		if err := open(w.Name, w.PID); err != nil {
+		if err := open(w.Name); err != nil {
 			return err
 		}
 	}
@@ -115,23 +117,23 @@ func (b *builder) quietNamespaces(context.Context) error {
 
 func (b *builder) makeLinks(ctx context.Context) error {
 	n, plan := b.n, &b.n.plan
-	n.state = State{Switch: plan.Switch, MTU: plan.MTU, IPv6: plan.IPv6}
-	for _, t := range plan.Trunks {
+	for i := range plan.Trunks {
+		name := topology.TrunkName(i)
 		b.trunks = append(b.trunks, &pair{
-			ns: n.host, name: t.Name, mac: b.macs.next(),
-			farNS: n.sw, farName: t.Name, farMAC: b.macs.next(), mtu: plan.MTU + TrunkHeadroom,
+			ns: n.host, name: name, mac: b.macs.next(),
+			farNS: n.sw, farName: name, farMAC: b.macs.next(), mtu: plan.MTU + TrunkHeadroom,
 		})
 	}
-	for _, p := range plan.Ports {
+	for _, c := range plan.Clients {
 		b.ports = append(b.ports, &pair{
-			ns: n.sw, name: p.Client, mac: b.macs.next(),
-			farNS: n.node(p.Client), farName: nodeInterface, farMAC: p.MAC, mtu: plan.MTU, offloads: p.Offloads,
+			ns: n.sw, name: c.Name, mac: b.macs.next(),
+			farNS: n.node(c.Name), farName: topology.NodeInterface, farMAC: c.MAC, mtu: plan.MTU, offloads: c.Offloads,
 		})
 	}
 	for _, w := range plan.Workers {
 		b.workers = append(b.workers, &pair{
 			ns: n.host, name: w.Name, mac: b.macs.next(),
-			farNS: n.node(w.Name), farName: nodeInterface, farMAC: w.MAC, mtu: plan.MTU, offloads: w.Offloads,
+			farNS: n.node(w.Name), farName: topology.NodeInterface, farMAC: w.MAC, mtu: plan.MTU, offloads: w.Offloads,
 		})
 	}
 	for _, p := range b.pairs() {
@@ -143,26 +145,19 @@ func (b *builder) makeLinks(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, p := range b.trunks {
-		n.state.Trunks = append(n.state.Trunks, p.state())
-	}
-	for i, p := range b.ports {
-		n.state.Ports = append(n.state.Ports, PortState{
-			Client: plan.Ports[i].Client, MAC: p.farMAC, VLAN: plan.Ports[i].VLAN,
-			Trunk: plan.Trunks[plan.Ports[i].Trunk].Name, Link: p.state(),
-		})
-	}
-	for _, p := range b.workers {
-		n.state.Workers = append(n.state.Workers, p.state())
-	}
+	n.trunks, n.clients, n.workers = links(b.trunks), links(b.ports), links(b.workers)
 	return nil
 }
 
-func (p *pair) state() LinkState {
-	return LinkState{
-		Near: End{Node: p.ns.node, Interface: p.name, Index: p.index, MAC: p.mac},
-		Far:  End{Node: p.farNS.node, Interface: p.farName, Index: p.farIndex, MAC: p.farMAC},
+func links(pairs []*pair) []link {
+	var all []link
+	for _, p := range pairs {
+		all = append(all, link{
+			near: end{node: p.ns.node, name: p.name, index: p.index, mac: p.mac},
+			far:  end{node: p.farNS.node, name: p.farName, index: p.farIndex, mac: p.farMAC},
+		})
 	}
+	return all
 }
 
 // pinOffloads sets both ends of a link alike. A super-packet stays whole as
@@ -218,7 +213,7 @@ func (b *builder) buildSwitch(ctx context.Context, k kind) error {
 	}
 	ports := make([]access, 0, len(b.ports))
 	for i, p := range b.ports {
-		ports = append(ports, access{p.index, Place{n.plan.Ports[i].Trunk, n.plan.Ports[i].VLAN}})
+		ports = append(ports, access{p.index, n.plan.Clients[i].Place})
 	}
 	if err := n.inside.addPorts(ctx, ports...); err != nil {
 		return fmt.Errorf("plugging in the clients: %w", err)
@@ -268,8 +263,8 @@ func (b *builder) configure(ctx context.Context) error {
 		return err
 	}
 	for i, p := range b.ports {
-		port := b.n.plan.Ports[i]
-		if err := p.farNS.configure(p.farIndex, port.Addresses, port.Neighbours); err != nil {
+		c := b.n.plan.Clients[i]
+		if err := p.farNS.configure(p.farIndex, c.Addresses, c.Neighbours); err != nil {
 			return err
 		}
 	}
@@ -287,7 +282,7 @@ func hasIPv6(addresses []netip.Prefix) bool {
 }
 
 // configure gives an interface its addresses and permanent neighbours.
-func (ns *namespace) configure(index int, addresses []netip.Prefix, neighbours []Neighbour) error {
+func (ns *namespace) configure(index int, addresses []netip.Prefix, neighbours []topology.Neighbour) error {
 	link := byIndex(index)
 	for _, a := range addresses {
 		addr := &netlink.Addr{IPNet: ipNet(a)}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
 func TestApplyLaysWhatThePlanSays(t *testing.T) {
@@ -18,8 +20,8 @@ func TestApplyLaysWhatThePlanSays(t *testing.T) {
 		g := NewWithT(t)
 		p := newPlan(t, kind, vlan2, vlan2ad)
 		p.MTU = 4000
-		p.Ports[0].Offloads = true
-		p.Ports[0].Neighbours = []Neighbour{{netip.MustParseAddr("10.0.0.200"), workerMAC(0)}}
+		p.Clients[0].Offloads = true
+		p.Clients[0].Neighbours = []topology.Neighbour{{Address: netip.MustParseAddr("10.0.0.200"), MAC: workerMAC(0)}}
 		n := lay(t, p)
 		states := byName(t, n)
 		for name, want := range map[string]struct {
@@ -29,12 +31,12 @@ func TestApplyLaysWhatThePlanSays(t *testing.T) {
 			off bool
 		}{
 			"c0/eth0":       {clientMAC(0), 4000, "10.0.0.1/24", true},
-			"switch/c0":     {n.State().Ports[0].Link.Near.MAC, 4000, "", true},
+			"switch/c0":     {n.clients[0].near.mac, 4000, "", true},
 			"c1/eth0":       {clientMAC(1), 4000, "10.0.0.2/24", false},
-			"switch/c1":     {n.State().Ports[1].Link.Near.MAC, 4000, "", false},
-			"switch/trunk0": {n.State().Trunks[0].Far.MAC, 4008, "", true},
-			"host/trunk0":   {n.State().Trunks[0].Near.MAC, 4008, "", true},
-			"host/w0":       {n.State().Workers[0].Near.MAC, 4000, "", false},
+			"switch/c1":     {n.clients[1].near.mac, 4000, "", false},
+			"switch/trunk0": {n.trunks[0].far.mac, 4008, "", true},
+			"host/trunk0":   {n.trunks[0].near.mac, 4008, "", true},
+			"host/w0":       {n.workers[0].near.mac, 4000, "", false},
 			"w0/eth0":       {workerMAC(0), 4000, "10.0.0.200/24", false},
 		} {
 			g.Expect(states).To(HaveKey(name))
@@ -80,10 +82,10 @@ func TestApplyLeavesNothingAfterAnError(t *testing.T) {
 			spoil func(*WithT, *Plan)
 			says  string
 		}{
-			"a process that is not there":           {func(g *WithT, p *Plan) { p.Workers[0].PID = 1 << 22 }, "there is no process 4194304"},
-			"a process in the host's own namespace": {func(g *WithT, p *Plan) { p.Workers[0].PID = os.Getpid() }, "in the host's own"},
+			"a process that is not there":           {func(g *WithT, p *Plan) { p.PIDs["w0"] = 1 << 22 }, "there is no process 4194304"},
+			"a process in the host's own namespace": {func(g *WithT, p *Plan) { p.PIDs["w0"] = os.Getpid() }, "in the host's own"},
 			"an interface of that name in the last worker": {func(g *WithT, p *Plan) {
-				ns, err := processNamespace("w0", p.Workers[0].PID)
+				ns, err := processNamespace("w0", p.PIDs["w0"])
 				g.Expect(err).NotTo(HaveOccurred())
 				defer ns.close()
 				attrs := netlink.NewLinkAttrs()
@@ -101,7 +103,7 @@ func TestApplyLeavesNothingAfterAnError(t *testing.T) {
 				g := NewWithT(t)
 				p := newPlan(t, kind, vlan2, vlan3)
 				good := p
-				good.Workers = slices.Clone(p.Workers)
+				good.Workers, good.PIDs = slices.Clone(p.Workers), maps.Clone(p.PIDs)
 				c.spoil(g, &p)
 				before := takeInventory(t, good)
 				n, err := Apply(context.Background(), p)
@@ -161,14 +163,12 @@ func TestCloseAfterAContainerEnded(t *testing.T) {
 		g := NewWithT(t)
 		p := newPlan(t, kind, vlan2, vlan2)
 		c0 := newStandIn(t)
-		p.Ports[0].PID = c0.pid
+		p.PIDs["c0"] = c0.pid
 		n, err := Apply(context.Background(), p)
 		g.Expect(err).NotTo(HaveOccurred())
 		c0.exit()
-		tt := n.State()
-		g.Expect(tt.Ports).To(HaveLen(2))
 		g.Expect(n.Close()).To(Succeed())
-		_, err = n.Move(context.Background(), Move{"c1", vlan3, 0})
+		_, err = n.Move(context.Background(), to("c1", vlan3, 0))
 		g.Expect(err).To(MatchError(errClosed))
 	})
 }

@@ -77,7 +77,7 @@ func (k kind) try(ctx context.Context) (err error) {
 		return err
 	}
 	// The VLAN that needs most of each kind.
-	return s.addPorts(ctx, access{ends.farIndex, Place{0, VLAN{Protocol: probe.Dot1AD, VID: 2}}})
+	return s.addPorts(ctx, access{ends.farIndex, Place{Trunk: 0, VLAN: VLAN{Protocol: probe.Dot1AD, VID: 2}}})
 }
 
 // lacking reports whether an error means that the kernel does not know what it

@@ -40,10 +40,10 @@ func (n *Network) Interfaces(ctx context.Context) ([]InterfaceState, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("reading the lab's interfaces: %w", err)
 		}
-		if e.Node == SwitchNode {
-			known[e.Index] = true
+		if e.node == SwitchNode {
+			known[e.index] = true
 		}
-		read(n.node(e.Node), e.Index)
+		read(n.node(e.node), e.index)
 	}
 	inner, err := retryDump(n.sw.handle.LinkList)
 	if err != nil {

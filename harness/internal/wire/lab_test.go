@@ -12,6 +12,7 @@ import (
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
 var (
@@ -28,21 +29,22 @@ func workerMAC(i int) demux.MAC { return demux.MAC{2, 0, 0, 0, 1, byte(i + 1)} }
 func newPlan(t *testing.T, kind string, vlans ...VLAN) Plan {
 	t.Helper()
 	p := Plan{
-		Switch: kind,
-		Trunks: []Trunk{{"trunk0"}, {"trunk1"}},
-		Workers: []Worker{{
-			Name: "w0", PID: newStandIn(t).pid, MAC: workerMAC(0),
-			Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.200/24")},
-		}},
+		Switch: kind, Trunks: 2, PIDs: map[string]int{"w0": newStandIn(t).pid},
+		Workers: []topology.Worker{{Name: "w0", MAC: workerMAC(0), Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.200/24")}}},
 	}
 	for i, v := range vlans {
-		p.Ports = append(p.Ports, Port{
-			Client: fmt.Sprintf("c%d", i), PID: newStandIn(t).pid, MAC: clientMAC(i), VLAN: v,
-			Addresses: []netip.Prefix{netip.PrefixFrom(clientIP(i), 24)},
+		name := fmt.Sprintf("c%d", i)
+		p.PIDs[name] = newStandIn(t).pid
+		p.Clients = append(p.Clients, topology.Client{
+			Name: name, MAC: clientMAC(i), Place: at(0, v), Addresses: []netip.Prefix{netip.PrefixFrom(clientIP(i), 24)},
 		})
 	}
 	return p
 }
+
+func at(trunk int, vlan VLAN) Place { return Place{Trunk: trunk, VLAN: vlan} }
+
+func to(client string, vlan VLAN, trunk int) Move { return Move{client, at(trunk, vlan)} }
 
 func clientIP(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}) }
 
@@ -84,11 +86,8 @@ func takeInventory(t *testing.T, p Plan) inventory {
 		g.Expect(ns.close()).To(Succeed())
 	}
 	list(hostNamespace())
-	for _, port := range p.Ports {
-		list(processNamespace(port.Client, port.PID))
-	}
-	for _, w := range p.Workers {
-		list(processNamespace(w.Name, w.PID))
+	for name, pid := range p.PIDs {
+		list(processNamespace(name, pid))
 	}
 	fds, err := os.ReadDir("/proc/self/fd")
 	g.Expect(err).NotTo(HaveOccurred())

@@ -11,8 +11,8 @@ type macs struct {
 
 func newMACs(plan *Plan) *macs {
 	m := &macs{used: map[demux.MAC]bool{}}
-	for _, p := range plan.Ports {
-		m.used[p.MAC] = true
+	for _, c := range plan.Clients {
+		m.used[c.MAC] = true
 	}
 	for _, w := range plan.Workers {
 		m.used[w.MAC] = true

@@ -44,7 +44,7 @@ func (b *builder) reporters(p procfs) ([]mldReporter, error) {
 		return err
 	}
 	for i, pair := range b.ports {
-		if err := add(pair.farNS, hasIPv6(b.n.plan.Ports[i].Addresses)); err != nil {
+		if err := add(pair.farNS, hasIPv6(b.n.plan.Clients[i].Addresses)); err != nil {
 			return nil, err
 		}
 	}

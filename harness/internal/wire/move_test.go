@@ -11,6 +11,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
 func TestMoveTakesTheClientToItsNewVLAN(t *testing.T) {
@@ -18,33 +19,33 @@ func TestMoveTakesTheClientToItsNewVLAN(t *testing.T) {
 		g := NewWithT(t)
 		n := lay(t, newPlan(t, kind, vlan2, vlan2, vlan3))
 		tt := openTaps(t, n)
-		for _, to := range []struct {
+		for _, want := range []struct {
 			move  Move
 			trunk string
 			with  string // the client that is in that VLAN already
 		}{
-			{Move{"c0", vlan3, 0}, "host/trunk0", "c2/eth0"},
-			{Move{"c0", vlan2, 0}, "host/trunk0", "c1/eth0"},
-			{Move{"c0", vlan2ad, 0}, "host/trunk0", ""},
-			{Move{"c0", vlan2, 1}, "host/trunk1", ""},
-			{Move{"c0", vlan3, 1}, "host/trunk1", ""},
-			{Move{"c0", vlan3, 0}, "host/trunk0", "c2/eth0"},
+			{to("c0", vlan3, 0), "host/trunk0", "c2/eth0"},
+			{to("c0", vlan2, 0), "host/trunk0", "c1/eth0"},
+			{to("c0", vlan2ad, 0), "host/trunk0", ""},
+			{to("c0", vlan2, 1), "host/trunk1", ""},
+			{to("c0", vlan3, 1), "host/trunk1", ""},
+			{to("c0", vlan3, 0), "host/trunk0", "c2/eth0"},
 		} {
 			before := time.Now().UnixNano()
-			w, err := n.Move(context.Background(), to.move)
+			w, err := n.Move(context.Background(), want.move)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(w.Start).To(BeNumerically(">=", before))
 			g.Expect(w.End).To(And(BeNumerically(">", w.Start), BeNumerically("<=", time.Now().UnixNano())))
 			up := newFrame(clientMAC(0), broadcast)
-			want := map[string][]byte{to.trunk: tagged(up, to.move.VLAN)}
-			if to.with != "" {
-				want[to.with] = up
+			seen := map[string][]byte{want.trunk: tagged(up, want.move.VLAN)}
+			if want.with != "" {
+				seen[want.with] = up
 			}
-			tt.expect(t, "c0/eth0", up, want)
+			tt.expect(t, "c0/eth0", up, seen)
 			down := newFrame(workerMAC(0), clientMAC(0))
-			tt.expect(t, to.trunk, tagged(down, to.move.VLAN), map[string][]byte{"c0/eth0": down})
-			g.Expect(n.State().Ports[0].VLAN).To(Equal(to.move.VLAN))
-			g.Expect("host/" + n.State().Ports[0].Trunk).To(Equal(to.trunk))
+			tt.expect(t, want.trunk, tagged(down, want.move.VLAN), map[string][]byte{"c0/eth0": down})
+			g.Expect(n.plan.Clients[0].VLAN).To(Equal(want.move.VLAN))
+			g.Expect("host/" + topology.TrunkName(n.plan.Clients[0].Trunk)).To(Equal(want.trunk))
 		}
 	})
 }
@@ -56,7 +57,7 @@ func TestMoveForgetsWhatWasLearned(t *testing.T) {
 		tt := openTaps(t, n)
 		hello := newFrame(clientMAC(0), broadcast)
 		tt.expect(t, "c0/eth0", hello, map[string][]byte{"c1/eth0": hello, "host/trunk0": tagged(hello, vlan2)})
-		_, err := n.Move(context.Background(), Move{"c0", vlan3, 0})
+		_, err := n.Move(context.Background(), to("c0", vlan3, 0))
 		g.Expect(err).NotTo(HaveOccurred())
 		late := newFrame(clientMAC(1), clientMAC(0))
 		tt.expect(t, "c1/eth0", late, map[string][]byte{"host/trunk0": tagged(late, vlan2)})
@@ -72,7 +73,7 @@ func TestMoveToTheSameVLANChangesNothing(t *testing.T) {
 		tt := openTaps(t, n)
 		hello := newFrame(clientMAC(0), broadcast)
 		tt.expect(t, "c0/eth0", hello, map[string][]byte{"c1/eth0": hello, "c2/eth0": hello, "host/trunk0": tagged(hello, vlan2)})
-		w, err := n.Move(context.Background(), Move{"c0", vlan2, 0})
+		w, err := n.Move(context.Background(), to("c0", vlan2, 0))
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(w.Duration()).To(BeZero())
 		known := newFrame(clientMAC(1), clientMAC(0))
@@ -88,19 +89,19 @@ func TestMoveRefusesNonsense(t *testing.T) {
 			move Move
 			says string
 		}{
-			{Move{"c9", vlan3, 0}, "no such client"},
-			{Move{"c0", VLAN{Protocol: probe.Dot1Q, VID: 4095}, 0}, "VLAN 4095 is not within"},
-			{Move{"c0", VLAN{Protocol: 0x9100, VID: 3}, 0}, "protocol 0x9100"},
-			{Move{"c0", vlan3, 2}, "no such trunk"},
+			{to("c9", vlan3, 0), "no such client"},
+			{to("c0", VLAN{Protocol: probe.Dot1Q, VID: 4095}, 0), "VLAN 4095 is not within"},
+			{to("c0", VLAN{Protocol: 0x9100, VID: 3}, 0), "protocol 0x9100"},
+			{to("c0", vlan3, 2), "no such trunk"},
 		} {
 			_, err := n.Move(context.Background(), m.move)
 			g.Expect(err).To(MatchError(ContainSubstring(m.says)))
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		_, err := n.Move(ctx, Move{"c0", vlan3, 0})
+		_, err := n.Move(ctx, to("c0", vlan3, 0))
 		g.Expect(err).To(MatchError(context.Canceled))
-		g.Expect(n.State().Ports[0].VLAN).To(Equal(vlan2))
+		g.Expect(n.plan.Clients[0].VLAN).To(Equal(vlan2))
 	})
 }
 
@@ -124,7 +125,7 @@ func TestMoveKeepsAddressesCarrierAndTCP(t *testing.T) {
 		for i := range 100 {
 			vlan := []VLAN{vlan3, vlan2}[i%2]
 			for _, c := range []string{"c0", "c1"} {
-				w, err := n.Move(ctx, Move{c, vlan, 0})
+				w, err := n.Move(ctx, Move{c, at(0, vlan)})
 				g.Expect(err).NotTo(HaveOccurred())
 				took = append(took, w.Duration())
 			}

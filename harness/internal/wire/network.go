@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
 // Network is a laid Plan. All methods are safe for concurrent use; moves are
@@ -20,11 +21,12 @@ type Network struct {
 	host  *namespace
 	sw    *namespace
 
-	mu     sync.Mutex // guards what follows, and serves moves one at a time
-	inside switcher   // nil until the switch is there
-	plan   Plan       // ports' VLANs and trunks as of the last move
-	state  State
-	unsure map[int]bool // ports whose last move failed half-way
+	clients, trunks, workers []link // in the plan's order; the near end of a client's is the switch's, else the host's
+
+	mu     sync.Mutex   // guards what follows, and serves moves one at a time
+	inside switcher     // nil until the switch is there
+	plan   Plan         // clients' places as of the last move
+	unsure map[int]bool // clients whose last move failed half-way
 	closed bool
 }
 
@@ -37,17 +39,6 @@ func (n *Network) node(name string) *namespace {
 		return nil
 	}
 	return n.nodes[i]
-}
-
-// State is what is laid now. The caller may keep and change it.
-func (n *Network) State() State {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	s := n.state
-	s.Ports = slices.Clone(s.Ports)
-	s.Trunks = slices.Clone(s.Trunks)
-	s.Workers = slices.Clone(s.Workers)
-	return s
 }
 
 // Namespace is the open network namespace of a node: HostNode, SwitchNode or
@@ -77,34 +68,32 @@ func (n *Network) Move(ctx context.Context, m Move) (MoveWindow, error) {
 	if n.closed {
 		return MoveWindow{}, errClosed
 	}
-	doing := fmt.Sprintf("moving client %s to %v", m.Client, Place{m.Trunk, m.VLAN})
-	i := slices.IndexFunc(n.plan.Ports, func(p Port) bool { return p.Client == m.Client })
+	doing := fmt.Sprintf("moving client %s to %v", m.Client, m.Place)
+	i := slices.IndexFunc(n.plan.Clients, func(c topology.Client) bool { return c.Name == m.Client })
 	if i < 0 {
 		return MoveWindow{}, fmt.Errorf("%s: the lab has no such client", doing)
 	}
 	if err := m.VLAN.Validate(); err != nil {
 		return MoveWindow{}, fmt.Errorf("%s: %w", doing, err)
 	}
-	if m.Trunk < 0 || m.Trunk >= len(n.plan.Trunks) {
+	if m.Trunk < 0 || m.Trunk >= n.plan.Trunks {
 		return MoveWindow{}, fmt.Errorf("%s: the lab has no such trunk", doing)
 	}
 	if err := ctx.Err(); err != nil {
 		return MoveWindow{}, fmt.Errorf("%s: %w", doing, context.Cause(ctx))
 	}
-	to := Place{m.Trunk, m.VLAN}
-	port := &n.plan.Ports[i]
-	if !n.unsure[i] && to == (Place{port.Trunk, port.VLAN}) {
+	client := &n.plan.Clients[i]
+	if !n.unsure[i] && m.Place == client.Place {
 		now := time.Now().UnixNano()
 		return MoveWindow{Start: now, End: now}, nil
 	}
 	n.unsure[i] = true
-	w, err := n.inside.move(ctx, n.state.Ports[i].Link.Near.Index, to)
+	w, err := n.inside.move(ctx, n.clients[i].near.index, m.Place)
 	if err != nil {
 		return w, fmt.Errorf("%s: %w", doing, err)
 	}
 	delete(n.unsure, i)
-	port.Trunk, port.VLAN = m.Trunk, m.VLAN
-	n.state.Ports[i].Trunk, n.state.Ports[i].VLAN = n.plan.Trunks[m.Trunk].Name, m.VLAN
+	client.Place = m.Place
 	return w, nil
 }
 
@@ -117,14 +106,14 @@ func (n *Network) TapPoints() []probe.TapPoint {
 	var points []probe.TapPoint
 	largest := n.plan.largestPacket()
 	for _, e := range n.ends() {
-		p := probe.TapPoint{Name: e.Node + "/" + e.Interface, Interface: e.Interface, MaxPacket: largest}
-		switch e.Node {
+		p := probe.TapPoint{Name: e.node + "/" + e.name, Interface: e.name, MaxPacket: largest}
+		switch e.node {
 		case HostNode:
 			p.Marks = true
 		case SwitchNode:
 			p.Namespace = SwitchNode
 		default:
-			p.PID = n.node(e.Node).pid
+			p.PID = n.node(e.node).pid
 		}
 		points = append(points, p)
 	}
@@ -132,16 +121,13 @@ func (n *Network) TapPoints() []probe.TapPoint {
 }
 
 // ends lists both ends of every link, in the order a client's frame meets them.
-func (n *Network) ends() []End {
-	var ends []End
-	for _, p := range n.state.Ports {
-		ends = append(ends, p.Link.Far, p.Link.Near)
+func (n *Network) ends() []end {
+	var ends []end
+	for _, l := range slices.Concat(n.clients, n.trunks) {
+		ends = append(ends, l.far, l.near)
 	}
-	for _, l := range n.state.Trunks {
-		ends = append(ends, l.Far, l.Near)
-	}
-	for _, l := range n.state.Workers {
-		ends = append(ends, l.Near, l.Far)
+	for _, l := range n.workers {
+		ends = append(ends, l.near, l.far)
 	}
 	return ends
 }

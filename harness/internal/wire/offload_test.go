@@ -64,10 +64,10 @@ func TestSuperPacketsTravelWholeWithOffloadsAndInFramesWithout(t *testing.T) {
 			t.Run(fmt.Sprintf("c0 %t c1 %t", c.client, c.other), func(t *testing.T) {
 				g := NewWithT(t)
 				p := newPlan(t, kind, vlan2, vlan2)
-				p.Ports[0].Offloads, p.Ports[1].Offloads = c.client, c.other
+				p.Clients[0].Offloads, p.Clients[1].Offloads = c.client, c.other
 				n := lay(t, p)
 				tt := openTaps(t, n)
-				sender := openPacket(t, n.node("c0"), n.State().Ports[0].Link.Far.Index)
+				sender := openPacket(t, n.node("c0"), n.clients[0].far.index)
 				g.Expect(unix.SetsockoptInt(sender.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1)).To(Succeed())
 				sender.send(t, superPacket(3, 1000))
 				for at, want := range map[string][]int{"host/trunk0": c.trunk, "c1/eth0": c.at1} {

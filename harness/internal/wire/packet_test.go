@@ -142,20 +142,20 @@ type taps map[string]packetSocket
 func openTaps(t *testing.T, n *Network) taps {
 	t.Helper()
 	tt := taps{}
-	open := func(e End) {
-		s := openPacket(t, n.node(e.Node), e.Index)
-		s.name = e.Node + "/" + e.Interface
+	open := func(e end) {
+		s := openPacket(t, n.node(e.node), e.index)
+		s.name = e.node + "/" + e.name
 		tt[s.name] = s
 	}
-	for _, p := range n.State().Ports {
-		open(p.Link.Far)
+	for _, l := range n.clients {
+		open(l.far)
 	}
-	for _, l := range n.State().Trunks {
-		open(l.Near)
+	for _, l := range n.trunks {
+		open(l.near)
 	}
-	for _, l := range n.State().Workers {
-		open(l.Near)
-		open(l.Far)
+	for _, l := range n.workers {
+		open(l.near)
+		open(l.far)
 	}
 	return tt
 }

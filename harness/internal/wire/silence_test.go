@@ -24,11 +24,8 @@ func listenBefore(t *testing.T, p Plan) []packetSocket {
 		g.Expect(ns.close()).To(Succeed())
 	}
 	open(hostNamespace())
-	for _, port := range p.Ports {
-		open(processNamespace(port.Client, port.PID))
-	}
-	for _, w := range p.Workers {
-		open(processNamespace(w.Name, w.PID))
+	for name, pid := range p.PIDs {
+		open(processNamespace(name, pid))
 	}
 	return sockets
 }
@@ -41,7 +38,7 @@ func TestTheLabIsSilentWithoutIPv6(t *testing.T) {
 		n, err := Apply(context.Background(), p)
 		g.Expect(err).NotTo(HaveOccurred())
 		defer n.Close()
-		_, err = n.Move(context.Background(), Move{"c0", vlan3, 1})
+		_, err = n.Move(context.Background(), to("c0", vlan3, 1))
 		g.Expect(err).NotTo(HaveOccurred())
 		until := time.Now().Add(1200 * time.Millisecond)
 		for _, s := range sockets {
@@ -60,8 +57,8 @@ func TestTheLabSendsOnlyMLDWithIPv6(t *testing.T) {
 		g := NewWithT(t)
 		p := newPlan(t, kind, vlan2, vlan2)
 		p.IPv6 = true
-		for i := range p.Ports {
-			p.Ports[i].Addresses = append(p.Ports[i].Addresses, netip.MustParsePrefix(fmt.Sprintf("fd00::%d/64", i+1)))
+		for i := range p.Clients {
+			p.Clients[i].Addresses = append(p.Clients[i].Addresses, netip.MustParsePrefix(fmt.Sprintf("fd00::%d/64", i+1)))
 		}
 		sockets := listenBefore(t, p)
 		n, err := Apply(context.Background(), p)

@@ -7,46 +7,21 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
 
-// State is what Apply made, and what Move has made of it since.
-type State struct {
-	Switch string      `json:"switch"` // the kind in use
-	MTU    int         `json:"mtu"`
-	IPv6   bool        `json:"ipv6"`
-	Ports  []PortState `json:"ports"` // in the Plan's order
-	Trunks []LinkState `json:"trunks"`
-	// Workers are the workers' links, the near end being the host's.
-	Workers []LinkState `json:"workers"`
-}
+// link is a veth pair.
+type link struct{ near, far end }
 
-// PortState is where a client is plugged in now.
-type PortState struct {
-	Client string    `json:"client"`
-	MAC    demux.MAC `json:"mac"`
-	Trunk  string    `json:"trunk"`
-	VLAN   VLAN      `json:"vlan"`
-	Link   LinkState `json:"link"` // the near end is the switch's
-}
-
-// LinkState is a veth pair. Indexes are only meaningful in the namespace of
-// their end.
-type LinkState struct {
-	Near End `json:"near"`
-	Far  End `json:"far"`
-}
-
-// End is one end of a link.
-type End struct {
-	Node      string    `json:"node"`      // HostNode, SwitchNode, or the name of a client or worker
-	Interface string    `json:"interface"` // name
-	Index     int       `json:"index"`     // ifindex
-	MAC       demux.MAC `json:"mac"`
+// end is one end of a link.
+type end struct {
+	node  string // HostNode, SwitchNode, or the name of a client or worker
+	name  string // of the interface
+	index int    // only meaningful in the namespace of the end
+	mac   demux.MAC
 }
 
 // Move says where a client is to be plugged in from now on.
 type Move struct {
 	Client string `json:"client"`
-	VLAN   VLAN   `json:"vlan"`
-	Trunk  int    `json:"trunk"` // index into Plan.Trunks
+	Place
 }
 
 // MoveWindow is when a move happened, in nanoseconds of CLOCK_REALTIME since

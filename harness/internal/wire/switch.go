@@ -73,16 +73,8 @@ type access struct {
 	Place
 }
 
-// Place is a VLAN on a trunk: where an access port can be.
-type Place struct {
-	Trunk int // its number, from 0
-	VLAN  VLAN
-}
-
-func (p Place) String() string { return fmt.Sprintf("%v on trunk %d", p.VLAN, p.Trunk) }
-
 // key names a place in at most 11 characters.
-func (p Place) key() string {
+func key(p Place) string {
 	kind := "q"
 	if p.VLAN.Protocol == probe.Dot1AD {
 		kind = "ad"

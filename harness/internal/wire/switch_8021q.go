@@ -45,7 +45,7 @@ func (s *switch8021Q) addPorts(ctx context.Context, ports ...access) error {
 }
 
 func (s *switch8021Q) addPort(ctx context.Context, index, trunk int, vlan VLAN) error {
-	bridge, err := s.bridge(ctx, Place{trunk, vlan})
+	bridge, err := s.bridge(ctx, Place{Trunk: trunk, VLAN: vlan})
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (s *switch8021Q) bridge(ctx context.Context, p Place) (index int, err error
 			}
 		}
 	}()
-	if index, err = s.ns.makeBridge(bridgePrefix+p.key(), s.group, s.macs.next(), netlink.Bridge{}); err != nil {
+	if index, err = s.ns.makeBridge(bridgePrefix+key(p), s.group, s.macs.next(), netlink.Bridge{}); err != nil {
 		return 0, err
 	}
 	made = append(made, index)
@@ -110,7 +110,7 @@ func (s *switch8021Q) bridge(ctx context.Context, p Place) (index int, err error
 
 func (s *switch8021Q) makeVLAN(trunk int, p Place) (int, error) {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = vlanPrefix + p.key()
+	attrs.Name = vlanPrefix + key(p)
 	attrs.ParentIndex = trunk
 	reorder := true
 	err := s.ns.handle.LinkAdd(&netlink.Vlan{

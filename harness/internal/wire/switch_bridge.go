@@ -96,7 +96,7 @@ func (s *switchBridge) addPorts(ctx context.Context, ports ...access) error {
 }
 
 func (s *switchBridge) addPort(ctx context.Context, index, trunk int, vlan VLAN) error {
-	vid, err := s.vlan(Place{trunk, vlan})
+	vid, err := s.vlan(Place{Trunk: trunk, VLAN: vlan})
 	if err != nil {
 		return err
 	}

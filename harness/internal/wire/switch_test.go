@@ -17,13 +17,13 @@ var broadcast = demux.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 func TestSwitchTagsTowardsTheTrunk(t *testing.T) {
 	onEachSwitch(t, func(t *testing.T, kind string) {
 		p := newPlan(t, kind, vlan2, vlan3, vlan2ad, vlan2)
-		p.Ports[3].Trunk = 1
+		p.Clients[3].Trunk = 1
 		tt := openTaps(t, lay(t, p))
 		for i, want := range []struct {
 			trunk string
 			vlan  VLAN
 		}{{"host/trunk0", vlan2}, {"host/trunk0", vlan3}, {"host/trunk0", vlan2ad}, {"host/trunk1", vlan2}} {
-			client := p.Ports[i].Client + "/eth0"
+			client := p.Clients[i].Name + "/eth0"
 			up := newFrame(clientMAC(i), broadcast)
 			tt.expect(t, client, up, map[string][]byte{want.trunk: tagged(up, want.vlan)})
 			down := newFrame(workerMAC(0), clientMAC(i))
@@ -91,7 +91,7 @@ func TestSwitchTellsPlacesOfOneVIDApart(t *testing.T) {
 	onEachSwitch(t, func(t *testing.T, kind string) {
 		g := NewWithT(t)
 		p := newPlan(t, kind, vlan2, vlan2ad, vlan2, vlan2ad)
-		p.Ports[2].Trunk, p.Ports[3].Trunk = 1, 1
+		p.Clients[2].Trunk, p.Clients[3].Trunk = 1, 1
 		n := lay(t, p)
 		tt := openTaps(t, n)
 		check := func(places ...Place) {
@@ -104,7 +104,7 @@ func TestSwitchTellsPlacesOfOneVIDApart(t *testing.T) {
 				tt.expect(t, trunk, tagged(down, at.VLAN), map[string][]byte{client: down})
 			}
 		}
-		check(Place{0, vlan2}, Place{0, vlan2ad}, Place{1, vlan2}, Place{1, vlan2ad})
+		check(at(0, vlan2), at(0, vlan2ad), at(1, vlan2), at(1, vlan2ad))
 		for vid := uint16(lastVID); vid > lastVID-4; vid-- {
 			for _, protocol := range []uint16{probe.Dot1Q, probe.Dot1AD} {
 				stray := tagged(newFrame(workerMAC(0), broadcast), VLAN{Protocol: protocol, VID: vid})
@@ -112,12 +112,12 @@ func TestSwitchTellsPlacesOfOneVIDApart(t *testing.T) {
 				tt.expect(t, "host/trunk1", stray, map[string][]byte{})
 			}
 		}
-		to := []Place{{1, VLAN{Protocol: probe.Dot1Q, VID: lastVID}}, {0, VLAN{Protocol: probe.Dot1Q, VID: lastVID}}, {1, VLAN{Protocol: probe.Dot1AD, VID: lastVID - 1}}, {0, vlan2}}
-		for i, at := range to {
-			_, err := n.Move(context.Background(), Move{fmt.Sprintf("c%d", i), at.VLAN, at.Trunk})
+		places := []Place{at(1, VLAN{Protocol: probe.Dot1Q, VID: lastVID}), at(0, VLAN{Protocol: probe.Dot1Q, VID: lastVID}), at(1, VLAN{Protocol: probe.Dot1AD, VID: lastVID - 1}), at(0, vlan2)}
+		for i, p := range places {
+			_, err := n.Move(context.Background(), Move{fmt.Sprintf("c%d", i), p})
 			g.Expect(err).NotTo(HaveOccurred())
 		}
-		check(to...)
+		check(places...)
 	})
 }
 
