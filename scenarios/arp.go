@@ -71,11 +71,11 @@ func arp(ctx context.Context, r *Run) {
 		r.Await(ctx, window, arrived)
 	}
 	r.Close(ctx, window)
-	answered := map[string]uint64{}
+	answered := map[harness.MAC]uint64{}
 	for _, c := range r.Counters(ctx).Clients {
 		answered[c.MAC] = c.Tx.Packets
 	}
 	for _, m := range members {
-		r.Expect(answered[m.mac.String()]).To(gomega.BeEquivalentTo(1), fmt.Sprintf("answers to %s", m.mac))
+		r.Expect(answered[m.mac]).To(gomega.BeEquivalentTo(1), fmt.Sprintf("answers to %s", m.mac))
 	}
 }

@@ -9,10 +9,13 @@ import (
 
 // Assignment is one client and its worker.
 type Assignment struct {
-	MAC      MAC
-	Worker   string   // interface name
-	Location Location // where the client was last seen; ignored when assigning
+	MAC      MAC      `json:"mac"`    // as text in lower-case colon form
+	Worker   string   `json:"worker"` // interface name
+	Location Location `json:"-"`      // where the client was last seen; ignored when assigning
 }
+
+// String gives "02:00:00:00:00:01=w0".
+func (a Assignment) String() string { return a.MAC.String() + "=" + a.Worker }
 
 // Assign gives the client a worker, and attaches the worker if it is not yet.
 // Counters of the client begin at 0. Errors: [*BadMACError], [*AssignedError],

@@ -87,15 +87,15 @@ func TestAssignmentsShowWhereAClientIs(t *testing.T) {
 	g.Expect(client.Assign(t.Context(), "02-00-00-00-00-0A", "w0")).To(Succeed())
 	g.Expect(client.Assign(t.Context(), "02:00:00:00:00:01", "w9")).To(Succeed())
 	g.Expect(client.Assignments(t.Context())).To(Equal([]control.Assignment{
-		{MAC: "02:00:00:00:00:01", Worker: "w9"},
-		{MAC: "02:00:00:00:00:0a", Worker: "w0", WorkerIndex: 11},
+		{Assignment: given("02:00:00:00:00:01", "w9")},
+		{Assignment: given(macA, "w0"), WorkerIndex: 11},
 	}))
 
 	plane.see(demux.MAC{2, 0, 0, 0, 0, 10}, demux.Location{Trunk: 2, Protocol: 0x88a8, TCI: 5<<13 | 1<<12 | 17})
 	g.Expect(client.Reassign(t.Context(), "02:00:00:00:00:0a", "w9")).To(Succeed())
 	g.Expect(client.Unassign(t.Context(), "02:00:00:00:00:01")).To(Succeed())
 	g.Expect(client.Assignments(t.Context())).To(Equal([]control.Assignment{
-		{MAC: "02:00:00:00:00:0a", Worker: "w9", Location: &control.Location{
+		{Assignment: given(macA, "w9"), Location: &control.Location{
 			Trunk: "eth1", TrunkIndex: 2, Protocol: "802.1ad", VID: 17, PCP: 5, DEI: true,
 		}},
 	}))
@@ -111,7 +111,7 @@ func TestCountersKeepAll64Bits(t *testing.T) {
 
 	g.Expect(client.Counters(t.Context())).To(Equal(control.Counters{
 		Clients: []control.ClientCounters{{
-			MAC: "02:00:00:00:00:01", Worker: "w0",
+			MAC: parse("02:00:00:00:00:01"), Worker: "w0",
 			Rx: control.Tally{Packets: 1, Bytes: 64}, Tx: control.Tally{Packets: 1 << 60, Bytes: 1<<64 - 1},
 			Location: &control.Location{Trunk: "ifindex 3 (gone)", TrunkIndex: 3, Protocol: "802.1Q"},
 		}},

@@ -16,27 +16,21 @@ const maxBulk = 256 << 20
 // Difference is what has to change, or has changed, so that the assignments are those wanted.
 type Difference struct {
 	// Assigned are new.
-	Assigned []Pair `json:"assigned"`
+	Assigned []demux.Assignment `json:"assigned"`
 	// Reassigned have another worker than before.
 	Reassigned []Reassignment `json:"reassigned"`
 	// Unassigned are gone. Empty unless pruning was asked for.
-	Unassigned []Pair `json:"unassigned"`
+	Unassigned []demux.Assignment `json:"unassigned"`
 }
 
 // Empty reports whether nothing differs.
 func (d Difference) Empty() bool { return len(d.Assigned)+len(d.Reassigned)+len(d.Unassigned) == 0 }
 
-// Pair is a MAC and its worker.
-type Pair struct {
-	MAC    string `json:"mac"`
-	Worker string `json:"worker"`
-}
-
 // Reassignment is a MAC that changes its worker.
 type Reassignment struct {
-	MAC  string `json:"mac"`
-	From string `json:"from"`
-	To   string `json:"to"`
+	MAC  demux.MAC `json:"mac"`
+	From string    `json:"from"`
+	To   string    `json:"to"`
 }
 
 // change is a Difference as the dataplane takes it.
@@ -112,16 +106,10 @@ func (c change) unassign(plane Dataplane) error {
 }
 
 func (c change) difference() Difference {
-	pairs := func(from []demux.Assignment) []Pair {
-		list := make([]Pair, 0, len(from))
-		for _, a := range from {
-			list = append(list, Pair{MAC: a.MAC.String(), Worker: a.Worker})
-		}
-		return list
-	}
-	d := Difference{Assigned: pairs(c.fresh), Reassigned: make([]Reassignment, 0, len(c.moved)), Unassigned: pairs(c.gone)}
+	some := func(list []demux.Assignment) []demux.Assignment { return append([]demux.Assignment{}, list...) } // in JSON [], not null
+	d := Difference{Assigned: some(c.fresh), Reassigned: make([]Reassignment, 0, len(c.moved)), Unassigned: some(c.gone)}
 	for i, a := range c.moved {
-		d.Reassigned = append(d.Reassigned, Reassignment{MAC: a.MAC.String(), From: c.back[i].Worker, To: a.Worker})
+		d.Reassigned = append(d.Reassigned, Reassignment{MAC: a.MAC, From: c.back[i].Worker, To: a.Worker})
 	}
 	return d
 }
@@ -173,20 +161,17 @@ func decodeAssignments(w http.ResponseWriter, r *http.Request) ([]demux.Assignme
 	list := make([]demux.Assignment, 0, len(body.Assignments))
 	seen := make(map[demux.MAC]bool, len(body.Assignments))
 	for _, a := range body.Assignments {
-		mac, err := demux.ParseMAC(a.MAC)
-		if err == nil {
-			err = mac.Validate()
+		if err := a.MAC.Validate(); err != nil {
+			return nil, err
 		}
 		switch {
-		case err != nil:
-			return nil, err
-		case seen[mac]:
-			return nil, fmt.Errorf("%w: %s is there twice", ErrBadRequest, mac)
+		case seen[a.MAC]:
+			return nil, fmt.Errorf("%w: %s is there twice", ErrBadRequest, a.MAC)
 		case a.Worker == "":
-			return nil, fmt.Errorf("%w: %s has no worker", ErrBadRequest, mac)
+			return nil, fmt.Errorf("%w: %s has no worker", ErrBadRequest, a.MAC)
 		}
-		seen[mac] = true
-		list = append(list, demux.Assignment{MAC: mac, Worker: a.Worker})
+		seen[a.MAC] = true
+		list = append(list, a.Assignment)
 	}
 	return list, nil
 }

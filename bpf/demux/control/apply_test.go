@@ -17,13 +17,25 @@ const (
 	macD = "02:00:00:00:00:0d"
 )
 
+func parse(text string) demux.MAC {
+	mac, err := demux.ParseMAC(text)
+	if err != nil {
+		panic(err)
+	}
+	return mac
+}
+
+func given(mac, worker string) demux.Assignment {
+	return demux.Assignment{MAC: parse(mac), Worker: worker}
+}
+
 func assigned(t *testing.T, client *control.Client) map[string]string {
 	t.Helper()
 	list, err := client.Assignments(t.Context())
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	workers := make(map[string]string)
 	for _, a := range list {
-		workers[a.MAC] = a.Worker
+		workers[a.MAC.String()] = a.Worker
 	}
 	return workers
 }
@@ -35,17 +47,17 @@ func TestApplyReturnsAndMakesTheDifference(t *testing.T) {
 	for _, mac := range []string{macA, macB, macC} {
 		g.Expect(client.Assign(t.Context(), mac, "w0")).To(Succeed())
 	}
-	wanted := []control.Pair{{MAC: macA, Worker: "w0"}, {MAC: macB, Worker: "w9"}, {MAC: macD, Worker: "w1"}}
+	wanted := []demux.Assignment{given(macA, "w0"), given(macB, "w9"), given(macD, "w1")}
 	want := control.Difference{
-		Assigned:   []control.Pair{{MAC: macD, Worker: "w1"}},
-		Reassigned: []control.Reassignment{{MAC: macB, From: "w0", To: "w9"}},
-		Unassigned: []control.Pair{{MAC: macC, Worker: "w0"}},
+		Assigned:   []demux.Assignment{given(macD, "w1")},
+		Reassigned: []control.Reassignment{{MAC: parse(macB), From: "w0", To: "w9"}},
+		Unassigned: []demux.Assignment{given(macC, "w0")},
 	}
 	g.Expect(client.Apply(t.Context(), wanted, true, true)).To(Equal(want))
 	g.Expect(assigned(t, client)).To(Equal(map[string]string{macA: "w0", macB: "w0", macC: "w0"}), "a dry run changes nothing")
 
 	kept := want
-	kept.Unassigned = []control.Pair{}
+	kept.Unassigned = []demux.Assignment{}
 	g.Expect(client.Apply(t.Context(), wanted, false, false)).To(Equal(kept))
 	g.Expect(assigned(t, client)).To(Equal(map[string]string{macA: "w0", macB: "w9", macC: "w0", macD: "w1"}))
 
@@ -63,7 +75,7 @@ func TestApplyThatFailsWithRoomToSpareUnassignsNobody(t *testing.T) {
 	socket, _ := serve(t, newFakePlane(8))
 	client := dial(t, socket)
 	g.Expect(client.Assign(t.Context(), macA, "w0")).To(Succeed())
-	_, err := client.Apply(t.Context(), []control.Pair{{MAC: macD, Worker: "w7"}}, true, false)
+	_, err := client.Apply(t.Context(), []demux.Assignment{given(macD, "w7")}, true, false)
 	g.Expect(err).To(MatchError(demux.ErrUnknownInterface))
 	g.Expect(assigned(t, client)).To(Equal(map[string]string{macA: "w0"}))
 }
@@ -77,22 +89,22 @@ func TestApplyThatFailsChangesNothing(t *testing.T) {
 		g.Expect(client.Assign(t.Context(), mac, worker)).To(Succeed())
 	}
 	for name, c := range map[string]struct {
-		wanted []control.Pair
+		wanted []demux.Assignment
 		prune  bool
 		err    error
 	}{
-		"no such worker":                 {[]control.Pair{{MAC: macA, Worker: "w9"}, {MAC: macD, Worker: "w7"}}, true, demux.ErrUnknownInterface},
-		"no such worker to move to":      {[]control.Pair{{MAC: macA, Worker: "w7"}}, true, demux.ErrUnknownInterface},
-		"no room":                        {[]control.Pair{{MAC: macA, Worker: "w9"}, {MAC: macD, Worker: "w0"}}, false, demux.ErrFull},
-		"a MAC twice":                    {[]control.Pair{{MAC: macA, Worker: "w9"}, {MAC: "02-00-00-00-00-0A", Worker: "w0"}}, true, control.ErrBadRequest},
-		"a group address among the rest": {[]control.Pair{{MAC: macA, Worker: "w9"}, {MAC: "01:00:5e:00:00:01", Worker: "w0"}}, true, demux.ErrBadMAC},
+		"no such worker":                 {[]demux.Assignment{given(macA, "w9"), given(macD, "w7")}, true, demux.ErrUnknownInterface},
+		"no such worker to move to":      {[]demux.Assignment{given(macA, "w7")}, true, demux.ErrUnknownInterface},
+		"no room":                        {[]demux.Assignment{given(macA, "w9"), given(macD, "w0")}, false, demux.ErrFull},
+		"a MAC twice":                    {[]demux.Assignment{given(macA, "w9"), given("02-00-00-00-00-0A", "w0")}, true, control.ErrBadRequest},
+		"a group address among the rest": {[]demux.Assignment{given(macA, "w9"), given("01:00:5e:00:00:01", "w0")}, true, demux.ErrBadMAC},
 	} {
 		_, err := client.Apply(t.Context(), c.wanted, c.prune, false)
 		g.Expect(errors.Is(err, c.err)).To(BeTrue(), "%s: %v", name, err)
 		g.Expect(assigned(t, client)).To(Equal(before), name)
 	}
 	// A full table can be replaced as a whole.
-	all := []control.Pair{{MAC: macD, Worker: "w9"}}
+	all := []demux.Assignment{given(macD, "w9")}
 	_, err := client.Apply(t.Context(), all, true, false)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(assigned(t, client)).To(Equal(map[string]string{macD: "w9"}))

@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
 )
 
 // maxAnswer bounds what a client reads of one answer, in bytes: far above a full table's counters.
@@ -93,13 +95,13 @@ func (c *Client) Reassign(ctx context.Context, mac, worker string) error {
 
 // Apply gives every MAC of wanted its worker and, with prune, unassigns all others: all of it or, with an
 // error, nothing. It returns what changed, or with dryRun what would.
-func (c *Client) Apply(ctx context.Context, wanted []Pair, prune, dryRun bool) (Difference, error) {
+func (c *Client) Apply(ctx context.Context, wanted []demux.Assignment, prune, dryRun bool) (Difference, error) {
 	if wanted == nil {
-		wanted = []Pair{}
+		wanted = []demux.Assignment{}
 	}
 	var difference Difference
 	path := fmt.Sprintf("/v1/assignments?prune=%t&dry_run=%t", prune, dryRun)
-	err := c.call(ctx, http.MethodPut, path, map[string][]Pair{"assignments": wanted}, &difference)
+	err := c.call(ctx, http.MethodPut, path, map[string][]demux.Assignment{"assignments": wanted}, &difference)
 	return difference, wrap(fmt.Sprintf("applying %d assignments", len(wanted)), err)
 }
 

@@ -83,8 +83,7 @@ func assignmentList(names Names, workers []demux.Attachment, from []demux.Assign
 	list := make([]Assignment, 0, len(from))
 	for _, a := range from {
 		list = append(list, Assignment{
-			MAC:         a.MAC.String(),
-			Worker:      a.Worker,
+			Assignment:  a,
 			WorkerIndex: indexes[a.Worker],
 			Location:    location(names, a.Location),
 		})
@@ -95,7 +94,7 @@ func assignmentList(names Names, workers []demux.Attachment, from []demux.Assign
 func event(names Names, e demux.Event) Event {
 	return Event{
 		Type: string(e.Type),
-		MAC:  e.MAC.String(),
+		MAC:  e.MAC,
 		From: location(names, e.From),
 		To:   location(names, e.To),
 		Time: e.Time,

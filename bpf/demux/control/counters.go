@@ -39,7 +39,7 @@ func (s *Server) writeCounters(w http.ResponseWriter, counted demux.Counters, as
 		for len(assigned) > 0 && bytes.Compare(assigned[0].MAC[:], c.MAC[:]) < 0 { // both are by MAC
 			assigned = assigned[1:]
 		}
-		client := ClientCounters{MAC: c.MAC.String(), Worker: c.Worker, Rx: Tally(c.Rx), Tx: Tally(c.Tx)}
+		client := ClientCounters{MAC: c.MAC, Worker: c.Worker, Rx: Tally(c.Rx), Tx: Tally(c.Tx)}
 		if len(assigned) > 0 && assigned[0].MAC == c.MAC {
 			client.Location = location(s.options.Names, assigned[0].Location)
 		}

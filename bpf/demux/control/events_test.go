@@ -60,10 +60,10 @@ func TestEveryWatcherSeesEveryEvent(t *testing.T) {
 	}
 	for _, events := range []<-chan control.Event{one, two} {
 		g.Eventually(events, patience).Should(Receive(Equal(control.Event{
-			Type: "moved", MAC: "02:00:00:00:00:01", From: at(12), To: at(0), Time: moved(1).Time,
+			Type: "moved", MAC: parse("02:00:00:00:00:01"), From: at(12), To: at(0), Time: moved(1).Time,
 		})))
 		g.Eventually(events, patience).Should(Receive(Equal(control.Event{
-			Type: "learned", MAC: "02:00:00:00:00:09", To: at(12), Time: moved(1).Time,
+			Type: "learned", MAC: parse("02:00:00:00:00:09"), To: at(12), Time: moved(1).Time,
 		})))
 	}
 	cancel()
@@ -110,7 +110,7 @@ func TestASlowReaderHoldsUpNobody(t *testing.T) {
 		plane.events <- moved(n)
 		select {
 		case e := <-quick:
-			if want := moved(n).MAC.String(); e.MAC != want {
+			if want := moved(n).MAC.String(); e.MAC.String() != want {
 				t.Fatalf("event %d is of %s, want %s", n, e.MAC, want)
 			}
 		case <-time.After(patience):

@@ -1,6 +1,10 @@
 package control
 
-import "time"
+import (
+	"time"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
 
 // Status describes one running demux.
 type Status struct {
@@ -65,12 +69,9 @@ type Location struct {
 	DEI bool `json:"dei"`
 }
 
-// Assignment is one client's MAC and the worker its frames go to.
+// Assignment is an assignment as it is listed.
 type Assignment struct {
-	// MAC in lower-case colon form.
-	MAC string `json:"mac"`
-	// Worker is the interface's name.
-	Worker string `json:"worker"`
+	demux.Assignment
 	// WorkerIndex is the worker's interface index, 0 while there is no such interface.
 	WorkerIndex int `json:"worker_index"`
 	// Location is where the client was last seen, nil when it has not been seen since it was assigned.
@@ -87,8 +88,8 @@ type Tally struct {
 
 // ClientCounters count one client's frames since its MAC was assigned.
 type ClientCounters struct {
-	// MAC in lower-case colon form.
-	MAC string `json:"mac"`
+	// MAC as text in lower-case colon form.
+	MAC demux.MAC `json:"mac"`
 	// Worker is the interface's name.
 	Worker string `json:"worker"`
 	// Rx counts frames from the client to its worker.
@@ -135,8 +136,8 @@ type Counters struct {
 type Event struct {
 	// Type is "learned" for a client's first frame, "moved" for each change of place after it.
 	Type string `json:"type"`
-	// MAC in lower-case colon form.
-	MAC string `json:"mac"`
+	// MAC as text in lower-case colon form.
+	MAC demux.MAC `json:"mac"`
 	// From is the former place, nil for "learned".
 	From *Location `json:"from,omitempty"`
 	// To is the new place.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/bpf/demux"
 )
 
 // tables measures what vlandemux needs for many clients: to start, to start again on
@@ -71,9 +71,9 @@ func (b *bench) running(ctx context.Context, r *running, name func(string) strin
 		}
 	}
 	if r.demux.clients == 1_000_000 {
-		pairs := make([]control.Pair, 10_000)
+		pairs := make([]demux.Assignment, 10_000)
 		for i := range pairs {
-			pairs[i] = control.Pair{MAC: strangerMAC(1000 + i).String(), Worker: workerEnd}
+			pairs[i] = demux.Assignment{MAC: demux.MAC(strangerMAC(1000 + i)), Worker: workerEnd}
 		}
 		start := time.Now()
 		if _, err := r.demux.control.Apply(ctx, pairs, false, false); err != nil {

@@ -195,7 +195,8 @@ func (c *counters) reported(h *history, before, after *control.Counters) map[cou
 func byName(r *control.Counters) map[counterName]control.Tally {
 	m := map[counterName]control.Tally{}
 	for _, x := range r.Clients {
-		m[counterName{kindRx, x.MAC}], m[counterName{kindTx, x.MAC}] = x.Rx, x.Tx
+		mac := x.MAC.String()
+		m[counterName{kindRx, mac}], m[counterName{kindTx, mac}] = x.Rx, x.Tx
 	}
 	for _, x := range r.Workers {
 		m[counterName{kindFlooded, x.Worker}] = x.Flooded

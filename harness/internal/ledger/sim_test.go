@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"bytes"
 	"container/heap"
 	"encoding/binary"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
@@ -294,7 +296,7 @@ func (s *sim) counters() control.Counters {
 	for mac, w := range s.worker {
 		if w != "" {
 			c.Clients = append(c.Clients, control.ClientCounters{
-				MAC: mac.String(), Worker: w, Rx: s.counted["rx "+mac.String()], Tx: s.counted["tx "+mac.String()],
+				MAC: mac, Worker: w, Rx: s.counted["rx "+mac.String()], Tx: s.counted["tx "+mac.String()],
 				Location: s.located[mac].listed(),
 			})
 		}
@@ -314,10 +316,10 @@ func (s *sim) input() *ledger.Input {
 	in := &ledger.Input{Sent: s.sent, Before: s.before, After: s.counters(), Assignments: []control.Assignment{}}
 	for mac, w := range s.worker {
 		if w != "" {
-			in.Assignments = append(in.Assignments, control.Assignment{MAC: mac.String(), Worker: w, Location: s.located[mac].listed()})
+			in.Assignments = append(in.Assignments, control.Assignment{Assignment: demux.Assignment{MAC: mac, Worker: w}, Location: s.located[mac].listed()})
 		}
 	}
-	slices.SortFunc(in.Assignments, func(a, b control.Assignment) int { return strings.Compare(a.MAC, b.MAC) })
+	slices.SortFunc(in.Assignments, func(a, b control.Assignment) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
 	in.Events = func(func([]control.Event) bool) []control.Event { return s.events }
 	for _, name := range s.lab.Taps() {
 		in.Taps = append(in.Taps, ledger.Tap{

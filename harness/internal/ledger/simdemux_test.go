@@ -14,7 +14,7 @@ import (
 func (s *sim) locate(mac probe.MAC, now location) {
 	from, known := s.located[mac]
 	s.located[mac] = now
-	e := control.Event{Type: "learned", MAC: mac.String(), To: now.listed(), Time: time.Unix(0, s.now)}
+	e := control.Event{Type: "learned", MAC: mac, To: now.listed(), Time: time.Unix(0, s.now)}
 	if known {
 		e.Type, e.From = "moved", from.listed()
 	}

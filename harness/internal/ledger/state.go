@@ -68,17 +68,13 @@ func (a *audit) checkState() {
 }
 
 func (a *audit) checkAssignments(complain func(string, ...any)) {
-	located := map[string]control.ClientCounters{}
+	located := map[probe.MAC]control.ClientCounters{}
 	for _, c := range a.in.After.Clients {
 		located[c.MAC] = c
 	}
 	seen := make([]bool, len(a.history.names))
 	for _, x := range a.in.Assignments {
-		var mac probe.MAC
-		i, known := -1, false
-		if mac.UnmarshalText([]byte(x.MAC)) == nil {
-			i, known = a.history.macs[mac]
-		}
+		i, known := a.history.macs[x.MAC]
 		if !known || seen[i] {
 			complain("the demux lists an assignment of %s to %s: there must be none, or no second one", x.MAC, x.Worker)
 			continue
@@ -140,11 +136,7 @@ type event struct {
 func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 	events := make([][]event, len(a.history.names))
 	for _, x := range all {
-		var mac probe.MAC
-		i, known := -1, false
-		if mac.UnmarshalText([]byte(x.MAC)) == nil {
-			i, known = a.history.macs[mac]
-		}
+		i, known := a.history.macs[x.MAC]
 		from, err := a.readLocation(x.From)
 		to, err2 := a.readLocation(x.To)
 		e := event{from: from, to: to, time: x.Time.UnixNano()}

@@ -7,6 +7,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
@@ -27,7 +28,7 @@ func roaming() *mover {
 
 func TestWhatTheDemuxListsWrongIsFound(t *testing.T) {
 	assignment := func(in *ledger.Input, n int) *control.Assignment {
-		i := slices.IndexFunc(in.Assignments, func(a control.Assignment) bool { return a.MAC == client(n).String() })
+		i := slices.IndexFunc(in.Assignments, func(a control.Assignment) bool { return a.MAC == client(n) })
 		return &in.Assignments[i]
 	}
 	// relocate changes a location in both lists.
@@ -55,7 +56,7 @@ func TestWhatTheDemuxListsWrongIsFound(t *testing.T) {
 		{"another worker", func(in *ledger.Input) { assignment(in, 0).Worker = "w1" }, `lists 02:00:00:00:00:01 as assigned to "w1", want "w0"`},
 		{"an assignment missing", func(in *ledger.Input) { in.Assignments = in.Assignments[1:] }, `lists no assignment of 02:00:00:00:00:01, want one to w0`},
 		{"an assignment of nobody", func(in *ledger.Input) {
-			in.Assignments = append(in.Assignments, control.Assignment{MAC: "02:00:00:00:00:99", Worker: "w0"})
+			in.Assignments = append(in.Assignments, control.Assignment{Assignment: demux.Assignment{MAC: probe.MAC{2, 5: 0x99}, Worker: "w0"}})
 		}, `lists an assignment of 02:00:00:00:00:99 to w0`},
 		{"an assignment twice", func(in *ledger.Input) { in.Assignments = append(in.Assignments, in.Assignments[0]) }, `no second one`},
 		{"another VID", func(in *ledger.Input) { relocate(in, 0, func(l *control.Location) { l.VID = 6 }) },
@@ -111,7 +112,7 @@ func TestWhatTheDemuxListsWrongIsFound(t *testing.T) {
 			events(in, func(e []control.Event) []control.Event { last(e).Type = "learned"; return e })
 		}, `: it makes no sense`},
 		{"an event of nobody", func(in *ledger.Input) {
-			events(in, func(e []control.Event) []control.Event { last(e).MAC = "02:00:00:00:00:99"; return e })
+			events(in, func(e []control.Event) []control.Event { last(e).MAC = probe.MAC{2, 5: 0x99}; return e })
 		}, `: the MAC is not assigned`},
 	}
 	for _, test := range tests {

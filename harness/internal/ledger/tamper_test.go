@@ -258,7 +258,7 @@ func TestWhatIsCountedWrongIsFound(t *testing.T) {
 		}, `dropped +no_worker +frames +0 +1 +\+1`},
 		{"a frame passed", func(in *ledger.Input) { in.After.Passed.Packets++ }, `passed +untagged +frames +0 +1 +\+1`},
 		{"a client of nobody", func(in *ledger.Input) {
-			in.After.Clients = append(in.After.Clients, control.ClientCounters{MAC: "02:00:00:00:00:99", Rx: control.Tally{Packets: 1}})
+			in.After.Clients = append(in.After.Clients, control.ClientCounters{MAC: probe.MAC{2, 5: 0x99}, Rx: control.Tally{Packets: 1}})
 		}, `rx +02:00:00:00:00:99 +frames +0 +1 +\+1`},
 		{"counters that were there before", func(in *ledger.Input) {
 			in.Before.Clients = slices.Clone(in.After.Clients)
@@ -294,7 +294,7 @@ func untagged(s probe.Sighting) probe.Sighting {
 
 func client0(in *ledger.Input) *control.ClientCounters {
 	for i := range in.After.Clients {
-		if in.After.Clients[i].MAC == client(0).String() {
+		if in.After.Clients[i].MAC == client(0) {
 			return &in.After.Clients[i]
 		}
 	}
@@ -306,7 +306,7 @@ func TestCountersAreDifferences(t *testing.T) {
 	m := small()
 	in := m.input()
 	in.Before = control.Counters{
-		Clients: []control.ClientCounters{{MAC: client(0).String(), Rx: control.Tally{Packets: 100, Bytes: 7000}}},
+		Clients: []control.ClientCounters{{MAC: client(0), Rx: control.Tally{Packets: 100, Bytes: 7000}}},
 		Drops:   []control.DropCounter{{Reason: "unlearned", Tally: control.Tally{Packets: 3, Bytes: 180}}},
 	}
 	client0(in).Rx.Packets += 100

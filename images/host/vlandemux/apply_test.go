@@ -14,6 +14,7 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gexec"
 
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
@@ -33,8 +34,8 @@ nothing was changed; to do: 1 assigned, 1 reassigned, 1 unassigned
 	var done control.Difference
 	g.Expect(json.Unmarshal([]byte(b.ask("apply", "-f", file, "-o", "json")), &done)).To(Succeed())
 	g.Expect(done).To(Equal(control.Difference{
-		Assigned:   []control.Pair{{MAC: clientC, Worker: "w1"}},
-		Reassigned: []control.Reassignment{{MAC: clientB, From: "w0", To: "w1"}}, Unassigned: []control.Pair{},
+		Assigned:   []demux.Assignment{given(clientC, "w1")},
+		Reassigned: []control.Reassignment{{MAC: given(clientB, "").MAC, From: "w0", To: "w1"}}, Unassigned: []demux.Assignment{},
 	}))
 	g.Expect(b.workers()).To(Equal(map[string]string{clientA: "w0", clientB: "w1", clientC: "w1"}))
 

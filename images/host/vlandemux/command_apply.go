@@ -28,13 +28,9 @@ file are checked and not applied: ` + "`vlandemux run --config`" + ` reads them 
 			if err != nil {
 				return usageError{err}
 			}
-			wanted := make([]control.Pair, 0, len(settings.assign))
-			for _, p := range settings.assign {
-				wanted = append(wanted, control.Pair{MAC: p.mac.String(), Worker: p.worker})
-			}
 			client := ask.client()
 			defer client.Close()
-			difference, err := client.Apply(cmd.Context(), wanted, prune, dryRun)
+			difference, err := client.Apply(cmd.Context(), settings.assign, prune, dryRun)
 			if err != nil {
 				return err
 			}

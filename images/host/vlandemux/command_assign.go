@@ -46,20 +46,20 @@ of several fails, those before it are taken back.`,
 	return cmd
 }
 
-func checkTwice(pairs []pair) error {
+func checkTwice(pairs []demux.Assignment) error {
 	seen := make(map[demux.MAC]bool, len(pairs))
 	for _, p := range pairs {
-		if seen[p.mac] {
-			return fmt.Errorf("%s is given twice", p.mac)
+		if seen[p.MAC] {
+			return fmt.Errorf("%s is given twice", p.MAC)
 		}
-		seen[p.mac] = true
+		seen[p.MAC] = true
 	}
 	return nil
 }
 
 // assign makes every assignment, or none.
-func assign(ctx context.Context, client *control.Client, pairs []pair, move, force bool) error {
-	former := make(map[string]string) // worker by MAC
+func assign(ctx context.Context, client *control.Client, pairs []demux.Assignment, move, force bool) error {
+	former := make(map[demux.MAC]string) // worker by MAC
 	if move {
 		list, err := client.Assignments(ctx)
 		if err != nil {
@@ -77,7 +77,7 @@ func assign(ctx context.Context, client *control.Client, pairs []pair, move, for
 		case force:
 			ask = client.ForceAssign
 		}
-		err := ask(ctx, p.mac.String(), p.worker)
+		err := ask(ctx, p.MAC.String(), p.Worker)
 		if err == nil {
 			continue
 		}
@@ -87,9 +87,9 @@ func assign(ctx context.Context, client *control.Client, pairs []pair, move, for
 		undoing, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 		defer cancel()
 		for _, done := range pairs[:i] {
-			undo := client.Unassign(undoing, done.mac.String())
+			undo := client.Unassign(undoing, done.MAC.String())
 			if move {
-				undo = client.Reassign(undoing, done.mac.String(), former[done.mac.String()])
+				undo = client.Reassign(undoing, done.MAC.String(), former[done.MAC])
 			}
 			if undo != nil {
 				err = errors.Join(err, fmt.Errorf("taking back %s: %w", done, undo))
@@ -135,16 +135,16 @@ func unassign(ctx context.Context, client *control.Client, macs []demux.MAC) err
 	if err != nil {
 		return err
 	}
-	assigned := make(map[string]bool, len(list))
+	assigned := make(map[demux.MAC]bool, len(list))
 	for _, a := range list {
 		assigned[a.MAC] = true
 	}
 	var mistakes []error
 	for _, mac := range macs {
-		if !assigned[mac.String()] {
+		if !assigned[mac] {
 			mistakes = append(mistakes, fmt.Errorf("%s: %w", mac, demux.ErrNotAssigned))
 		}
-		delete(assigned, mac.String()) // a MAC given twice is a mistake as well
+		delete(assigned, mac) // a MAC given twice is a mistake as well
 	}
 	if len(mistakes) > 0 {
 		return &mistakesError{doing: "nothing was unassigned", mistakes: mistakes}

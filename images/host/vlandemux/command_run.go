@@ -176,11 +176,11 @@ func (f *runFlags) settings(changed func(flag string) bool) (config, error) {
 }
 
 // override returns the pairs of base whose MAC is not in over, then those of over.
-func override(base, over []pair) []pair {
+func override(base, over []demux.Assignment) []demux.Assignment {
 	replaced := make(map[demux.MAC]bool, len(over))
 	for _, p := range over {
-		replaced[p.mac] = true
+		replaced[p.MAC] = true
 	}
-	kept := slices.DeleteFunc(slices.Clone(base), func(p pair) bool { return replaced[p.mac] })
+	kept := slices.DeleteFunc(slices.Clone(base), func(p demux.Assignment) bool { return replaced[p.MAC] })
 	return append(kept, over...)
 }

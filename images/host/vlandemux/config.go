@@ -20,7 +20,7 @@ const maxCapacity = 1 << 20
 // config is what `vlandemux run` is asked to do.
 type config struct {
 	trunks   []string
-	assign   []pair
+	assign   []demux.Assignment
 	untagged string
 	attach   string
 	capacity int
@@ -32,14 +32,6 @@ type config struct {
 	metrics string
 	force   bool // attach interfaces that look like the host's own
 }
-
-// pair is a MAC and the name of its worker.
-type pair struct {
-	mac    demux.MAC
-	worker string
-}
-
-func (p pair) String() string { return p.mac.String() + "=" + p.worker }
 
 func defaults() config {
 	return config{
@@ -59,18 +51,18 @@ func attachModes() []string {
 }
 
 // parsePair reads MAC=WORKER.
-func parsePair(text string) (pair, error) {
+func parsePair(text string) (demux.Assignment, error) {
 	address, worker, found := strings.Cut(text, "=")
 	if !found {
-		return pair{}, fmt.Errorf("%q is not MAC=WORKER, e.g. 02:00:00:00:00:01=w0", text)
+		return demux.Assignment{}, fmt.Errorf("%q is not MAC=WORKER, e.g. 02:00:00:00:00:01=w0", text)
 	}
 	mac, err := parseMAC(address)
-	return pair{mac: mac, worker: worker}, errors.Join(err, checkName(worker))
+	return demux.Assignment{MAC: mac, Worker: worker}, errors.Join(err, checkName(worker))
 }
 
 // parsePairs reads all of them; the error lists every one that is wrong.
-func parsePairs(texts []string) ([]pair, error) {
-	pairs := make([]pair, 0, len(texts))
+func parsePairs(texts []string) ([]demux.Assignment, error) {
+	pairs := make([]demux.Assignment, 0, len(texts))
 	var mistakes []error
 	for _, text := range texts {
 		p, err := parsePair(text)
@@ -148,12 +140,12 @@ func (c config) validate() error {
 	}
 	workers := make(map[demux.MAC]string)
 	for _, p := range c.assign {
-		if former, twice := workers[p.mac]; twice {
-			mistakes = append(mistakes, fmt.Errorf("%s is assigned twice, to %s and to %s", p.mac, former, p.worker))
+		if former, twice := workers[p.MAC]; twice {
+			mistakes = append(mistakes, fmt.Errorf("%s is assigned twice, to %s and to %s", p.MAC, former, p.Worker))
 		}
-		workers[p.mac] = p.worker
-		if trunks[p.worker] {
-			mistakes = append(mistakes, fmt.Errorf("%s is assigned to %s, which is a trunk", p.mac, p.worker))
+		workers[p.MAC] = p.Worker
+		if trunks[p.Worker] {
+			mistakes = append(mistakes, fmt.Errorf("%s is assigned to %s, which is a trunk", p.MAC, p.Worker))
 		}
 	}
 	if c.capacity > 0 && len(workers) > c.capacity {

@@ -214,6 +214,6 @@ func (p *configParser) assign(node *yaml.Node) {
 			return
 		}
 		lines[mac] = key.Line
-		p.config.assign = append(p.config.assign, pair{mac: mac, worker: worker})
+		p.config.assign = append(p.config.assign, demux.Assignment{MAC: mac, Worker: worker})
 	})
 }

@@ -44,7 +44,7 @@ socket: /tmp/x.sock
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(settings).To(Equal(config{
 		trunks:   []string{"eth1", "eth2"},
-		assign:   []pair{{demux.MAC{2, 0, 0, 0, 0, 1}, "w0"}, {demux.MAC{2, 0, 0, 0, 0, 10}, "w1"}},
+		assign:   []demux.Assignment{{MAC: demux.MAC{2, 0, 0, 0, 0, 1}, Worker: "w0"}, {MAC: demux.MAC{2, 0, 0, 0, 0, 10}, Worker: "w1"}},
 		untagged: "pass", attach: "clsact", capacity: 20000, bpffs: "", socket: "/tmp/x.sock",
 	}))
 }
@@ -56,7 +56,7 @@ func TestFlagsOverrideTheFile(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	want := defaults()
 	want.trunks = []string{"eth7", "eth8", "eth9"}
-	want.assign = []pair{{demux.MAC{2, 0, 0, 0, 0, 2}, "w0"}, {demux.MAC{2, 0, 0, 0, 0, 1}, "w9"}}
+	want.assign = []demux.Assignment{{MAC: demux.MAC{2, 0, 0, 0, 0, 2}, Worker: "w0"}, {MAC: demux.MAC{2, 0, 0, 0, 0, 1}, Worker: "w9"}}
 	want.capacity, want.bpffs, want.untagged = 5, "", "drop"
 	g.Expect(settings).To(Equal(want))
 }

@@ -66,12 +66,12 @@ func (r *reloader) reload(ctx context.Context) error {
 func (r *reloader) dropped(settings config) []demux.MAC {
 	named := make(map[demux.MAC]bool, len(settings.assign))
 	for _, p := range settings.assign {
-		named[p.mac] = true
+		named[p.MAC] = true
 	}
 	before := make(map[demux.MAC]string)
 	for _, p := range r.settings.assign {
-		if !named[p.mac] {
-			before[p.mac] = p.worker
+		if !named[p.MAC] {
+			before[p.MAC] = p.Worker
 		}
 	}
 	if len(before) == 0 {

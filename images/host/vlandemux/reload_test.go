@@ -22,7 +22,7 @@ func (b *bed) workers() map[string]string {
 	b.t.Helper()
 	workers := make(map[string]string)
 	for _, a := range b.status().Assignments {
-		workers[a.MAC] = a.Worker
+		workers[a.MAC.String()] = a.Worker
 	}
 	return workers
 }

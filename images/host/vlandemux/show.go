@@ -31,7 +31,7 @@ func writeCounters(w io.Writer, c control.Counters) error {
 	clients := newTable(left("CLIENT"), left("WORKER"), left("LOCATION"),
 		numbers("RX PACKETS"), numbers("RX BYTES"), numbers("TX PACKETS"), numbers("TX BYTES"))
 	for _, client := range c.Clients {
-		clients.add(client.MAC, client.Worker, place(client.Location), count(client.Rx.Packets), count(client.Rx.Bytes),
+		clients.add(client.MAC.String(), client.Worker, place(client.Location), count(client.Rx.Packets), count(client.Rx.Bytes),
 			count(client.Tx.Packets), count(client.Tx.Bytes))
 	}
 	workers := newTable(left("WORKER"), numbers("FLOODED PACKETS"), numbers("FLOODED BYTES"))
@@ -90,7 +90,7 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 	p.line("")
 	clients := newTable(left("CLIENT"), left("WORKER"), left("LOCATION"))
 	for _, a := range r.Assignments {
-		clients.add(a.MAC, a.Worker, place(a.Location))
+		clients.add(a.MAC.String(), a.Worker, place(a.Location))
 	}
 	p.table(clients)
 	unseen := 0

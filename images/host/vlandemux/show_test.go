@@ -10,11 +10,20 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
 func eth1(vid uint16) *control.Location {
 	return &control.Location{Trunk: "eth1", TrunkIndex: 2, Protocol: "802.1Q", VID: vid}
+}
+
+func given(mac, worker string) demux.Assignment {
+	parsed, err := demux.ParseMAC(mac)
+	if err != nil {
+		panic(err)
+	}
+	return demux.Assignment{MAC: parsed, Worker: worker}
 }
 
 // golden compares text with a file of testdata. With UPDATE=1 it writes the file.
@@ -34,11 +43,11 @@ func TestCountersTable(t *testing.T) {
 	var out strings.Builder
 	NewWithT(t).Expect(writeCounters(&out, control.Counters{
 		Clients: []control.ClientCounters{
-			{MAC: "02:00:00:00:00:01", Worker: "w0", Location: eth1(12),
+			{MAC: given("02:00:00:00:00:01", "").MAC, Worker: "w0", Location: eth1(12),
 				Rx: control.Tally{Packets: 1234567, Bytes: 1888888888}, Tx: control.Tally{Packets: 50, Bytes: 3400}},
-			{MAC: "02:00:00:00:00:02", Worker: "ifindex 12 (gone)", Location: &control.Location{
+			{MAC: given("02:00:00:00:00:02", "").MAC, Worker: "ifindex 12 (gone)", Location: &control.Location{
 				Trunk: "eth1", Protocol: "802.1ad", VID: 4094, PCP: 5, DEI: true}, Rx: control.Tally{Packets: math.MaxUint64}},
-			{MAC: "02:00:00:00:00:03", Worker: "wörker"},
+			{MAC: given("02:00:00:00:00:03", "").MAC, Worker: "wörker"},
 		},
 		Workers: []control.WorkerCounters{{Worker: "w0", Flooded: control.Tally{Packets: 3, Bytes: 192}}},
 		Drops: []control.DropCounter{
@@ -70,8 +79,8 @@ func TestStatusTable(t *testing.T) {
 			Capacity: 4096, Assigned: 2, Untagged: "drop",
 		},
 		Assignments: []control.Assignment{
-			{MAC: "02:00:00:00:00:01", Worker: "w0", WorkerIndex: 11, Location: eth1(12)},
-			{MAC: "02:00:00:00:00:02", Worker: "w1"},
+			{Assignment: given("02:00:00:00:00:01", "w0"), WorkerIndex: 11, Location: eth1(12)},
+			{Assignment: given("02:00:00:00:00:02", "w1")},
 		},
 	}, now)).To(Succeed())
 	golden(t, "status.txt", out.String())
@@ -81,8 +90,8 @@ func TestEventLines(t *testing.T) {
 	var out strings.Builder
 	g := NewWithT(t)
 	when := time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.Local)
-	g.Expect(writeEvent(&out, control.Event{Type: "learned", MAC: "02:00:00:00:00:01", To: eth1(12), Time: when})).To(Succeed())
-	g.Expect(writeEvent(&out, control.Event{Type: "moved", MAC: "02:00:00:00:00:01", From: eth1(12), To: eth1(0), Time: when})).To(Succeed())
+	g.Expect(writeEvent(&out, control.Event{Type: "learned", MAC: given("02:00:00:00:00:01", "").MAC, To: eth1(12), Time: when})).To(Succeed())
+	g.Expect(writeEvent(&out, control.Event{Type: "moved", MAC: given("02:00:00:00:00:01", "").MAC, From: eth1(12), To: eth1(0), Time: when})).To(Succeed())
 	g.Expect(out.String()).To(Equal(
 		"03:04:05.678901  learned  02:00:00:00:00:01  eth1 802.1Q 12\n" +
 			"03:04:05.678901  moved    02:00:00:00:00:01  eth1 802.1Q 12 -> eth1 802.1Q 0\n"))

@@ -99,31 +99,31 @@ func (s *starter) workers(ctx context.Context, settings config) error {
 	before := names(s.plane.Workers())
 	done := make(map[string]bool)
 	for _, p := range settings.assign {
-		if done[p.worker] {
+		if done[p.Worker] {
 			continue
 		}
-		done[p.worker] = true
+		done[p.Worker] = true
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		mode, err := s.plane.AttachWorker(p.worker, settings.force)
+		mode, err := s.plane.AttachWorker(p.Worker, settings.force)
 		if errors.Is(err, demux.ErrUnknownInterface) {
-			s.log.Warn("a worker is not there: its clients have none until it comes", "worker", p.worker)
-			err = s.plane.Expect(p.worker, false, settings.force)
+			s.log.Warn("a worker is not there: its clients have none until it comes", "worker", p.Worker)
+			err = s.plane.Expect(p.Worker, false, settings.force)
 		}
 		if err != nil {
-			return fmt.Errorf("worker %s: %w", p.worker, err)
+			return fmt.Errorf("worker %s: %w", p.Worker, err)
 		}
-		if !slices.Contains(before, p.worker) {
+		if !slices.Contains(before, p.Worker) {
 			// Its clients are unassigned by then, and may have taken it along.
-			s.did("worker "+p.worker, func() error {
-				if err := s.plane.DetachWorker(p.worker); !errors.Is(err, demux.ErrUnknownInterface) {
+			s.did("worker "+p.Worker, func() error {
+				if err := s.plane.DetachWorker(p.Worker); !errors.Is(err, demux.ErrUnknownInterface) {
 					return err
 				}
 				return nil
 			})
 		}
-		s.log.Debug("attached worker", "worker", p.worker, "attach", mode)
+		s.log.Debug("attached worker", "worker", p.Worker, "attach", mode)
 	}
 	return nil
 }
@@ -140,13 +140,13 @@ func (s *starter) assignments(ctx context.Context, settings config) error {
 	}
 	var fresh, moved, back []demux.Assignment
 	for _, p := range settings.assign {
-		switch before, assigned := former[p.mac]; {
+		switch before, assigned := former[p.MAC]; {
 		case !assigned:
-			fresh = append(fresh, demux.Assignment{MAC: p.mac, Worker: p.worker})
-		case before != p.worker:
-			moved = append(moved, demux.Assignment{MAC: p.mac, Worker: p.worker})
-			back = append(back, demux.Assignment{MAC: p.mac, Worker: before})
-			s.log.Info("reassigning", "mac", p.mac.String(), "from", before, "to", p.worker)
+			fresh = append(fresh, p)
+		case before != p.Worker:
+			moved = append(moved, p)
+			back = append(back, demux.Assignment{MAC: p.MAC, Worker: before})
+			s.log.Info("reassigning", "mac", p.MAC.String(), "from", before, "to", p.Worker)
 		}
 	}
 	if kept := len(list) + len(fresh) - len(settings.assign); kept > 0 {

@@ -25,7 +25,7 @@ func quiet(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Ou
 func TestStartAddsToWhatIsPinned(t *testing.T) {
 	g := NewWithT(t)
 	plane := pinned()
-	settings := config{trunks: []string{"eth1", "eth2"}, assign: []pair{{client(2), "w1"}, {client(3), "w0"}}}
+	settings := config{trunks: []string{"eth1", "eth2"}, assign: []demux.Assignment{{MAC: client(2), Worker: "w1"}, {MAC: client(3), Worker: "w0"}}}
 	g.Expect(start(t.Context(), plane, settings, quiet(t))).To(Succeed())
 	g.Expect(plane.trunks).To(Equal(map[string]bool{"eth1": true, "eth2": true}))
 	g.Expect(plane.workers).To(Equal(map[string]bool{"w0": true, "w1": true}))
@@ -35,7 +35,7 @@ func TestStartAddsToWhatIsPinned(t *testing.T) {
 func TestStartMovesAClientThatHasAnotherWorker(t *testing.T) {
 	g := NewWithT(t)
 	plane := pinned()
-	g.Expect(start(t.Context(), plane, config{assign: []pair{{client(1), "w1"}}}, quiet(t))).To(Succeed())
+	g.Expect(start(t.Context(), plane, config{assign: []demux.Assignment{{MAC: client(1), Worker: "w1"}}}, quiet(t))).To(Succeed())
 	g.Expect(plane.assigned).To(Equal(map[demux.MAC]string{client(1): "w1"}))
 	g.Expect(plane.trunks).To(Equal(map[string]bool{"eth1": true}), "without --trunk the last run's")
 }
@@ -55,10 +55,12 @@ func TestStartNeedsATrunk(t *testing.T) {
 }
 
 func TestAStartThatFailsTakesBackWhatItDid(t *testing.T) {
-	good := config{trunks: []string{"eth2", "eth1"}, assign: []pair{{client(1), "w1"}, {client(2), "w1"}}}
+	good := config{trunks: []string{"eth2", "eth1"}, assign: []demux.Assignment{{MAC: client(1), Worker: "w1"}, {MAC: client(2), Worker: "w1"}}}
 	for name, spoil := range map[string]func(*fakePlane, *config){
-		"trunk in use":        func(f *fakePlane, _ *config) { f.failTrunk = "w1" },
-		"trunk as a worker":   func(_ *fakePlane, c *config) { c.assign = append(c.assign, pair{client(3), "eth1"}) },
+		"trunk in use": func(f *fakePlane, _ *config) { f.failTrunk = "w1" },
+		"trunk as a worker": func(_ *fakePlane, c *config) {
+			c.assign = append(c.assign, demux.Assignment{MAC: client(3), Worker: "eth1"})
+		},
 		"worker as a trunk":   func(_ *fakePlane, c *config) { c.trunks = append(c.trunks, "w0") },
 		"no room for clients": func(f *fakePlane, _ *config) { f.capacity = 1 },
 	} {
@@ -90,7 +92,7 @@ func TestCtrlCDuringAStartTakesBackWhatItDid(t *testing.T) {
 	plane := pinned()
 	before := plane.state()
 	ctx, cancel := context.WithCancel(t.Context())
-	settings := config{trunks: []string{"eth1", "eth2"}, assign: []pair{{client(1), "w1"}, {client(2), "w0"}}}
+	settings := config{trunks: []string{"eth1", "eth2"}, assign: []demux.Assignment{{MAC: client(1), Worker: "w1"}, {MAC: client(2), Worker: "w0"}}}
 	g.Expect(start(ctx, cancelling{plane, cancel}, settings, quiet(t))).To(MatchError(context.Canceled))
 	g.Expect(plane.state()).To(Equal(before))
 }
@@ -98,7 +100,7 @@ func TestCtrlCDuringAStartTakesBackWhatItDid(t *testing.T) {
 func TestStartWaitsForInterfacesThatAreNotThere(t *testing.T) {
 	g := NewWithT(t)
 	plane := pinned()
-	settings := config{trunks: []string{"eth1", "eth9"}, assign: []pair{{client(3), "w9"}}}
+	settings := config{trunks: []string{"eth1", "eth9"}, assign: []demux.Assignment{{MAC: client(3), Worker: "w9"}}}
 	g.Expect(start(t.Context(), plane, settings, quiet(t))).To(Succeed())
 	g.Expect(plane.trunks).To(HaveKey("eth9"))
 	g.Expect(plane.assigned).To(HaveKeyWithValue(client(3), "w9"))
