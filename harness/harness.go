@@ -21,7 +21,7 @@ type EngineVersion = engine.Version
 // AskEngine asks the Docker engine what it is. The answer is empty if there is
 // none: [Connect] tells why.
 func AskEngine(ctx context.Context) EngineVersion {
-	e, err := engine.Connect(ctx)
+	e, err := engine.Connect(ctx, "")
 	if err != nil {
 		return EngineVersion{}
 	}
@@ -71,7 +71,7 @@ func Connect(ctx context.Context, opts Options) (*Harness, error) {
 		return nil, fmt.Errorf("drawing a name for this run: %w", err)
 	}
 	var err error
-	if h.engine, err = engine.Connect(ctx); err != nil {
+	if h.engine, err = engine.Connect(ctx, ""); err != nil {
 		return nil, err
 	}
 	h.engine.UseGuard(opts.Guard)

@@ -119,7 +119,7 @@ func TestSignalsLeaveNothing(t *testing.T) {
 		t.Run(test.signal.String(), func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
-			e, err := engine.Connect(t.Context())
+			e, err := engine.Connect(t.Context(), "")
 			g.Expect(err).NotTo(HaveOccurred())
 			defer e.Close() //nolint:errcheck // a test's
 

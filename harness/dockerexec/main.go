@@ -51,7 +51,7 @@ func run(ctx context.Context, guard engine.Guard, program string, args []string)
 	startCtx, stop := signal.NotifyContext(ctx, catch...)
 	defer stop()
 
-	e, err := engine.Connect(startCtx)
+	e, err := engine.Connect(startCtx, "")
 	if err != nil {
 		return 0, err
 	}

@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) error {
 }
 
 func withEngine(ctx context.Context, do func(context.Context, *engine.Engine) error) error {
-	e, err := engine.Connect(ctx)
+	e, err := engine.Connect(ctx, "")
 	if err != nil {
 		return err
 	}

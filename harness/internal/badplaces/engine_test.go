@@ -43,7 +43,7 @@ type proxy struct {
 func newProxy(t *testing.T, how rules) *proxy {
 	t.Helper()
 	g := NewWithT(t)
-	e, err := engine.Connect(t.Context())
+	e, err := engine.Connect(t.Context(), "")
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { _ = e.Close() })
 	url, err := client.ParseHostURL(e.Host())

@@ -31,7 +31,7 @@ var compiled = sync.OnceValue(func() (p programs) { //nolint:gochecknoglobals //
 		return p
 	}
 	ctx := context.Background()
-	e, err := engine.Connect(ctx)
+	e, err := engine.Connect(ctx, "")
 	if err != nil {
 		p.err = err
 		return p

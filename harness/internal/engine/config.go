@@ -51,9 +51,11 @@ func (s *Spec) config(sysctls map[string]string) (*container.Config, *container.
 	switch s.Kind {
 	case KindHost:
 		host.PidMode = "host"
+		host.UsernsMode = "host" // on an engine that maps users, the mapped root may not load BPF programs
 		host.CPUShares = hostShares
 		host.SecurityOpt = append(host.SecurityOpt, "apparmor=unconfined") // docker-default denies mount, which bpffs needs
 	case KindTest:
+		host.UsernsMode = "host"
 		host.SecurityOpt = append(host.SecurityOpt, "apparmor=unconfined")
 	case KindClient, KindWorker:
 	}

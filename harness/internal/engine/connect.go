@@ -1,11 +1,14 @@
 package engine
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -21,48 +24,81 @@ const (
 	connectTimeout = 10 * time.Second
 )
 
-// Connect reaches the engine that DOCKER_HOST names, else that of the docker command's current context, else the one at its usual socket. The
-// variables DOCKER_API_VERSION, DOCKER_CERT_PATH and DOCKER_TLS_VERIFY are honoured as well.
+// Connect reaches the engine at an address: tcp://, unix:// or ssh:// as in DOCKER_HOST, or the name of a context of the docker command. When it is
+// empty, the engine that DOCKER_HOST names, else that of the docker command's current context, else the one at its usual socket. The variables
+// DOCKER_API_VERSION, DOCKER_CERT_PATH and DOCKER_TLS_VERIFY are honoured as well.
 //
 // Errors match [ErrNoSocket], [ErrPermission], [ErrNotAnswering] or [ErrTooOld], and say what to do.
-func Connect(ctx context.Context) (*Engine, error) {
-	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
-	host, err := contextHost()
-	if err != nil {
-		return nil, fmt.Errorf("connecting to Docker: %w", err)
-	}
-	if host != "" {
-		opts = append(opts, client.WithHost(host))
-	}
-	return connect(ctx, connectTimeout, opts...)
+func Connect(ctx context.Context, address string) (*Engine, error) {
+	return connect(ctx, address, connectTimeout)
 }
 
 // connect gives the engine the timeout's time for its answers.
-func connect(ctx context.Context, timeout time.Duration, opts ...client.Opt) (*Engine, error) {
-	api, err := client.NewClientWithOpts(opts...)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to Docker: %w; check DOCKER_HOST and DOCKER_CERT_PATH", err)
+func connect(ctx context.Context, address string, timeout time.Duration) (*Engine, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w within %v", errNoAnswer, timeout))
+	defer cancel()
+	e := &Engine{address: address, guard: newGuard(address)}
+	e.closing, e.close = context.WithCancel(context.WithoutCancel(ctx))
+	err := e.reach(ctx)
+	if err == nil {
+		err = e.greet(ctx)
 	}
-	closing, closeAll := context.WithCancel(context.WithoutCancel(ctx))
-	e := &Engine{api: api, host: api.DaemonHost(), guard: newGuard(), closing: closing, close: closeAll}
-	if err := e.greet(ctx, timeout); err != nil {
+	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
 
-// greet negotiates the API version and learns what the engine is.
-func (e *Engine) greet(ctx context.Context, timeout time.Duration) error {
-	doing := "connecting to Docker at " + e.host
-	if strings.HasPrefix(e.host, "ssh:") {
-		return &Error{Doing: doing, Err: errors.New("ssh is not supported directly"),
-			Hint: "forward the engine's socket and name the near end: " +
-				"ssh -N -L /tmp/docker.sock:/var/run/docker.sock HOST & export DOCKER_HOST=unix:///tmp/docker.sock"}
+// errNoAnswer is the cause when an engine has not answered in time.
+var errNoAnswer = errors.New("no answer")
+
+// reach makes the client of the API, for [Engine.address].
+func (e *Engine) reach(ctx context.Context) error {
+	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
+	name, host := "", cmp.Or(e.address, os.Getenv("DOCKER_HOST"))
+	var err error
+	switch {
+	case host == "":
+		if name, err = currentContext(); err != nil {
+			return fmt.Errorf("connecting to Docker: %w", err)
+		}
+	case host == e.address && !strings.Contains(host, "://"):
+		name, host = host, ""
+	default:
 	}
-	silence := &Error{Doing: doing, Kind: ErrNotAnswering, Err: fmt.Errorf("no answer within %v", timeout),
-		Hint: "see whether `docker version` answers; restart the engine if not"}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, silence)
-	defer cancel()
+	if name != "" {
+		var certificates *tls.Config
+		if host, certificates, err = readContext(name); err != nil {
+			return fmt.Errorf("connecting to Docker with context %q: %w", name, err)
+		}
+		opts = []client.Opt{client.WithVersionFromEnv(), client.WithAPIVersionNegotiation()}
+		if certificates != nil {
+			opts = append(opts, withCertificates(certificates))
+		}
+	}
+	e.host = host
+	if strings.HasPrefix(host, "ssh:") {
+		if e.tunnel, err = openTunnel(ctx, host); err != nil {
+			return &Error{Doing: "connecting to Docker at " + host, Kind: ErrNotAnswering, Err: err,
+				Hint: "see whether `ssh` gets there without a password; a path in the address names the engine's socket: ssh://HOST/run/user/1000/docker.sock"}
+		}
+		// Neither DOCKER_HOST nor certificates are for this way.
+		opts = []client.Opt{client.WithVersionFromEnv(), client.WithAPIVersionNegotiation(), client.WithHost("unix://" + e.tunnel.socket)}
+	} else if host != "" {
+		opts = append(opts, client.WithHost(host))
+	}
+	api, err := client.NewClientWithOpts(opts...)
+	if err != nil {
+		return fmt.Errorf("connecting to Docker: %w; check DOCKER_HOST and DOCKER_CERT_PATH", err)
+	}
+	e.api = api
+	e.host = cmp.Or(host, e.api.DaemonHost())
+	return nil
+}
+
+// greet negotiates the API version and learns what the engine is.
+func (e *Engine) greet(ctx context.Context) error {
+	doing := "connecting to Docker at " + e.host
 	if _, err := e.api.Ping(ctx); err != nil {
 		return e.unreachable(ctx, doing, err)
 	}
@@ -85,11 +121,15 @@ func (e *Engine) greet(ctx context.Context, timeout time.Duration) error {
 
 // unreachable finds out why, since the client's own message has lost the reason: it dials once more and looks at the error number.
 func (e *Engine) unreachable(ctx context.Context, doing string, err error) error {
+	if silence := context.Cause(ctx); errors.Is(silence, errNoAnswer) {
+		return &Error{Doing: doing, Kind: ErrNotAnswering, Err: silence, Hint: "see whether `docker version` answers; restart the engine if not"}
+	}
 	if ctx.Err() != nil {
-		if silence := (*Error)(nil); errors.As(context.Cause(ctx), &silence) {
-			return silence
-		}
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	}
+	if e.tunnel != nil {
+		return &Error{Doing: doing, Kind: ErrNotAnswering, Err: cmp.Or(lastWords(e.tunnel.stderr), err),
+			Hint: "see whether an engine runs there, and whether this user may use its socket"}
 	}
 	url, parseErr := client.ParseHostURL(e.host)
 	if parseErr != nil || !client.IsErrConnectionFailed(err) {

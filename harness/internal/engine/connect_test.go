@@ -21,7 +21,7 @@ func TestConnectExplains(t *testing.T) {
 	t.Run("no socket", func(t *testing.T) {
 		g := NewWithT(t)
 		useHost(t, "unix:///nowhere/docker.sock")
-		_, err := engine.Connect(t.Context())
+		_, err := engine.Connect(t.Context(), "")
 		g.Expect(err).To(MatchError(engine.ErrNoSocket))
 		g.Expect(err).To(MatchError(And(ContainSubstring("unix:///nowhere/docker.sock"), ContainSubstring("no such file"),
 			ContainSubstring("set DOCKER_HOST"))))
@@ -30,39 +30,33 @@ func TestConnectExplains(t *testing.T) {
 		g := NewWithT(t)
 		socket := abandonedSocket(t)
 		useHost(t, "unix://"+socket)
-		_, err := engine.Connect(t.Context())
+		_, err := engine.Connect(t.Context(), "")
 		g.Expect(err).To(MatchError(engine.ErrNotAnswering))
 		g.Expect(err).To(MatchError(And(ContainSubstring("connection refused"), ContainSubstring("systemctl start docker"))))
 	})
 	t.Run("too old", func(t *testing.T) {
 		g := NewWithT(t)
 		newFakeDaemon(t, &fakeDaemon{version: "1.40"})
-		_, err := engine.Connect(t.Context())
+		_, err := engine.Connect(t.Context(), "")
 		g.Expect(err).To(MatchError(engine.ErrTooOld))
 		g.Expect(err).To(MatchError(And(ContainSubstring("1.40"), ContainSubstring("1.41"), ContainSubstring("upgrade Docker"))))
 	})
 	t.Run("windows containers", func(t *testing.T) {
 		g := NewWithT(t)
 		newFakeDaemon(t, &fakeDaemon{refusals: map[string]refusal{"GET /version": {200, `{"Version":"28","ApiVersion":"1.48","Os":"windows"}`}}})
-		_, err := engine.Connect(t.Context())
+		_, err := engine.Connect(t.Context(), "")
 		g.Expect(err).To(MatchError(engine.ErrNotLinux))
 	})
 	t.Run("failing daemon", func(t *testing.T) {
 		g := NewWithT(t)
 		newFakeDaemon(t, &fakeDaemon{refusals: map[string]refusal{"GET /version": message(503, "shutting down")}})
-		_, err := engine.Connect(t.Context())
+		_, err := engine.Connect(t.Context(), "")
 		g.Expect(err).To(MatchError(ContainSubstring("shutting down")))
-	})
-	t.Run("ssh", func(t *testing.T) {
-		g := NewWithT(t)
-		useHost(t, "ssh://somewhere")
-		_, err := engine.Connect(t.Context())
-		g.Expect(err).To(MatchError(ContainSubstring("forward the engine's socket")))
 	})
 	t.Run("nonsense", func(t *testing.T) {
 		g := NewWithT(t)
 		useHost(t, "nonsense")
-		_, err := engine.Connect(t.Context())
+		_, err := engine.Connect(t.Context(), "")
 		g.Expect(err).To(MatchError(And(ContainSubstring("nonsense"), ContainSubstring("check DOCKER_HOST"))))
 	})
 	t.Run("cancelled", func(t *testing.T) {
@@ -70,7 +64,7 @@ func TestConnectExplains(t *testing.T) {
 		silentSocket(t)
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("the user has left"))
 		defer cancel()
-		_, err := engine.Connect(ctx)
+		_, err := engine.Connect(ctx, "")
 		g.Expect(err).To(MatchError(ContainSubstring("the user has left")))
 	})
 }
@@ -108,7 +102,7 @@ const outsider = "VLANDEMUX_ENGINE_OUTSIDER"
 
 func TestConnectExplainsAForbiddenSocket(t *testing.T) {
 	if os.Getenv(outsider) != "" {
-		_, err := engine.Connect(t.Context())
+		_, err := engine.Connect(t.Context(), "")
 		fmt.Println("is ErrPermission:", errors.Is(err, engine.ErrPermission))
 		fmt.Println(err)
 		return

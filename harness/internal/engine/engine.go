@@ -25,7 +25,9 @@ type Version struct {
 // Engine is a connection to a Docker engine. It is safe for concurrent use.
 type Engine struct {
 	api     client.APIClient
-	host    string // the address in use, for messages
+	address string  // as [Connect] was given it
+	host    string  // the address in use, for messages
+	tunnel  *tunnel // nil but for ssh://
 	version Version
 	guard   *guard
 
@@ -42,5 +44,12 @@ func (e *Engine) Host() string { return e.host }
 // Close releases the connections. Close the containers first: how they end can't be learned any more.
 func (e *Engine) Close() error {
 	e.close()
-	return errors.Join(e.guard.dismiss(), e.api.Close())
+	err := e.guard.dismiss()
+	if e.api != nil {
+		err = errors.Join(err, e.api.Close())
+	}
+	if e.tunnel != nil {
+		err = errors.Join(err, e.tunnel.close())
+	}
+	return err
 }

@@ -23,7 +23,7 @@ import (
 const ownerLabel = "io.github.vlandemux.owner"
 
 const (
-	// guardName is what a process is called that is a guard and nothing else; its only argument is the owner.
+	// guardName is what a process is called that is a guard and nothing else; its arguments are the owner and the engine's address.
 	guardName = "vlandemux-guard"
 	// guardTime is how long a guard looks for containers once its process is gone: the engine may still be busy with its last request.
 	guardTime = 10 * time.Second
@@ -36,8 +36,8 @@ type Guard struct{ given bool }
 // StandGuard is called at the beginning of a program's main function, or of TestMain. In a process that is a guard it does the guard's work and
 // ends the process; in any other it returns at once.
 func StandGuard() Guard {
-	if len(os.Args) == 2 && os.Args[0] == guardName {
-		if err := standGuard(os.Stdin, os.Args[1]); err != nil {
+	if len(os.Args) == 3 && os.Args[0] == guardName {
+		if err := standGuard(os.Stdin, os.Args[1], os.Args[2]); err != nil {
 			os.Exit(1)
 		}
 		os.Exit(0)
@@ -50,15 +50,16 @@ func (e *Engine) UseGuard(g Guard) { e.guard.wanted = g.given }
 
 // guard is a process that removes what this one has created and not started, should this one be killed.
 type guard struct {
-	owner  string
-	wanted bool
+	owner   string
+	address string // of the engine, as Connect takes it
+	wanted  bool
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd      // guarded by mu; nil while there is none
 	stdin io.WriteCloser // guarded by mu; its end is what the guard waits for
 }
 
-func newGuard() *guard { return &guard{owner: rand.Text()} }
+func newGuard(address string) *guard { return &guard{owner: rand.Text(), address: address} }
 
 // start makes sure that the guard is there.
 func (g *guard) start() error {
@@ -71,7 +72,7 @@ func (g *guard) start() error {
 	if err != nil {
 		return fmt.Errorf("finding this program, to start its guard: %w", err)
 	}
-	cmd := exec.CommandContext(context.Background(), program, g.owner) // it has to outlive whatever is cancelled
+	cmd := exec.CommandContext(context.Background(), program, g.owner, g.address) // it has to outlive whatever is cancelled
 	cmd.Args[0] = guardName
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is not for the guard
 	stdin, err := cmd.StdinPipe()
@@ -102,13 +103,13 @@ func (g *guard) dismiss() error {
 }
 
 // standGuard is what a guard does: it waits for its process to dismiss it or to end, and cleans up in the second case.
-func standGuard(stdin io.Reader, owner string) error {
+func standGuard(stdin io.Reader, owner, address string) error {
 	if word, err := io.ReadAll(stdin); err != nil || len(word) > 0 {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), guardTime)
 	defer cancel()
-	e, err := Connect(ctx)
+	e, err := Connect(ctx, address)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -46,7 +47,7 @@ var standinImage = sync.OnceValues(func() (string, error) { //nolint:gochecknogl
 	// A compiler with nothing in its cache, on a machine with other work, takes its minutes.
 	ctx, cancel := context.WithTimeout(context.Background(), 9*time.Minute)
 	defer cancel()
-	e, err := engine.Connect(ctx)
+	e, err := engine.Connect(ctx, "")
 	if err != nil {
 		return "", err
 	}
@@ -62,6 +63,9 @@ var standinImage = sync.OnceValues(func() (string, error) { //nolint:gochecknogl
 })
 
 func TestMain(m *testing.M) {
+	if os.Getenv(sshLog) != "" && filepath.Base(os.Args[0]) == "ssh" {
+		os.Exit(pretendSSH())
+	}
 	engine.StandGuard()
 	os.Exit(m.Run())
 }
@@ -72,7 +76,7 @@ func newLab(t *testing.T) *lab {
 	g := NewWithT(t)
 	image, err := standinImage()
 	g.Expect(err).NotTo(HaveOccurred())
-	e, err := engine.Connect(t.Context())
+	e, err := engine.Connect(t.Context(), "")
 	g.Expect(err).NotTo(HaveOccurred())
 	e.UseGuard(engine.StandGuard())
 	l := &lab{Engine: e, image: image, label: runLabel + "=" + rand.Text()}

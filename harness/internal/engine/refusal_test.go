@@ -139,7 +139,7 @@ func TestStartExplainsRefusals(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			g := NewWithT(t)
 			daemon := newFakeDaemon(t, &fakeDaemon{refusals: map[string]refusal{test.at: test.answer}})
-			e, err := engine.Connect(t.Context())
+			e, err := engine.Connect(t.Context(), "")
 			g.Expect(err).NotTo(HaveOccurred())
 			defer e.Close() //nolint:errcheck // a test's
 			_, err = e.Start(t.Context(), engine.Spec{Name: "lab", Image: "x", Kind: engine.KindHost})
@@ -164,7 +164,7 @@ func TestKernelWithoutIPv6NeedsNoSwitchForIt(t *testing.T) {
 	const text = "OCI runtime create failed: write sysctl key net.ipv6.conf.all.disable_ipv6: " +
 		"open /proc/sys/net/ipv6/conf/all/disable_ipv6: no such file or directory: unknown"
 	daemon := newFakeDaemon(t, &fakeDaemon{refusals: map[string]refusal{"POST /containers/c1/start": message(400, text)}})
-	e, err := engine.Connect(t.Context())
+	e, err := engine.Connect(t.Context(), "")
 	g.Expect(err).NotTo(HaveOccurred())
 	defer e.Close() //nolint:errcheck // a test's
 	_, err = e.Start(t.Context(), engine.Spec{Name: "lab", Image: "x", Kind: engine.KindHost})
@@ -182,7 +182,7 @@ func TestLoadImageExplainsAFullDisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			newFakeDaemon(t, &fakeDaemon{refusals: map[string]refusal{"POST /images/load": answer}})
-			e, err := engine.Connect(t.Context())
+			e, err := engine.Connect(t.Context(), "")
 			g.Expect(err).NotTo(HaveOccurred())
 			defer e.Close() //nolint:errcheck // a test's
 			err = e.LoadImage(t.Context(), strings.NewReader("x"))

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/docker/docker/client"
 	. "github.com/onsi/gomega"
 )
 
@@ -15,7 +14,7 @@ func TestSilentEngineIsGivenUp(t *testing.T) {
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "s")})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer listener.Close() //nolint:errcheck // a test's
-	_, err = connect(t.Context(), 50*time.Millisecond, client.WithHost("unix://"+listener.Addr().String()), client.WithAPIVersionNegotiation())
+	_, err = connect(t.Context(), "unix://"+listener.Addr().String(), 50*time.Millisecond)
 	g.Expect(err).To(MatchError(ErrNotAnswering))
 	g.Expect(err).To(MatchError(And(ContainSubstring("no answer within 50ms"), ContainSubstring("docker version"))))
 }

@@ -31,7 +31,7 @@ func one(binary []byte) []tarEntry { return []tarEntry{{name: "standin", mode: 0
 func connect(t *testing.T) *engine.Engine {
 	t.Helper()
 	g := NewWithT(t)
-	e, err := engine.Connect(t.Context())
+	e, err := engine.Connect(t.Context(), "")
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { _ = e.Close() })
 	return e
