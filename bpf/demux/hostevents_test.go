@@ -15,16 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resync tells the demux all interfaces there are.
+// resync lets the demux look at all its interfaces.
 func (b *bed) resync() {
 	b.t.Helper()
-	links, err := netlink.LinkList()
-	b.Expect(err).NotTo(HaveOccurred())
-	var all []demux.Link
-	for _, l := range links {
-		all = append(all, demux.NewLink(l))
-	}
-	done, err := b.demux.Reconcile(all, nil, true)
+	done, err := b.demux.Resync()
 	b.Expect(err).NotTo(HaveOccurred())
 	for _, change := range done {
 		b.Expect(change.Err).NotTo(HaveOccurred(), "%s %s", change.Name, change.What)
@@ -81,7 +75,7 @@ func (b *bed) detachLinks(ifindex int) {
 func TestLinkDetachedByForceIsAttachedAgain(t *testing.T) {
 	linux.TCX.Need(t)
 	for name, notice := range map[string]func(b *bed, opts demux.Options){
-		"all interfaces are listed again": func(b *bed, _ demux.Options) { b.resync() },
+		"all interfaces are looked at again": func(b *bed, _ demux.Options) { b.resync() },
 		"the trunk is attached again": func(b *bed, _ demux.Options) {
 			_, err := b.demux.AttachTrunk(trunkNames[0], false)
 			b.Expect(err).NotTo(HaveOccurred())
@@ -111,11 +105,11 @@ func TestLinkDetachedByForceIsAttachedAgain(t *testing.T) {
 // Two workers swap names: each keeps its clients, whenever that is noticed.
 func TestSwappedNames(t *testing.T) {
 	for name, notice := range map[string]func(b *bed, opts demux.Options){
-		"all interfaces are listed again": func(b *bed, _ demux.Options) { b.resync() },
+		"all interfaces are looked at again": func(b *bed, _ demux.Options) { b.resync() },
 		"one is told before the other": func(b *bed, _ demux.Options) {
 			found, err := netlink.LinkByIndex(b.indexes[0])
 			b.Expect(err).NotTo(HaveOccurred())
-			_, err = b.demux.Reconcile([]demux.Link{demux.NewLink(found)}, nil, false)
+			_, err = b.demux.Reconcile([]demux.Link{demux.NewLink(found)}, nil)
 			b.Expect(err).NotTo(HaveOccurred())
 		},
 		"a restart": func(b *bed, opts demux.Options) {
@@ -158,12 +152,28 @@ func TestLateMessagesDoNotMoveAWorker(t *testing.T) {
 	index, _ := nettest.Veth(t, "w2", "q2")
 	far := nettest.Open(t, "q2")
 	b.assign(mac(1), 2)
-	_, err = b.demux.Reconcile([]demux.Link{late}, nil, false)
+	_, err = b.demux.Reconcile([]demux.Link{late}, nil)
 	b.Expect(err).NotTo(HaveOccurred())
 	b.Expect(b.demux.Workers()[0].Index).To(Equal(index))
 	b.sw[0].Send(fromClient(1, tag(5)))
 	b.Eventually(far.Count).Should(Equal(1))
 	b.Expect(b.far[2].Count()).To(BeZero())
+}
+
+// The kernel says "down" before it says "deleted": whoever is told the first when the
+// interface is not there any more has nothing to put right.
+func TestAnInterfaceThatIsBeingDeletedIsGone(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode demux.AttachMode) {
+		b := start(t, demux.Options{Attach: mode})
+		b.assign(mac(1), 0)
+		found, err := netlink.LinkByName("w0")
+		b.Expect(err).NotTo(HaveOccurred())
+		down := demux.NewLink(found)
+		down.Up = false
+		nettest.Delete(t, "w0")
+		b.Expect(b.demux.Reconcile([]demux.Link{down}, nil)).To(Equal([]demux.Change{{Name: "w0", What: "gone"}}))
+		b.Expect(b.demux.Reconcile(nil, []int{down.Index})).To(BeEmpty())
+	})
 }
 
 // An interface that gets the index of a worker that has gone gets no frame, and the
@@ -177,7 +187,7 @@ func TestTheIndexOfAWorkerThatHasGoneIsAStrangers(t *testing.T) {
 		nettest.Delete(t, "w0")
 		stranger := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "stranger", Index: index, Flags: 1}, PeerName: "s0"}
 		b.Expect(netlink.LinkAdd(stranger)).To(Succeed())
-		_, err := b.demux.Reconcile(nil, []int{index}, false)
+		_, err := b.demux.Reconcile(nil, []int{index})
 		b.Expect(err).NotTo(HaveOccurred())
 		b.resync()
 		b.sw[0].Send(fromClient(1, tag(5)))

@@ -3,6 +3,8 @@ package demux
 import (
 	"errors"
 	"fmt"
+
+	"github.com/vishvananda/netlink"
 )
 
 // Change says what became of a trunk or worker.
@@ -12,44 +14,64 @@ type Change struct {
 	Err  error  // it could not be done; it is tried again when the interface changes
 }
 
-// Reconcile brings the trunks and workers into agreement with the interfaces that
-// there are: changed are those that have come or are different, gone are the
-// indexes of those that are not there any more. With all, changed are all
-// interfaces there are and everything else is gone. It returns what it did.
-func (d *Demux) Reconcile(changed []Link, gone []int, all bool) (done []Change, err error) {
+// Reconcile brings the trunks and workers into agreement with what is told of
+// interfaces: changed are those that have come or are different, gone are the
+// indexes of those that are not there any more. It returns what it did.
+func (d *Demux) Reconcile(changed []Link, gone []int) (done []Change, err error) {
 	err = d.change(func() error {
-		if all {
-			gone = d.goneFrom(changed)
-		}
-		did := func(a *device, err error, format string, values ...any) {
-			done = append(done, Change{Name: a.name, What: fmt.Sprintf(format, values...), Err: err})
-		}
-		for _, index := range gone {
-			if a := d.byIndex[index]; a != nil {
-				did(a, d.lose(a), "gone")
-			}
-		}
-		d.renameAll(changed, did)
-		for i := range changed {
-			d.follow(&changed[i], did)
-		}
+		done = d.reconcile(changed, gone)
 		return nil
 	})
 	return done, err
 }
 
-// goneFrom lists the indexes of devices that are not among the links.
-func (d *Demux) goneFrom(links []Link) (gone []int) {
-	there := make(map[int]bool, len(links))
-	for _, link := range links {
-		there[link.Index] = true
+// Resync is Reconcile with every interface that has to do with a trunk or worker, as it
+// is now. Each is looked up by itself: a list of all interfaces is interrupted on
+// hosts where they change all the time.
+func (d *Demux) Resync() (done []Change, err error) {
+	err = d.change(func() error {
+		var changed []Link
+		var gone []int
+		for _, a := range d.devices {
+			link, err := d.linkOf(a)
+			if a.ifindex != 0 && missing(err) {
+				gone = append(gone, a.ifindex)
+				link, err = d.net.LinkByName(a.name) // it may have been made again
+			}
+			switch {
+			case err == nil:
+				changed = append(changed, NewLink(link))
+			case !missing(err):
+				return fmt.Errorf("looking up interface %s: %w", a.name, err)
+			}
+		}
+		done = d.reconcile(changed, gone)
+		return nil
+	})
+	return done, err
+}
+
+func (d *Demux) linkOf(a *device) (netlink.Link, error) {
+	if a.ifindex == 0 {
+		return d.net.LinkByName(a.name)
 	}
-	for index := range d.byIndex {
-		if !there[index] {
-			gone = append(gone, index)
+	return d.net.LinkByIndex(a.ifindex)
+}
+
+func (d *Demux) reconcile(changed []Link, gone []int) (done []Change) {
+	did := func(a *device, err error, format string, values ...any) {
+		done = append(done, Change{Name: a.name, What: fmt.Sprintf(format, values...), Err: err})
+	}
+	for _, index := range gone {
+		if a := d.byIndex[index]; a != nil {
+			did(a, d.lose(a), "gone")
 		}
 	}
-	return gone
+	d.renameAll(changed, did)
+	for i := range changed {
+		d.follow(&changed[i], did)
+	}
+	return done
 }
 
 // renameAll takes all old names away before it gives a new one: two interfaces may
@@ -128,6 +150,9 @@ func (d *Demux) follow(link *Link, did func(*device, error, string, ...any)) {
 	}
 	if a.ifindex == 0 {
 		err := d.attach(a, link)
+		if err != nil && d.hasGone(link.Index) {
+			return
+		}
 		what := "attached"
 		if err == nil && a.down {
 			what = "attached, it is down"
@@ -135,7 +160,12 @@ func (d *Demux) follow(link *Link, did func(*device, error, string, ...any)) {
 		did(a, err, "%s", what)
 		return
 	}
-	if restored, err := d.restoreHook(a); restored || err != nil {
+	restored, err := d.restoreHook(a)
+	if err != nil && d.hasGone(link.Index) {
+		did(a, d.lose(a), "gone")
+		return
+	}
+	if restored || err != nil {
 		did(a, err, "attached again: somebody had taken its program off")
 	}
 	if a.down == link.Up {
@@ -149,4 +179,10 @@ func (d *Demux) follow(link *Link, did func(*device, error, string, ...any)) {
 			did(a, nil, "up")
 		}
 	}
+}
+
+// hasGone tells why something failed: the interface is being deleted, which is told later.
+func (d *Demux) hasGone(ifindex int) bool {
+	_, err := d.net.LinkByIndex(ifindex)
+	return missing(err)
 }

@@ -31,23 +31,18 @@ func (s *soak) step() string {
 	}
 }
 
-// tell tells the demux of a change, or everything.
+// tell tells the demux of a change, or lets it look at everything.
 func (s *soak) tell(index int) string {
-	var changed []demux.Link
-	var gone []int
+	var done []demux.Change
+	var err error
 	all := index == 0 || s.rng.IntN(2) == 0
 	if all {
-		links, err := netlink.LinkList()
-		s.must(err, "listing interfaces")
-		for _, l := range links {
-			changed = append(changed, demux.NewLink(l))
-		}
-	} else if l, err := netlink.LinkByIndex(index); err == nil {
-		changed = append(changed, demux.NewLink(l))
+		done, err = s.demux.Resync()
+	} else if l, missing := netlink.LinkByIndex(index); missing == nil {
+		done, err = s.demux.Reconcile([]demux.Link{demux.NewLink(l)}, nil)
 	} else {
-		gone = append(gone, index)
+		done, err = s.demux.Reconcile(nil, []int{index})
 	}
-	done, err := s.demux.Reconcile(changed, gone, all)
 	s.must(err, "reconciling")
 	for _, change := range done {
 		s.must(change.Err, "reconciling %s: %s", change.Name, change.What)

@@ -107,8 +107,11 @@ func newMetrics(options ServerOptions, log *slog.Logger) http.Handler {
 		ConstLabels: prometheus.Labels{"version": options.Version, "kernel": options.Kernel},
 	})
 	info.Set(1)
+	overflows := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "vlandemux_link_overflows_total", Help: "Times the kernel's messages about interfaces overflowed and all were looked at again.",
+	}, func() float64 { return float64(options.Following().Overflows) })
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(newCollector(options.Dataplane), info, collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
+	registry.MustRegister(newCollector(options.Dataplane), info, overflows, collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)})
 }

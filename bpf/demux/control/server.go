@@ -39,6 +39,8 @@ type ServerOptions struct {
 	Names Names
 	// Version, Kernel, BPFFS and Untagged are reported in [Status] as they are.
 	Version, Kernel, BPFFS, Untagged string
+	// Following tells how the interfaces are followed. Optional.
+	Following func() Following
 	// Log receives what goes wrong beside the requests. Optional.
 	Log *slog.Logger
 }
@@ -83,10 +85,13 @@ func getOpenAPI(w http.ResponseWriter, _ *http.Request) {
 // NewServer returns a server that is not serving yet.
 func NewServer(options ServerOptions) *Server {
 	s := &Server{options: options, log: options.Log, started: time.Now(), hub: newHub(), mux: http.NewServeMux()}
+	if options.Following == nil {
+		s.options.Following = func() Following { return Following{} }
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.metrics = newMetrics(options, s.log)
+	s.metrics = newMetrics(s.options, s.log)
 	for pattern, answer := range s.routes() {
 		s.mux.HandleFunc(pattern, answer)
 	}
@@ -186,16 +191,17 @@ func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
 	trunks, workers := interfaces(s.options.Dataplane.Trunks()), interfaces(s.options.Dataplane.Workers())
 	examine(s.options.Names, trunks, workers)
 	return Status{
-		Version:  s.options.Version,
-		PID:      os.Getpid(),
-		Started:  s.started,
-		Kernel:   s.options.Kernel,
-		BPFFS:    s.options.BPFFS,
-		Trunks:   trunks,
-		Workers:  workers,
-		Capacity: s.options.Dataplane.Capacity(),
-		Assigned: len(assigned),
-		Untagged: string(s.options.Dataplane.Untagged()),
+		Version:   s.options.Version,
+		PID:       os.Getpid(),
+		Started:   s.started,
+		Kernel:    s.options.Kernel,
+		BPFFS:     s.options.BPFFS,
+		Trunks:    trunks,
+		Workers:   workers,
+		Capacity:  s.options.Dataplane.Capacity(),
+		Assigned:  len(assigned),
+		Untagged:  string(s.options.Dataplane.Untagged()),
+		Following: s.options.Following(),
 	}, nil
 }
 

@@ -28,6 +28,17 @@ type Status struct {
 	Assigned int `json:"assigned"`
 	// Untagged is what happens to frames without a tag on a trunk: "drop" or "pass".
 	Untagged string `json:"untagged"`
+	// Following is how the kernel's messages about interfaces are followed.
+	Following Following `json:"following"`
+}
+
+// Following says how often the kernel had to drop messages about interfaces, because they came faster than
+// they were read. Each time, every interface of the demux was looked at again.
+type Following struct {
+	// Overflows counts them since the process started.
+	Overflows uint64 `json:"overflows"`
+	// LastOverflow is when it happened last.
+	LastOverflow time.Time `json:"last_overflow,omitzero"`
 }
 
 // Interface is one interface the demux is attached to.

@@ -108,8 +108,9 @@ func (f *fakePlane) Expect(name string, trunk, _ bool) error {
 	return nil
 }
 
-func (f *fakePlane) Reconcile([]demux.Link, []int, bool) ([]demux.Change, error) { return nil, nil }
-func (f *fakePlane) Untagged() demux.UntaggedPolicy                              { return demux.UntaggedDrop }
+func (f *fakePlane) Reconcile([]demux.Link, []int) ([]demux.Change, error) { return nil, nil }
+func (f *fakePlane) Resync() ([]demux.Change, error)                       { return nil, nil }
+func (f *fakePlane) Untagged() demux.UntaggedPolicy                        { return demux.UntaggedDrop }
 
 func (f *fakePlane) Unassign(mac demux.MAC) error {
 	delete(f.assigned, mac)

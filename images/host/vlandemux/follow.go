@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
 // follower tells the dataplane what becomes of the interfaces of this network namespace, and looks
@@ -20,27 +23,54 @@ type follower struct {
 	plane dataplane
 	net   *netlink.Handle
 	log   *slog.Logger
+	// buffer is the size of the socket's buffer for the kernel's messages, in octets.
+	buffer int
+
+	mu        sync.Mutex
+	following control.Following // guarded by mu
 }
 
-// linkBuffer is the socket buffer for messages of the kernel, in octets. Some hosts make interfaces by the
-// thousand; when it overflows all the same, everything is listed again.
-const linkBuffer = 4 << 20
+const (
+	// linkBuffer is follower.buffer of run. Some hosts make interfaces by the thousand; when it overflows all
+	// the same, every interface of the demux is looked at again.
+	linkBuffer = 4 << 20
+	// resyncPause is the least time between two such looks: where messages overflow all the time, the
+	// demux has other things to do as well.
+	resyncPause = 100 * time.Millisecond
+)
+
+// state says how often messages were lost. It may be called at any time.
+func (f *follower) state() control.Following {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.following
+}
 
 // follow follows the interfaces until ctx ends. It is ready once it has called started.
 func (f *follower) follow(ctx context.Context, started func()) error {
-	for first := true; ctx.Err() == nil; first = false {
-		if !first {
-			f.log.Warn("the kernel's messages about interfaces overflowed: listing all interfaces again")
-		}
+	for {
 		if err := f.once(ctx, started); err != nil {
 			return fmt.Errorf("following the interfaces: %w", err)
 		}
 		started = func() {}
+		if ctx.Err() != nil {
+			return nil
+		}
+		f.mu.Lock()
+		f.following.Overflows++
+		f.following.LastOverflow = time.Now()
+		n := f.following.Overflows
+		f.mu.Unlock()
+		f.log.Warn("the kernel's messages about interfaces overflowed: looking at every interface again", "overflows", n)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(resyncPause):
+		}
 	}
-	return nil
 }
 
-// once subscribes, lists what there is and follows until ctx ends or messages are lost.
+// once subscribes, looks at what there is and follows until ctx ends or messages are lost.
 func (f *follower) once(ctx context.Context, started func()) error {
 	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_TC)
 	if err != nil {
@@ -53,25 +83,11 @@ func (f *follower) once(ctx context.Context, started func()) error {
 		}
 	}()
 	// Forcing needs a capability that there may not be; more is better than nothing.
-	if socket.SetReceiveBufferSize(linkBuffer, true) != nil {
-		_ = socket.SetReceiveBufferSize(linkBuffer, false)
+	if socket.SetReceiveBufferSize(f.buffer, true) != nil {
+		_ = socket.SetReceiveBufferSize(f.buffer, false)
 	}
-	// Subscribed first: what changes while the list is made comes again as a message.
-	links, err := f.net.LinkList()
-	for errors.Is(err, netlink.ErrDumpInterrupted) && ctx.Err() == nil {
-		links, err = f.net.LinkList() // some came or went while the list was read
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("listing the interfaces: %w", err)
-	}
-	all := make([]demux.Link, 0, len(links))
-	for _, link := range links {
-		all = append(all, demux.NewLink(link))
-	}
-	if err := f.reconcile(all, nil, true); err != nil {
+	// Subscribed first: what changes after the look comes as a message.
+	if err := f.tell(f.plane.Resync()); err != nil {
 		return err
 	}
 	started()
@@ -89,7 +105,7 @@ func (f *follower) once(ctx context.Context, started func()) error {
 		}
 		changed, gone, err := f.read(messages)
 		if err == nil && len(changed)+len(gone) > 0 {
-			err = f.reconcile(changed, gone, false)
+			err = f.tell(f.plane.Reconcile(changed, gone))
 		}
 		if err != nil {
 			return err
@@ -147,8 +163,8 @@ func (f *follower) read(messages []syscall.NetlinkMessage) (changed []demux.Link
 	return changed, gone, nil
 }
 
-func (f *follower) reconcile(changed []demux.Link, gone []int, all bool) error {
-	done, err := f.plane.Reconcile(changed, gone, all)
+// tell logs what was done.
+func (f *follower) tell(done []demux.Change, err error) error {
 	for _, change := range done {
 		if change.Err != nil {
 			f.log.Error("following an interface", "interface", change.Name, "change", change.What, "error", change.Err)

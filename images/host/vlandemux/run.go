@@ -89,7 +89,7 @@ func serve(ctx context.Context, plane dataplane, names control.Names, listener n
 		return fmt.Errorf("opening a netlink socket: %w", err)
 	}
 	defer net.Close()
-	follower := follower{plane: plane, net: net, log: log}
+	follower := follower{plane: plane, net: net, log: log, buffer: linkBuffer}
 	following, started := make(chan error, 1), make(chan struct{})
 	go func() {
 		following <- follower.follow(ctx, func() { close(started) })
@@ -106,6 +106,7 @@ func serve(ctx context.Context, plane dataplane, names control.Names, listener n
 		Version:   version(),
 		Kernel:    kernel,
 		BPFFS:     settings.bpffs,
+		Following: follower.state,
 		Log:       log,
 	})
 	stopMetrics, err := serveMetrics(ctx, settings.metrics, server.Metrics())

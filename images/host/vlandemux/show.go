@@ -87,6 +87,10 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 			p.line("warning: %s", problem)
 		}
 	}
+	if n := r.Following.Overflows; n > 0 {
+		p.line("messages about interfaces overflowed %s times, last %s ago: all interfaces were looked at again", count(n),
+			now.Sub(r.Following.LastOverflow).Round(time.Second))
+	}
 	p.line("")
 	clients := newTable(left("CLIENT"), left("WORKER"), left("LOCATION"))
 	for _, a := range r.Assignments {

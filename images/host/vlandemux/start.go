@@ -16,7 +16,8 @@ type dataplane interface {
 	control.Dataplane
 	AttachTrunk(name string, force bool) (demux.AttachMode, error)
 	Expect(name string, trunk, force bool) error
-	Reconcile(changed []demux.Link, gone []int, all bool) ([]demux.Change, error)
+	Reconcile(changed []demux.Link, gone []int) ([]demux.Change, error)
+	Resync() ([]demux.Change, error)
 	Close() error
 	Detach() error
 }
