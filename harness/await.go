@@ -80,17 +80,13 @@ const (
 )
 
 // quiet returns once the taps' totals have stood still for long enough.
-func (w *Window) quiet(ctx context.Context) error {
-	enough := quietFor
-	if w.socketsAllowed() {
-		enough = quietForSockets
-	}
+func (l *Lab) quiet(ctx context.Context, enough time.Duration) error {
 	tick := time.NewTicker(quietPoll)
 	defer tick.Stop()
 	var last map[string]uint64
 	still := time.Now()
 	for {
-		totals, err := w.lab.host.agent.TapTotals(ctx)
+		totals, err := l.host.agent.TapTotals(ctx)
 		if err != nil {
 			return fmt.Errorf("waiting for the lab to be quiet: %w", err)
 		}
@@ -105,4 +101,17 @@ func (w *Window) quiet(ctx context.Context) error {
 			return fmt.Errorf("waiting for the lab to be quiet: frames keep coming, %v: %w", totals, context.Cause(ctx))
 		}
 	}
+}
+
+// silence returns once a new lab is quiet. It needs no open window: the taps that it
+// starts go on until the first one is open.
+func (l *Lab) silence(ctx context.Context) error {
+	points, err := l.host.agent.TapPoints(ctx)
+	if err != nil {
+		return fmt.Errorf("listing the lab's interfaces: %w", err)
+	}
+	if _, err := l.host.agent.StartTaps(ctx, points); err != nil {
+		return fmt.Errorf("waiting for the lab to be quiet: %w", err)
+	}
+	return l.quiet(ctx, quietFor)
 }

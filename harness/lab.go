@@ -87,6 +87,12 @@ func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *L
 	if err := l.wire(ctx); err != nil {
 		return nil, err
 	}
+	if l.Topology.hasIPv6() {
+		// A stack that was given an IPv6 address says which groups it is in.
+		if err := l.silence(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := l.host.agent.StartDemux(ctx, l.Topology.arguments()); err != nil {
 		return nil, fmt.Errorf("starting vlandemux in the host container: %w", err)
 	}

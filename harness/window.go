@@ -196,7 +196,11 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 	if w.lab.swapWindow(nil) != w {
 		return nil, fmt.Errorf("closing the window opened at %s: it is not open", w.Opened)
 	}
-	if err := w.quiet(ctx); err != nil {
+	enough := quietFor
+	if w.socketsAllowed() {
+		enough = quietForSockets
+	}
+	if err := w.lab.quiet(ctx, enough); err != nil {
 		return nil, err
 	}
 	// The taps go on until the next window is open: what comes late is not missed.

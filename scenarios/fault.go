@@ -16,9 +16,13 @@ func Faults() Scenario {
 		Summary: "A link that drops, doubles or corrupts one frame is found out: that frame and no other, and where.",
 		Labels:  []string{"fault"},
 		Cases: []Case{{
-			Text:     "finds the one frame that a link drops, doubles or corrupts",
-			Topology: func(v Variant) harness.Topology { return rack(v, 2) },
-			Run:      faults,
+			Text: "finds the one frame that a link drops, doubles or corrupts",
+			Topology: func(v Variant) harness.Topology {
+				t := rack(v, 2)
+				t.Trunks = 2
+				return t
+			},
+			Run: faults,
 		}},
 	}
 }
@@ -27,13 +31,16 @@ func faults(ctx context.Context, r *Run) {
 	const frames = 40
 	c0, w0 := r.Lab.Topology.Clients[0], r.Lab.Topology.Workers[0]
 	rng := r.Seed.Rand("faults")
+	at := c0.Place
 	r.Close(ctx, r.Introduce(ctx))
 	for _, link := range []struct {
 		tap, sender string
 		from, to    harness.MAC
+		moved       bool // c0 goes to the other trunk when the fault is installed
 	}{
-		{"switch/trunk0", c0.Name, c0.MAC, w0.MAC},
-		{"host/trunk0", w0.Name, w0.MAC, c0.MAC},
+		{"switch/trunk0", c0.Name, c0.MAC, w0.MAC, false},
+		{"host/trunk0", w0.Name, w0.MAC, c0.MAC, false},
+		{"switch/c0", w0.Name, w0.MAC, c0.MAC, true},
 	} {
 		for _, broken := range []struct {
 			kind                  harness.Fault
@@ -49,6 +56,12 @@ func faults(ctx context.Context, r *Run) {
 			r.Step(what)
 			window := r.OpenWindow(ctx)
 			r.Check(window.Fault(ctx, link.tap, f))
+			if link.moved {
+				at.Trunk = 1 - at.Trunk
+				r.Check(r.Lab.Move(ctx, c0.Name, at))
+				r.Send(ctx, window, c0.Name, r.Batch("after the move, "+what, 1, c0.MAC, w0.MAC))
+				r.Await(ctx, window, map[string]uint64{"w0/eth0": 1})
+			}
 			r.Send(ctx, window, link.sender, r.Batch(what, frames, link.from, link.to))
 			verdict, err := window.Close(ctx)
 			r.Check(err)

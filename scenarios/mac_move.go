@@ -46,6 +46,12 @@ func MACMove() Scenario {
 				Topology: movers,
 				Run:      swapped,
 			},
+			{
+				Text:     "follows two clients that move at the same time",
+				Labels:   []string{"two-movers"},
+				Topology: movers,
+				Run:      twoMovers,
+			},
 		},
 	}
 }

@@ -92,3 +92,26 @@ func swapped(ctx context.Context, r *Run) {
 	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Costs).To(gomega.BeEmpty(), "frames lost with nobody moving")
 }
+
+// twoMovers lets c0 and c2 move at the same time, between both trunks.
+func twoMovers(ctx context.Context, r *Run) {
+	const moves = 20
+	places := r.otherPlaces()
+	window := r.Introduce(ctx)
+	r.talk(ctx, window, "moving", func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		for i, client := range []string{"c0", "c2"} {
+			group.Go(func() error {
+				for m := range moves {
+					to := places[(m+2*i)%len(places)]
+					if err := r.Lab.Move(ctx, client, to); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		return group.Wait()
+	})
+	r.Close(ctx, window)
+}

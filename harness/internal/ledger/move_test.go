@@ -218,6 +218,31 @@ func TestStampsCountAndNotTheOrderWithinATap(t *testing.T) {
 	}
 }
 
+// With c4 in the VLAN too, what is for c2 goes to c4 once c2 has left. Until then it may
+// be lost at c2's port.
+func TestAFrameCanBeLostAtAPortThatIsBeingMoved(t *testing.T) {
+	for _, test := range []struct {
+		sent  int64
+		wrong string
+	}{{1000, ""}, {1500, `switch/c4 +out +no tag .* 1 +0 +- +← missing`}} {
+		g := NewWithT(t)
+		j := moved()
+		j.lab.Clients[4].Place = j.lab.Clients[2].Place
+		j.up(0, 1, 7)
+		flooded := octets(client(2), worker(1), 1)
+		j.record("switch/c4", probe.Out, flooded, epoch+20*us)
+		j.record("c4/eth0", probe.In, flooded, epoch+30*us)
+		j.down(test.sent, 1, 7, false)
+		v := j.verdict()
+		if test.wrong != "" {
+			g.Expect(v.Err()).To(MatchError(MatchRegexp(test.wrong)))
+			continue
+		}
+		g.Expect(v.Err()).NotTo(HaveOccurred())
+		g.Expect(v.Costs).To(HaveLen(1))
+	}
+}
+
 func TestALossOfAnotherClientIsNoCostOfTheMove(t *testing.T) {
 	g := NewWithT(t)
 	j := moved()

@@ -21,7 +21,7 @@ func pause(mac probe.MAC) bool   { return mac == probe.MAC{0x01, 0x80, 0xc2, 0, 
 func group(mac probe.MAC) bool   { return mac[0]&1 == 1 }
 func station(mac probe.MAC) bool { return !group(mac) && mac != probe.MAC{} }
 
-// bridge is the reference switch: for each place a learning bridge of the access
+// refSwitch is the reference switch: for each place a learning bridge of the access
 // ports there and the trunk.
 type refSwitch struct {
 	*history
@@ -124,7 +124,7 @@ func (b *refSwitch) handle(f *frame, p *pass) {
 	}
 }
 
-// forward is the bridge of one place. tags and length are those of the frame at an
+// forward is what the switch does within one place. tags and length are those of the frame at an
 // access port, from the client it came from or -1 for the trunk.
 func (b *refSwitch) forward(f *frame, p *pass, place uint64, from int, tags stack, length uint16) {
 	if group(f.dest) {
@@ -143,6 +143,9 @@ func (b *refSwitch) forward(f *frame, p *pass, place uint64, from int, tags stac
 			continue
 		case id != 0:
 			there, gone := b.present(int(id-1), place, p)
+			if slices.Contains(b.buf, nowhere) {
+				b.alternatives.add(outcome{why: whyMoving})
+			}
 			if there {
 				b.alternatives.add(outcome{want: b.alternatives.one(emission{side: b.plan.out(accessPort, int(id-1)), tags: tags, length: length})})
 			}

@@ -130,39 +130,41 @@ func (s *Switch) addPort(a Access) (*port, error) {
 func (s *Switch) removePorts(ports []Access) error {
 	var errs []error
 	for _, a := range ports {
-		errs = append(errs, s.removePort(a.Index, s.ports[a.Index]))
+		p := s.ports[a.Index]
+		delete(s.ports, a.Index)
+		errs = append(errs, p.filter.detach(), s.objs.Ports.Delete(uint32(a.Index)), s.publish(p.vlan), s.forget(a.Index, p.vlan))
 	}
 	return errors.Join(errs...)
 }
 
-// SetVLAN moves an access port to another VLAN of its trunk, between two frames,
-// and forgets what was learned on it. No frame of the old VLAN gets through
-// once it returns.
-func (s *Switch) SetVLAN(ifindex int, vlan probe.VLAN) error {
+// MovePort takes an access port to another VLAN, another trunk or both, between two
+// frames, and forgets what was learned on it. No frame of the old VLAN gets through
+// once it returns. The port's qdisc stays: without it, and while it is made, the
+// kernel drops what the port has to send.
+func (s *Switch) MovePort(to Access) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.ports[ifindex]
-	err := vlan.Validate()
-	switch {
-	case s.closed:
-		err = ErrClosed
-	case p == nil:
-		err = ErrUnknown
-	case err == nil:
-		err = s.move(ifindex, p, bpfVlan{Trunk: p.vlan.Trunk, Protocol: vlan.Protocol, Vid: vlan.VID})
-	}
-	if err != nil {
-		return fmt.Errorf("moving access port %d to VLAN %d: %w", ifindex, vlan.VID, err)
+	if err := s.movePort(to); err != nil {
+		return fmt.Errorf("moving access port %d to VLAN %s of trunk %d: %w", to.Index, to.VLAN, to.Trunk, err)
 	}
 	return nil
 }
 
-func (s *Switch) move(ifindex int, p *port, to bpfVlan) error {
-	from := p.vlan
+func (s *Switch) movePort(a Access) error {
+	p := s.ports[a.Index]
+	switch err := a.VLAN.Validate(); {
+	case s.closed:
+		return ErrClosed
+	case p == nil || s.trunks[a.Trunk] == nil:
+		return ErrUnknown
+	case err != nil:
+		return err
+	}
+	from, to := p.vlan, bpfVlan{Trunk: uint32(a.Trunk), Protocol: a.VLAN.Protocol, Vid: a.VLAN.VID}
 	if to == from {
 		return nil
 	}
-	if err := s.objs.Ports.Put(uint32(ifindex), &to); err != nil {
+	if err := s.objs.Ports.Put(uint32(a.Index), &to); err != nil {
 		return fmt.Errorf("storing its VLAN: %w", err)
 	}
 	p.vlan = to
@@ -171,31 +173,7 @@ func (s *Switch) move(ifindex int, p *port, to bpfVlan) error {
 	if err := s.publish(from, to); err != nil {
 		return err
 	}
-	return s.forget(ifindex, from)
-}
-
-// RemovePort takes an access port out of the switch. The interface may be gone.
-func (s *Switch) RemovePort(ifindex int) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.ports[ifindex]
-	if p == nil {
-		return fmt.Errorf("removing access port %d: %w", ifindex, ErrUnknown)
-	}
-	if err := s.removePort(ifindex, p); err != nil {
-		return fmt.Errorf("removing access port %d: %w", ifindex, err)
-	}
-	return nil
-}
-
-func (s *Switch) removePort(ifindex int, p *port) error {
-	delete(s.ports, ifindex)
-	return errors.Join(
-		p.filter.detach(),
-		s.objs.Ports.Delete(uint32(ifindex)),
-		s.publish(p.vlan),
-		s.forget(ifindex, p.vlan),
-	)
+	return s.forget(a.Index, from)
 }
 
 // Close takes the switch off its interfaces; no frame passes any more.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/vishvananda/netlink"
+
 	"github.com/vlandemux/vlandemux/bpf/nettest"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"github.com/vlandemux/vlandemux/harness/internal/vlanport"
@@ -175,11 +177,15 @@ func TestInnerTagSurvives(t *testing.T) {
 	b.expect(nil, []nettest.Frame{down.WithTags(inner...)})
 }
 
-func TestSetVLAN(t *testing.T) {
+func TestMovePort(t *testing.T) {
 	b := start(t)
+	move := func(port int, vid uint16) {
+		t.Helper()
+		b.Expect(b.sw.MovePort(vlanport.Access{Index: b.ports[port], VLAN: probe.VLAN{Protocol: c8021Q, VID: vid}, Trunk: b.trunk})).To(Succeed())
+	}
 	b.far[0].Send(frame(broadcast, mac(0)))
 	b.expect([]nettest.Frame{frame(broadcast, mac(0), tag(c8021Q, 10))}, nil, []nettest.Frame{frame(broadcast, mac(0))})
-	b.Expect(b.sw.SetVLAN(b.ports[0], probe.VLAN{Protocol: c8021Q, VID: 20})).To(Succeed())
+	move(0, 20)
 
 	old := frame(mac(0), mac(9), tag(c8021Q, 10)) // forgotten there
 	b.up.Send(old)
@@ -193,28 +199,36 @@ func TestSetVLAN(t *testing.T) {
 	b.up.Send(down)
 	b.expect(nil, []nettest.Frame{down.WithTags()})
 
-	b.Expect(b.sw.SetVLAN(b.ports[0], probe.VLAN{Protocol: c8021Q, VID: 10})).To(Succeed())
+	move(0, 10)
 	again := frame(mac(0), mac(9), tag(c8021Q, 10)) // nothing is known from before
 	b.up.Send(again)
 	b.expect(nil, []nettest.Frame{again.WithTags()}, []nettest.Frame{again.WithTags()})
-	b.Expect(b.sw.SetVLAN(b.ports[0], probe.VLAN{Protocol: c8021Q, VID: 20})).To(Succeed())
+	move(0, 20)
 
-	b.Expect(b.sw.SetVLAN(b.ports[1], probe.VLAN{Protocol: c8021Q, VID: 30})).To(Succeed())
+	move(1, 30)
 	b.up.Send(frame(broadcast, mac(9), tag(c8021Q, 10))) // no port left in it
 	b.expect(nil)
 }
 
-func TestRemovePort(t *testing.T) {
+func TestMovePortBetweenTrunks(t *testing.T) {
 	b := start(t)
-	b.Expect(b.sw.RemovePort(b.ports[0])).To(Succeed())
-	b.far[0].Send(frame(broadcast, mac(0)))
-	down := frame(broadcast, mac(9), tag(c8021Q, 10))
-	b.up.Send(down)
-	b.expect(nil, nil, []nettest.Frame{down.WithTags()})
-	b.Expect(b.sw.RemovePort(b.ports[0])).To(MatchError(vlanport.ErrUnknown))
+	second, _ := nettest.Veth(t, "trunk2", "up2")
+	up2 := nettest.Open(t, "up2")
+	b.Expect(b.sw.AddTrunk(second)).To(Succeed())
+	link, err := netlink.LinkByIndex(b.ports[0])
+	b.Expect(err).NotTo(HaveOccurred())
+	before, err := netlink.QdiscList(link)
+	b.Expect(err).NotTo(HaveOccurred())
+	b.Expect(b.sw.MovePort(vlanport.Access{Index: b.ports[0], VLAN: probe.VLAN{Protocol: c8021Q, VID: 10}, Trunk: second})).To(Succeed())
+	b.Expect(netlink.QdiscList(link)).To(Equal(before), "the qdisc is the one that was there")
 
-	nettest.Delete(t, "a1")
-	b.Expect(b.sw.RemovePort(b.ports[1])).To(Succeed(), "the interface may be gone")
+	up := frame(broadcast, mac(0))
+	b.far[0].Send(up)
+	b.Eventually(up2.Frames).Should(Equal([][]byte{up.WithTags(tag(c8021Q, 10)).Bytes()}))
+	b.expect(nil) // neither the old trunk nor the port that stays in VLAN 10 of it
+	down := frame(mac(0), mac(9), tag(c8021Q, 10))
+	up2.Send(down)
+	b.expect(nil, []nettest.Frame{down.WithTags()})
 }
 
 func TestRefuses(t *testing.T) {
@@ -224,10 +238,13 @@ func TestRefuses(t *testing.T) {
 	b.Expect(b.sw.AddPorts(vlanport.Access{Index: 9999, VLAN: probe.VLAN{Protocol: c8021Q, VID: 1}, Trunk: 8888})).To(MatchError(vlanport.ErrUnknown))
 	b.Expect(b.sw.AddTrunk(9999)).To(HaveOccurred())
 	for _, vlan := range []probe.VLAN{{Protocol: c8021Q, VID: 0}, {Protocol: c8021Q, VID: 4095}, {Protocol: 0x9100, VID: 5}} {
-		b.Expect(b.sw.SetVLAN(b.ports[0], vlan)).To(HaveOccurred())
+		b.Expect(b.sw.MovePort(vlanport.Access{Index: b.ports[0], VLAN: vlan, Trunk: b.trunk})).To(HaveOccurred())
 		b.Expect(b.sw.AddPorts(vlanport.Access{Index: 9999, VLAN: vlan, Trunk: b.trunk})).To(HaveOccurred())
 	}
-	b.Expect(b.sw.SetVLAN(b.trunk, probe.VLAN{Protocol: c8021Q, VID: 5})).To(MatchError(vlanport.ErrUnknown))
+	for _, a := range []vlanport.Access{{Index: b.trunk, Trunk: b.trunk}, {Index: b.ports[0], Trunk: b.ports[1]}} {
+		a.VLAN = probe.VLAN{Protocol: c8021Q, VID: 5}
+		b.Expect(b.sw.MovePort(a)).To(MatchError(vlanport.ErrUnknown))
+	}
 	b.Expect(b.sw.Close()).To(Succeed())
 	b.Expect(b.sw.Close()).To(Succeed())
 	b.Expect(b.sw.AddTrunk(b.trunk)).To(MatchError(vlanport.ErrClosed))

@@ -252,16 +252,7 @@ func (p *pair) up() error {
 	return p.farNS.up(p.farIndex)
 }
 
-func (b *builder) configure(ctx context.Context) error {
-	proc, err := openProcfs()
-	if err != nil {
-		return err
-	}
-	defer proc.close() //nolint:errcheck // only read
-	reporters, err := b.reporters(proc)
-	if err != nil {
-		return err
-	}
+func (b *builder) configure(context.Context) error {
 	for i, p := range b.ports {
 		c := b.n.plan.Clients[i]
 		if err := p.farNS.configure(p.farIndex, c.Addresses, c.Neighbours); err != nil {
@@ -274,11 +265,7 @@ func (b *builder) configure(ctx context.Context) error {
 			return err
 		}
 	}
-	return awaitMLD(ctx, proc, reporters)
-}
-
-func hasIPv6(addresses []netip.Prefix) bool {
-	return slices.ContainsFunc(addresses, func(a netip.Prefix) bool { return a.Addr().Is6() })
+	return nil
 }
 
 // configure gives an interface its addresses and permanent neighbours.

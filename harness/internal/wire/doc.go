@@ -55,5 +55,6 @@
 // group an interface joins, Linux sends reports to ff02::16 from the
 // unspecified address, at most as often as net.ipv6.mld_qrv says (2, not a
 // setting of the namespace). The interval between them is pinned to 1 ms, so
-// they take milliseconds (40 in an emulated machine), and Apply waits for them.
+// that they take milliseconds (40 in an emulated machine). Apply does not wait for
+// them.
 package wire

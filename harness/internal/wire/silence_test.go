@@ -51,7 +51,7 @@ func TestTheLabIsSilentWithoutIPv6(t *testing.T) {
 	})
 }
 
-// What doc.go says remains with IPv6: MLDv2 reports, before Apply returns.
+// What doc.go says remains with IPv6: MLDv2 reports, at the beginning.
 func TestTheLabSendsOnlyMLDWithIPv6(t *testing.T) {
 	onEachSwitch(t, func(t *testing.T, kind string) {
 		g := NewWithT(t)
@@ -80,7 +80,7 @@ func TestTheLabSendsOnlyMLDWithIPv6(t *testing.T) {
 				g.Expect(frame[14+40+8]).To(BeEquivalentTo(143), "an ICMPv6 message other than MLDv2's report: % x", f.frame)
 			}
 		}
-		g.Expect(last).To(BeZero(), "Apply has waited for the last MLD report")
+		g.Expect(last).To(BeNumerically("<", time.Second), "when the last MLD report came after Apply")
 		for name, s := range byName(t, n) {
 			for _, a := range s.Addresses {
 				g.Expect(a.Addr().IsLinkLocalUnicast()).To(BeFalse(), "%s has %v", name, a)

@@ -15,7 +15,6 @@ type switchTC struct {
 	inside
 	sw     *vlanport.Switch
 	trunks map[int]int // number → ifindex
-	at     map[int]int // ifindex of a port → number of its trunk; absent after a move between trunks that failed
 }
 
 var _ switcher = (*switchTC)(nil)
@@ -26,7 +25,7 @@ func kindTC() kind {
 		advice: "this kernel lacks BPF programs of type sched_cls (CONFIG_BPF_SYSCALL, CONFIG_NET_CLS_ACT) or clsact: " +
 			"load that on the machine that runs Docker (sudo modprobe -a sch_ingress cls_bpf)",
 		build: func(in inside) (switcher, error) {
-			s := &switchTC{inside: in, trunks: map[int]int{}, at: map[int]int{}}
+			s := &switchTC{inside: in, trunks: map[int]int{}}
 			err := s.ns.do(func() (err error) {
 				s.sw, err = vlanport.Load()
 				return err
@@ -52,9 +51,6 @@ func (s *switchTC) addPorts(_ context.Context, ports ...access) error {
 	if err := s.ns.do(func() error { return s.sw.AddPorts(accesses...) }); err != nil {
 		return fmt.Errorf("adding ports to the tc switch: %w", err)
 	}
-	for _, p := range ports {
-		s.at[p.index] = p.Trunk
-	}
 	return nil
 }
 
@@ -66,22 +62,11 @@ func (s *switchTC) move(_ context.Context, index int, to Place) (w MoveWindow, e
 	err = s.ns.do(func() error {
 		w.Start = time.Now().UnixNano()
 		defer func() { w.End = time.Now().UnixNano() }()
-		at, plugged := s.at[index]
-		if plugged && at == to.Trunk {
-			return s.sw.SetVLAN(index, to.VLAN)
-		}
-		if plugged {
-			if err := s.sw.RemovePort(index); err != nil {
-				return err
-			}
-			delete(s.at, index) // until it is added again
-		}
-		return s.sw.AddPorts(s.access(access{index, to}))
+		return s.sw.MovePort(s.access(access{index, to}))
 	})
 	if err != nil {
 		return w, fmt.Errorf("moving a port of the tc switch to %v: %w", to, err)
 	}
-	s.at[index] = to.Trunk
 	return w, nil
 }
 
