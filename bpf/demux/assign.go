@@ -1,9 +1,9 @@
 package demux
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 )
 
@@ -16,6 +16,21 @@ type Assignment struct {
 
 // String gives "02:00:00:00:00:01=w0".
 func (a Assignment) String() string { return a.MAC.String() + "=" + a.Worker }
+
+// Twice returns a MAC that more than one of the assignments has.
+func Twice(assignments []Assignment) (mac MAC, found bool) {
+	words := make([]uint64, 0, len(assignments))
+	for _, a := range assignments {
+		words = append(words, bits.ReverseBytes64(a.MAC.word())) // as they are ordered: most lists are in order
+	}
+	slices.Sort(words)
+	for i := 1; i < len(words); i++ {
+		if words[i] == words[i-1] {
+			return macOf(bits.ReverseBytes64(words[i])), true
+		}
+	}
+	return MAC{}, false
+}
 
 // Assign gives the client a worker, and attaches the worker if it is not yet.
 // Counters of the client begin at 0. Errors: [*BadMACError], [*AssignedError],
@@ -50,7 +65,9 @@ func (d *Demux) AssignAll(assignments []Assignment) error {
 
 // checkNew finds what is wrong before anything is changed.
 func (d *Demux) checkNew(assignments []Assignment) error {
-	seen := make(map[MAC]bool, len(assignments))
+	if mac, found := Twice(assignments); found {
+		return fmt.Errorf("assigning %s: %w, by an earlier line of the same list", mac, ErrAssigned)
+	}
 	workers := make(map[string]bool)
 	for _, a := range assignments {
 		if err := a.MAC.Validate(); err != nil {
@@ -65,10 +82,6 @@ func (d *Demux) checkNew(assignments []Assignment) error {
 		if e := d.table.find(a.MAC.word()); e != nil {
 			return fmt.Errorf("assigning %s to %s: %w", a.MAC, a.Worker, &AssignedError{Worker: d.clientOf(e).worker.name})
 		}
-		if seen[a.MAC] {
-			return fmt.Errorf("assigning %s: %w, by an earlier line of the same list", a.MAC, ErrAssigned)
-		}
-		seen[a.MAC] = true
 	}
 	if len(assignments) > len(d.free) {
 		return fmt.Errorf("assigning %s: %w", assignments[len(d.free)].MAC, &FullError{Capacity: d.opts.Capacity})
@@ -248,22 +261,19 @@ func (d *Demux) ReassignAll(assignments []Assignment) error {
 
 // slotsFor gives the slots of assigned clients.
 func (d *Demux) slotsFor(doing string, assignments []Assignment) ([]uint32, error) {
+	if mac, found := Twice(assignments); found {
+		return nil, fmt.Errorf("%s %s: it is there twice", doing, mac)
+	}
 	slots := make([]uint32, 0, len(assignments))
-	seen := make(map[MAC]bool, len(assignments))
 	for _, a := range assignments {
 		err := a.MAC.Validate()
 		e := d.table.find(a.MAC.word())
-		switch {
-		case err != nil:
-		case e == nil:
+		if err == nil && e == nil {
 			err = ErrNotAssigned
-		case seen[a.MAC]:
-			err = errors.New("it is there twice")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", doing, a.MAC, err)
 		}
-		seen[a.MAC] = true
 		slots = append(slots, uint32(e.value.Load()))
 	}
 	return slots, nil
@@ -339,16 +349,38 @@ func (d *Demux) Assignments() ([]Assignment, error) {
 	}
 	assignments := make([]Assignment, 0, d.table.used)
 	for slot := range d.clients {
-		c := &d.clients[slot]
-		if c.mac == 0 {
-			continue
+		if d.clients[slot].mac != 0 {
+			assignments = append(assignments, d.assignment(uint32(slot)))
 		}
-		assignments = append(assignments, Assignment{
-			MAC:      macOf(c.mac),
-			Worker:   c.worker.name,
-			Location: unpackLocation(d.locations[slot].Load()),
-		})
 	}
-	slices.SortFunc(assignments, func(a, b Assignment) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
+	slices.SortFunc(assignments, func(a, b Assignment) int { return a.MAC.Compare(b.MAC) })
 	return assignments, nil
+}
+
+// Find returns the assignments of those of the clients that have one, in the order of the MACs.
+func (d *Demux) Find(macs []MAC) ([]Assignment, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.closed {
+		return nil, ErrClosed
+	}
+	found := make([]Assignment, 0, len(macs))
+	for _, mac := range macs {
+		if e := d.table.find(mac.word()); e != nil {
+			found = append(found, d.assignment(uint32(e.value.Load())))
+		}
+	}
+	return found, nil
+}
+
+// Assigned returns how many assignments there are.
+func (d *Demux) Assigned() int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.table.used
+}
+
+func (d *Demux) assignment(slot uint32) Assignment {
+	c := &d.clients[slot]
+	return Assignment{MAC: macOf(c.mac), Worker: c.worker.name, Location: unpackLocation(d.locations[slot].Load())}
 }

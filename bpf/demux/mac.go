@@ -1,6 +1,7 @@
 package demux
 
 import (
+	"bytes"
 	"encoding/hex"
 	"net"
 )
@@ -11,12 +12,31 @@ type MAC [6]byte
 // ParseMAC reads six octets in any form [net.ParseMAC] takes. The error is a
 // [*BadMACError]. Whether the address can be assigned is for [MAC.Validate].
 func ParseMAC(s string) (MAC, error) {
+	if m, ok := parseColons(s); ok {
+		return m, nil
+	}
 	hw, err := net.ParseMAC(s)
 	if err != nil || len(hw) != len(MAC{}) {
 		return MAC{}, &BadMACError{Text: s, Reason: "six octets such as 02:00:00:00:00:01 are expected"}
 	}
 	return MAC(hw), nil
 }
+
+// parseColons reads the common form without allocating: there may be a million of them.
+func parseColons(s string) (m MAC, ok bool) {
+	if len(s) != 17 {
+		return m, false
+	}
+	for i := range m {
+		if _, err := hex.Decode(m[i:i+1], []byte(s[3*i:3*i+2])); err != nil || i > 0 && s[3*i-1] != ':' {
+			return m, false
+		}
+	}
+	return m, true
+}
+
+// Compare orders addresses by their octets.
+func (m MAC) Compare(other MAC) int { return bytes.Compare(m[:], other[:]) }
 
 // Validate returns a [*BadMACError] unless m is the address of one station:
 // not zero, and without the group bit.

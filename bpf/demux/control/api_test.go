@@ -171,7 +171,7 @@ func TestAFailingDataplaneIsAnInternalError(t *testing.T) {
 	plane.fail(errors.New("map lookup: EPERM"))
 	client := dial(t, socket)
 	for _, err := range []error{
-		second(client.Status(t.Context())), second(client.Assignments(t.Context())), second(client.Counters(t.Context())),
+		second(client.Assignments(t.Context())), second(client.Counters(t.Context())),
 	} {
 		var answer *control.Error
 		g.Expect(errors.As(err, &answer)).To(BeTrue())

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
@@ -33,83 +34,93 @@ type Reassignment struct {
 	To   string    `json:"to"`
 }
 
-// change is a Difference as the dataplane takes it.
-type change struct {
-	fresh, moved, back []demux.Assignment
-	gone               []demux.Assignment
+// Change is a [Difference] as the dataplane takes it.
+type Change struct {
+	Fresh, Moved []demux.Assignment
+	Back         []demux.Assignment // what those moved had before
+	Gone         []demux.Assignment
 }
 
-// compare finds what it takes to have every assignment wanted and, with prune, no other.
-func compare(now, wanted []demux.Assignment, prune bool) change {
-	former := make(map[demux.MAC]string, len(now))
-	for _, a := range now {
-		former[a.MAC] = a.Worker
-	}
-	var c change
+// Compare finds what it takes to have every assignment wanted and, with prune, no other. Both lists are
+// by MAC.
+func Compare(now, wanted []demux.Assignment, prune bool) Change {
+	var c Change
 	for _, a := range wanted {
-		switch worker, assigned := former[a.MAC]; {
-		case !assigned:
-			c.fresh = append(c.fresh, a)
-		case worker != a.Worker:
-			c.moved = append(c.moved, a)
-			c.back = append(c.back, demux.Assignment{MAC: a.MAC, Worker: worker})
+		for len(now) > 0 && now[0].MAC.Compare(a.MAC) < 0 {
+			c.gone(now[:1], prune)
+			now = now[1:]
 		}
-		delete(former, a.MAC)
-	}
-	for _, a := range now {
-		if _, left := former[a.MAC]; prune && left {
-			c.gone = append(c.gone, a)
+		if len(now) == 0 || now[0].MAC != a.MAC {
+			c.Fresh = append(c.Fresh, a)
+			continue
 		}
+		if now[0].Worker != a.Worker {
+			c.Moved = append(c.Moved, a)
+			c.Back = append(c.Back, now[0])
+		}
+		now = now[1:]
 	}
+	c.gone(now, prune)
 	return c
+}
+
+func (c *Change) gone(left []demux.Assignment, prune bool) {
+	if prune {
+		c.Gone = append(c.Gone, left...)
+	}
 }
 
 // do makes the change: all of it or, with an error, none. What is gone goes last, since its counters
 // cannot come back; only where the table has no room before does it go first.
-func (c change) do(plane Dataplane, assigned int) error {
+func (c Change) do(plane Dataplane) error {
+	assigned := plane.Assigned()
 	first, last := c.unassign, func(Dataplane) error { return nil }
-	if assigned+len(c.fresh) <= plane.Capacity() {
+	if assigned+len(c.Fresh) <= plane.Capacity() {
 		first, last = last, first
-	} else if assigned+len(c.fresh)-len(c.gone) > plane.Capacity() {
+	} else if assigned+len(c.Fresh)-len(c.Gone) > plane.Capacity() {
 		return &demux.FullError{Capacity: plane.Capacity()}
 	}
-	if len(c.moved) > 0 {
-		if err := plane.ReassignAll(c.moved); err != nil {
+	if len(c.Moved) > 0 {
+		if err := plane.ReassignAll(c.Moved); err != nil {
 			return err
 		}
 	}
 	err := first(plane)
-	if err == nil && len(c.fresh) > 0 {
-		err = plane.AssignAll(c.fresh)
-		if err != nil && assigned+len(c.fresh) > plane.Capacity() {
-			err = errors.Join(err, plane.AssignAll(c.gone))
+	if err == nil && len(c.Fresh) > 0 {
+		err = plane.AssignAll(c.Fresh)
+		if err != nil && assigned+len(c.Fresh) > plane.Capacity() {
+			err = errors.Join(err, plane.AssignAll(c.Gone))
 		}
 	}
 	switch {
 	case err == nil:
 		return last(plane)
-	case len(c.back) > 0:
-		return errors.Join(err, plane.ReassignAll(c.back))
+	case len(c.Back) > 0:
+		return errors.Join(err, plane.ReassignAll(c.Back))
 	}
 	return err
 }
 
-func (c change) unassign(plane Dataplane) error {
-	if len(c.gone) == 0 {
+func (c Change) unassign(plane Dataplane) error {
+	if len(c.Gone) == 0 {
 		return nil
 	}
-	macs := make([]demux.MAC, 0, len(c.gone))
-	for _, a := range c.gone {
-		macs = append(macs, a.MAC)
-	}
-	return plane.UnassignAll(macs)
+	return plane.UnassignAll(macsOf(c.Gone))
 }
 
-func (c change) difference() Difference {
+func macsOf(list []demux.Assignment) []demux.MAC {
+	macs := make([]demux.MAC, 0, len(list))
+	for _, a := range list {
+		macs = append(macs, a.MAC)
+	}
+	return macs
+}
+
+func (c Change) difference() Difference {
 	some := func(list []demux.Assignment) []demux.Assignment { return append([]demux.Assignment{}, list...) } // in JSON [], not null
-	d := Difference{Assigned: some(c.fresh), Reassigned: make([]Reassignment, 0, len(c.moved)), Unassigned: some(c.gone)}
-	for i, a := range c.moved {
-		d.Reassigned = append(d.Reassigned, Reassignment{MAC: a.MAC, From: c.back[i].Worker, To: a.Worker})
+	d := Difference{Assigned: some(c.Fresh), Reassigned: make([]Reassignment, 0, len(c.Moved)), Unassigned: some(c.Gone)}
+	for i, a := range c.Moved {
+		d.Reassigned = append(d.Reassigned, Reassignment{MAC: a.MAC, From: c.Back[i].Worker, To: a.Worker})
 	}
 	return d
 }
@@ -128,17 +139,25 @@ func (s *Server) putAssignments(w http.ResponseWriter, r *http.Request) (any, er
 	}
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	now, err := s.options.Dataplane.Assignments()
+	now, err := s.assignmentsBeside(wanted, prune)
 	if err != nil {
 		return nil, fmt.Errorf("reading the assignments: %w", err)
 	}
-	change := compare(now, wanted, prune)
+	change := Compare(now, wanted, prune)
 	if !dryRun {
-		if err := change.do(s.options.Dataplane, len(now)); err != nil {
+		if err := change.do(s.options.Dataplane); err != nil {
 			return nil, err
 		}
 	}
 	return change.difference(), nil
+}
+
+// assignmentsBeside returns all assignments or, where the others do not matter, those of the MACs wanted.
+func (s *Server) assignmentsBeside(wanted []demux.Assignment, all bool) ([]demux.Assignment, error) {
+	if all {
+		return s.options.Dataplane.Assignments()
+	}
+	return s.options.Dataplane.Find(macsOf(wanted))
 }
 
 // postAssignments makes new assignments: all of them, or none.
@@ -150,6 +169,7 @@ func (s *Server) postAssignments(w http.ResponseWriter, r *http.Request) (any, e
 	return nil, s.options.Dataplane.AssignAll(wanted)
 }
 
+// decodeAssignments returns them by MAC.
 func decodeAssignments(w http.ResponseWriter, r *http.Request) ([]demux.Assignment, error) {
 	var body assignments
 	if err := decode(w, r, maxBulk, &body); err != nil {
@@ -159,20 +179,19 @@ func decodeAssignments(w http.ResponseWriter, r *http.Request) ([]demux.Assignme
 		return nil, fmt.Errorf("%w: the body has no list of assignments", ErrBadRequest)
 	}
 	list := make([]demux.Assignment, 0, len(body.Assignments))
-	seen := make(map[demux.MAC]bool, len(body.Assignments))
 	for _, a := range body.Assignments {
 		if err := a.MAC.Validate(); err != nil {
 			return nil, err
 		}
-		switch {
-		case seen[a.MAC]:
-			return nil, fmt.Errorf("%w: %s is there twice", ErrBadRequest, a.MAC)
-		case a.Worker == "":
+		if a.Worker == "" {
 			return nil, fmt.Errorf("%w: %s has no worker", ErrBadRequest, a.MAC)
 		}
-		seen[a.MAC] = true
 		list = append(list, a.Assignment)
 	}
+	if mac, found := demux.Twice(list); found {
+		return nil, fmt.Errorf("%w: %s is there twice", ErrBadRequest, mac)
+	}
+	slices.SortFunc(list, func(a, b demux.Assignment) int { return a.MAC.Compare(b.MAC) })
 	return list, nil
 }
 

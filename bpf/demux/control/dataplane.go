@@ -18,7 +18,10 @@ type Dataplane interface {
 	AttachWorker(name string, force bool) (demux.AttachMode, error)
 	DetachTrunk(name string) error
 	DetachWorker(name string) error
+	// Assignments and Counters list clients by MAC, Find in the order of its argument.
 	Assignments() ([]demux.Assignment, error)
+	Find(macs []demux.MAC) ([]demux.Assignment, error)
+	Assigned() int
 	Counters() (demux.Counters, error)
 	ReadEvents(ctx context.Context, handle func(demux.Event) error) error
 	Trunks() []demux.Attachment

@@ -97,6 +97,23 @@ func (f *fakePlane) UnassignAll(macs []demux.MAC) error {
 	return nil
 }
 
+func (f *fakePlane) Assigned() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.assigned)
+}
+
+func (f *fakePlane) Find(macs []demux.MAC) (found []demux.Assignment, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, mac := range macs {
+		if a, ok := f.assigned[mac]; ok {
+			found = append(found, a)
+		}
+	}
+	return found, f.broken
+}
+
 // see sets where a client was seen.
 func (f *fakePlane) see(mac demux.MAC, at demux.Location) {
 	f.mu.Lock()

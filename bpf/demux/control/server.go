@@ -184,10 +184,6 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 }
 
 func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
-	assigned, err := s.options.Dataplane.Assignments()
-	if err != nil {
-		return nil, fmt.Errorf("reading the assignments: %w", err)
-	}
 	trunks, workers := interfaces(s.options.Dataplane.Trunks()), interfaces(s.options.Dataplane.Workers())
 	examine(s.options.Names, trunks, workers)
 	return Status{
@@ -199,7 +195,7 @@ func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
 		Trunks:    trunks,
 		Workers:   workers,
 		Capacity:  s.options.Dataplane.Capacity(),
-		Assigned:  len(assigned),
+		Assigned:  s.options.Dataplane.Assigned(),
 		Untagged:  string(s.options.Dataplane.Untagged()),
 		Following: s.options.Following(),
 	}, nil

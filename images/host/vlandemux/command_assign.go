@@ -28,8 +28,8 @@ of several fails, those before it are taken back.`,
 		Args: arguments("MAC=WORKER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pairs, err := parsePairs(args)
-			if err == nil {
-				err = checkTwice(pairs)
+			if mac, twice := demux.Twice(pairs); err == nil && twice {
+				err = fmt.Errorf("%s is given twice", mac)
 			}
 			if err != nil {
 				return usageError{&mistakesError{doing: "reading the assignments", mistakes: []error{err}}}
@@ -44,17 +44,6 @@ of several fails, those before it are taken back.`,
 	cmd.Flags().BoolVar(&force, "force", false, "take interfaces, too, that look like the host's own (addresses, routes, a master)")
 	cmd.MarkFlagsMutuallyExclusive("move", "force")
 	return cmd
-}
-
-func checkTwice(pairs []demux.Assignment) error {
-	seen := make(map[demux.MAC]bool, len(pairs))
-	for _, p := range pairs {
-		if seen[p.MAC] {
-			return fmt.Errorf("%s is given twice", p.MAC)
-		}
-		seen[p.MAC] = true
-	}
-	return nil
 }
 
 // assign makes every assignment, or none.

@@ -175,12 +175,14 @@ func (f *runFlags) settings(changed func(flag string) bool) (config, error) {
 	return merged, nil
 }
 
-// override returns the pairs of base whose MAC is not in over, then those of over.
+// override returns those of base whose MAC is not in over and those of over, by MAC.
 func override(base, over []demux.Assignment) []demux.Assignment {
-	replaced := make(map[demux.MAC]bool, len(over))
-	for _, p := range over {
-		replaced[p.MAC] = true
-	}
-	kept := slices.DeleteFunc(slices.Clone(base), func(p demux.Assignment) bool { return replaced[p.MAC] })
-	return append(kept, over...)
+	over = slices.SortedStableFunc(slices.Values(over), byMAC)
+	kept := slices.DeleteFunc(base, func(p demux.Assignment) bool {
+		_, replaced := slices.BinarySearchFunc(over, p, byMAC)
+		return replaced
+	})
+	all := append(kept, over...)
+	slices.SortStableFunc(all, byMAC)
+	return all
 }

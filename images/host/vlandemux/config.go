@@ -20,7 +20,7 @@ const maxCapacity = 1 << 20
 // config is what `vlandemux run` is asked to do.
 type config struct {
 	trunks   []string
-	assign   []demux.Assignment
+	assign   []demux.Assignment // by MAC
 	untagged string
 	attach   string
 	capacity int
@@ -49,6 +49,8 @@ func untaggedPolicies() []string {
 func attachModes() []string {
 	return []string{string(demux.AttachAuto), string(demux.AttachTCX), string(demux.AttachClsact)}
 }
+
+func byMAC(a, b demux.Assignment) int { return a.MAC.Compare(b.MAC) }
 
 // parsePair reads MAC=WORKER.
 func parsePair(text string) (demux.Assignment, error) {
@@ -138,18 +140,16 @@ func (c config) validate() error {
 		}
 		trunks[name] = true
 	}
-	workers := make(map[demux.MAC]string)
-	for _, p := range c.assign {
-		if former, twice := workers[p.MAC]; twice {
-			mistakes = append(mistakes, fmt.Errorf("%s is assigned twice, to %s and to %s", p.MAC, former, p.Worker))
+	for i, p := range c.assign {
+		if i > 0 && c.assign[i-1].MAC == p.MAC {
+			mistakes = append(mistakes, fmt.Errorf("%s is assigned twice, to %s and to %s", p.MAC, c.assign[i-1].Worker, p.Worker))
 		}
-		workers[p.MAC] = p.Worker
 		if trunks[p.Worker] {
 			mistakes = append(mistakes, fmt.Errorf("%s is assigned to %s, which is a trunk", p.MAC, p.Worker))
 		}
 	}
-	if c.capacity > 0 && len(workers) > c.capacity {
-		mistakes = append(mistakes, fmt.Errorf("%d assignments are more than the capacity of %d", len(workers), c.capacity))
+	if c.capacity > 0 && len(c.assign) > c.capacity {
+		mistakes = append(mistakes, fmt.Errorf("%d assignments are more than the capacity of %d", len(c.assign), c.capacity))
 	}
 	return errors.Join(mistakes...)
 }

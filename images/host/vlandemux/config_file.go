@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,7 @@ func readConfigFrom(r io.Reader, name string, c *config) error {
 // parseConfig is readConfig on text; name stands for it in errors.
 func parseConfig(name, text string, c *config) error {
 	p := configParser{config: c}
+	text, p.plain, p.plainLine = cutPlainAssignments(text)
 	decoder := yaml.NewDecoder(strings.NewReader(text))
 	var document yaml.Node
 	switch err := decoder.Decode(&document); {
@@ -64,6 +66,9 @@ func parseConfig(name, text string, c *config) error {
 type configParser struct {
 	config   *config
 	mistakes []error
+	// plain are the assignments below the line plainLine, if they are that plain.
+	plain     []demux.Assignment
+	plainLine int
 }
 
 func (p *configParser) mistake(at *yaml.Node, err error) {
@@ -84,7 +89,7 @@ func (p *configParser) document(document *yaml.Node) {
 		case "trunks":
 			p.trunks(value)
 		case "assign":
-			p.assign(value)
+			p.assign(key, value)
 		case "untagged":
 			p.text(value, &p.config.untagged, func(s string) error { return checkOneOf(s, untaggedPolicies()) })
 		case "attach":
@@ -190,7 +195,11 @@ func (p *configParser) trunks(node *yaml.Node) {
 	}
 }
 
-func (p *configParser) assign(node *yaml.Node) {
+func (p *configParser) assign(key, node *yaml.Node) {
+	if p.plain != nil && key.Line == p.plainLine && node.Tag == "!!null" {
+		p.config.assign = p.plain
+		return
+	}
 	p.config.assign = nil
 	lines := make(map[demux.MAC]int)
 	p.mapping(node, "assign", func(key, value *yaml.Node) {
@@ -216,4 +225,5 @@ func (p *configParser) assign(node *yaml.Node) {
 		lines[mac] = key.Line
 		p.config.assign = append(p.config.assign, demux.Assignment{MAC: mac, Worker: worker})
 	})
+	slices.SortFunc(p.config.assign, byMAC)
 }

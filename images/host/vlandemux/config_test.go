@@ -56,7 +56,7 @@ func TestFlagsOverrideTheFile(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	want := defaults()
 	want.trunks = []string{"eth7", "eth8", "eth9"}
-	want.assign = []demux.Assignment{{MAC: demux.MAC{2, 0, 0, 0, 0, 2}, Worker: "w0"}, {MAC: demux.MAC{2, 0, 0, 0, 0, 1}, Worker: "w9"}}
+	want.assign = []demux.Assignment{{MAC: demux.MAC{2, 0, 0, 0, 0, 1}, Worker: "w9"}, {MAC: demux.MAC{2, 0, 0, 0, 0, 2}, Worker: "w0"}}
 	want.capacity, want.bpffs, want.untagged = 5, "", "drop"
 	g.Expect(settings).To(Equal(want))
 }
@@ -152,7 +152,7 @@ func TestMistakesBetweenSettings(t *testing.T) {
 		ContainSubstring("trunk eth1 is given twice"),
 		ContainSubstring("02:00:00:00:00:05 is assigned to eth1, which is a trunk"),
 		ContainSubstring("02:00:00:00:00:01 is assigned twice, to w0 and to w1"),
-		ContainSubstring("2 assignments are more than the capacity of 1"),
+		ContainSubstring("3 assignments are more than the capacity of 1"),
 		ContainSubstring("control socket is empty"),
 		ContainSubstring("takes no dot in a name"),
 	)))

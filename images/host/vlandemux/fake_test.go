@@ -122,7 +122,20 @@ func (f *fakePlane) Assignments() ([]demux.Assignment, error) {
 	for mac, worker := range f.assigned {
 		list = append(list, demux.Assignment{MAC: mac, Worker: worker})
 	}
+	slices.SortFunc(list, byMAC)
 	return list, nil
+}
+
+func (f *fakePlane) Assigned() int { return len(f.assigned) }
+
+func (f *fakePlane) Find(macs []demux.MAC) ([]demux.Assignment, error) {
+	var found []demux.Assignment
+	for _, mac := range macs {
+		if worker, ok := f.assigned[mac]; ok {
+			found = append(found, demux.Assignment{MAC: mac, Worker: worker})
+		}
+	}
+	return found, nil
 }
 
 func attachments(of map[string]bool) []demux.Attachment {

@@ -11,6 +11,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
 // reloader brings a running dataplane to the settings as they are now.
@@ -64,30 +65,16 @@ func (r *reloader) reload(ctx context.Context) error {
 // dropped lists what the settings named before and do not name any more. What somebody else
 // assigned stays, and so does what has been unassigned by now.
 func (r *reloader) dropped(settings config) []demux.MAC {
-	named := make(map[demux.MAC]bool, len(settings.assign))
-	for _, p := range settings.assign {
-		named[p.MAC] = true
-	}
-	before := make(map[demux.MAC]string)
-	for _, p := range r.settings.assign {
-		if !named[p.MAC] {
-			before[p.MAC] = p.Worker
-		}
-	}
-	if len(before) == 0 {
-		return nil
-	}
-	list, err := r.plane.Assignments()
+	before := control.Compare(r.settings.assign, settings.assign, true).Gone
+	now, err := r.plane.Find(macsOf(before))
 	if err != nil {
 		return nil // it is closed
 	}
-	var gone []demux.MAC
-	for _, a := range list {
-		if worker, ours := before[a.MAC]; ours && worker == a.Worker {
-			gone = append(gone, a.MAC)
-		}
-	}
-	return gone
+	now = slices.DeleteFunc(now, func(a demux.Assignment) bool {
+		at, _ := slices.BinarySearchFunc(before, a, byMAC)
+		return before[at].Worker != a.Worker
+	})
+	return macsOf(now)
 }
 
 // needsRestart names the settings that differ from former and hold from the start of a process to its end.

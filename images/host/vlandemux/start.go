@@ -135,44 +135,33 @@ func (s *starter) assignments(ctx context.Context, settings config) error {
 	if err != nil {
 		return fmt.Errorf("reading the assignments: %w", err)
 	}
-	former := make(map[demux.MAC]string, len(list))
-	for _, a := range list {
-		former[a.MAC] = a.Worker
-	}
-	var fresh, moved, back []demux.Assignment
-	for _, p := range settings.assign {
-		switch before, assigned := former[p.MAC]; {
-		case !assigned:
-			fresh = append(fresh, p)
-		case before != p.Worker:
-			moved = append(moved, p)
-			back = append(back, demux.Assignment{MAC: p.MAC, Worker: before})
-			s.log.Info("reassigning", "mac", p.MAC.String(), "from", before, "to", p.Worker)
-		}
-	}
-	if kept := len(list) + len(fresh) - len(settings.assign); kept > 0 {
+	change := control.Compare(list, settings.assign, false)
+	if kept := len(list) + len(change.Fresh) - len(settings.assign); kept > 0 {
 		s.log.Info("keeping assignments of the last run that the settings do not name", "count", kept)
 	}
-	if len(moved) > 0 {
-		if err := s.plane.ReassignAll(moved); err != nil {
+	if len(change.Moved) > 0 {
+		s.log.Info("giving clients other workers than in the last run", "count", len(change.Moved))
+		if err := s.plane.ReassignAll(change.Moved); err != nil {
 			return err
 		}
-		s.did("reassignments", func() error { return s.plane.ReassignAll(back) })
+		s.did("reassignments", func() error { return s.plane.ReassignAll(change.Back) })
 	}
-	if err := ctx.Err(); err != nil || len(fresh) == 0 {
+	if err := ctx.Err(); err != nil || len(change.Fresh) == 0 {
 		return err
 	}
-	if err := s.plane.AssignAll(fresh); err != nil {
+	if err := s.plane.AssignAll(change.Fresh); err != nil {
 		return err
 	}
-	s.did("assignments", func() error {
-		macs := make([]demux.MAC, 0, len(fresh))
-		for _, a := range fresh {
-			macs = append(macs, a.MAC)
-		}
-		return s.plane.UnassignAll(macs)
-	})
+	s.did("assignments", func() error { return s.plane.UnassignAll(macsOf(change.Fresh)) })
 	return nil
+}
+
+func macsOf(list []demux.Assignment) []demux.MAC {
+	macs := make([]demux.MAC, 0, len(list))
+	for _, a := range list {
+		macs = append(macs, a.MAC)
+	}
+	return macs
 }
 
 // otherTrunks detaches the trunks of the last run that the settings no longer name. It comes last, since
