@@ -102,6 +102,33 @@ func TestLinkDetachedByForceIsAttachedAgain(t *testing.T) {
 	}
 }
 
+// A hook that is taken off while no process runs costs nothing that was learned: the
+// trunk is the one it was.
+func TestHooksTakenOffWhileStopped(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode demux.AttachMode) {
+		nettest.Enter(t)
+		opts := demux.Options{Attach: mode, PinPath: nettest.BPFFS(t)}
+		b := startHere(t, opts)
+		b.assign(mac(1), 0)
+		b.learn(0, 1, tag(5))
+		b.Expect(b.demux.Close()).To(Succeed())
+		for _, ifindex := range []int{b.trunks[0], b.indexes[0]} {
+			if mode == demux.AttachTCX {
+				b.detachLinks(ifindex)
+			} else {
+				b.Expect(netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+					LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+				}})).To(Succeed())
+			}
+		}
+		b.demux = b.load(opts)
+		b.far[0].Send(toClient(1))
+		b.Eventually(b.sw[0].Count).Should(Equal(1), "its location is known")
+		b.expectAt(1, 0)
+		b.Expect(b.demux.Detach()).To(Succeed())
+	})
+}
+
 // Two workers swap names: each keeps its clients, whenever that is noticed.
 func TestSwappedNames(t *testing.T) {
 	for name, notice := range map[string]func(b *bed, opts demux.Options){

@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
 	"golang.org/x/sys/unix"
 )
 
@@ -187,7 +188,11 @@ func RemovePins(path string) error {
 	if err == nil && set == nil {
 		err = fmt.Errorf("looking for a dataplane in %s: %w", path, fs.ErrNotExist)
 	}
-	if err = errors.Join(err, set.close(), former.close(), p.close()); err != nil {
+	orphaned := false
+	if err == nil {
+		orphaned, err = p.removeOrphan(set, former)
+	}
+	if err = errors.Join(err, set.close(), former.close(), p.close()); err != nil || orphaned {
 		return err
 	}
 	// Whoever can take it over can end it: one way in for all releases' pins.
@@ -196,6 +201,63 @@ func RemovePins(path string) error {
 		return err
 	}
 	return d.Detach()
+}
+
+// removeOrphan removes what is left of a dataplane whose network namespace has gone, and
+// reports whether it is one. A program of it that still is on an interface would tell
+// that the namespace is there.
+func (p *pins) removeOrphan(set, former *pinSet) (bool, error) {
+	here, err := netnsCookie()
+	if err != nil || set.layout == 1 || set.owner.Netns == here {
+		return false, err
+	}
+	unlock, err := p.lock()
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	var (
+		key     deviceKey
+		record  bpfDevice
+		entry   = set.maps[bpfMapDevices].Iterate()
+		filters = false
+	)
+	for entry.Next(&key, &record) {
+		ifindex := int(record.Ifindex)
+		if record.Mode == bpfAttachModeMODE_CLSACT && ifindex != 0 {
+			filters = true
+		}
+		if record.Mode != bpfAttachModeMODE_TCX || ifindex == 0 {
+			continue
+		}
+		hook, err := tchook.OpenTCX(p.link(ifindex), ifindex)
+		switch {
+		case errors.Is(err, tchook.ErrGone):
+		case err != nil:
+			return false, err
+		default:
+			return false, errors.Join(fmt.Errorf("detaching from %s: %w, which is still there: detach in that one", nameOf(key), ErrOtherNamespace), hook.Close())
+		}
+	}
+	if err := entry.Err(); err != nil {
+		return false, fmt.Errorf("reading the trunks and workers: %w", err)
+	}
+	// A clsact filter holds its program, which nothing else does.
+	for _, id := range set.owner.Programs {
+		program, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
+		switch {
+		case !filters || id == 0 || errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return false, fmt.Errorf("looking whether program %d is still there (it takes CAP_SYS_ADMIN): %w: %w", id, ErrOtherNamespace, err)
+		default:
+			return false, errors.Join(fmt.Errorf("program %d: %w, where it still runs: detach in that one", id, ErrOtherNamespace), program.Close())
+		}
+	}
+	errs := []error{set.remove()}
+	if former != nil {
+		errs = append(errs, former.remove())
+	}
+	return true, errors.Join(append(errs, p.remove())...)
 }
 
 // pinSet is one set of maps.
@@ -256,7 +318,7 @@ func (s *pinSet) check(opts *Options) error {
 			return err
 		}
 		if s.owner.Netns != here {
-			return fmt.Errorf("%w: run in that one, or pin in another folder", ErrOtherNamespace)
+			return fmt.Errorf("%w: run in that one, or pin in another folder; if it has gone, `vlandemux detach` removes them", ErrOtherNamespace)
 		}
 		if opts.Untagged == "" && s.owner.Options&bpfOptionPassUntagged != 0 {
 			opts.Untagged = UntaggedPass

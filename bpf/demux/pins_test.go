@@ -171,6 +171,49 @@ func TestIncompatiblePins(t *testing.T) {
 	b.Expect(err).To(MatchError(ContainSubstring("BPF file system")))
 }
 
+// In another network namespace the same pins are refused, and only what a namespace that
+// has gone left behind can be removed from there.
+func TestPinsOfAnotherNamespace(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode demux.AttachMode) {
+		nettest.Enter(t)
+		g := NewWithT(t)
+		path := filepath.Join(nettest.BPFFS(t), "demux")
+		opts := demux.Options{PinPath: path, Capacity: 4, Attach: mode}
+		for _, name := range []string{"trunk0", "w0"} {
+			nettest.Veth(t, name, "peer-"+name)
+		}
+		d, err := demux.Load(opts)
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = d.AttachTrunk("trunk0", false)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(d.Assign(mac(1), "w0")).To(Succeed())
+		g.Expect(d.Close()).To(Succeed())
+		former, err := os.Open("/proc/thread-self/ns/net")
+		g.Expect(err).NotTo(HaveOccurred())
+
+		g.Expect(unix.Unshare(unix.CLONE_NEWNET)).To(Succeed())
+		nettest.Veth(t, "trunk0", "peer")
+		_, err = demux.Load(opts)
+		g.Expect(err).To(MatchError(demux.ErrOtherNamespace))
+		g.Expect(demux.RemovePins(path)).To(MatchError(demux.ErrOtherNamespace), "it is there still")
+		here, err := os.Open("/proc/thread-self/ns/net")
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(unix.Setns(int(former.Fd()), 0)).To(Succeed())
+		d, err = demux.Load(opts)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(d.Assignments()).To(HaveLen(1))
+		g.Expect(d.Workers()).To(ConsistOf(HaveField("Mode", mode)), "it was not touched")
+		g.Expect(d.Close()).To(Succeed())
+
+		g.Expect(unix.Setns(int(here.Fd()), 0)).To(Succeed())
+		g.Expect(former.Close()).To(Succeed())
+		_, err = demux.Load(opts)
+		g.Expect(err).To(MatchError(ContainSubstring("if it has gone, `vlandemux detach` removes them")))
+		g.Eventually(func() error { return demux.RemovePins(path) }, "20s").Should(Succeed()) // the kernel takes its time with namespaces
+		g.Expect(path).NotTo(BeADirectory())
+	})
+}
+
 // A load that fails half way, for want of descriptors, leaves no pin of what it had made.
 func TestAFailedLoadLeavesNoPins(t *testing.T) {
 	nettest.Enter(t)

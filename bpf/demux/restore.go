@@ -163,7 +163,7 @@ func (d *Demux) knowPrograms() error {
 }
 
 // takeOverHook gives tchook.ErrGone, and the device is one that is not there, if the
-// interface or its attachment has gone.
+// interface has gone.
 func (d *Demux) takeOverHook(a *device, record bpfDevice) (*Link, error) {
 	gone := func() error {
 		a.ifindex = int(record.Ifindex)
@@ -172,23 +172,33 @@ func (d *Demux) takeOverHook(a *device, record bpfDevice) (*Link, error) {
 		}
 		return tchook.ErrGone
 	}
-	old, err := d.hookOpen(a, record)
-	if errors.Is(err, tchook.ErrGone) {
-		return nil, gone()
+	hook, hookErr := d.hookOpen(a, record)
+	if hookErr == nil {
+		a.hook = hook
+	} else if !errors.Is(hookErr, tchook.ErrGone) {
+		return nil, hookErr
 	}
-	if err != nil {
-		return nil, err
-	}
-	a.hook = old
-	link, err := d.net.LinkByIndex(int(record.Ifindex))
-	if missing(err) {
-		return nil, gone()
-	}
-	if err != nil {
+	found, err := d.net.LinkByIndex(int(record.Ifindex))
+	if err != nil && !missing(err) {
 		return nil, fmt.Errorf("looking up interface %s: %w", a.name, err)
 	}
+	if err != nil || record.Ifindex == 0 {
+		return nil, gone()
+	}
+	link := NewLink(found)
+	if hookErr != nil {
+		// Somebody took the program off while nobody looked: where the interface is the
+		// one it was, its clients keep their locations.
+		if link.Name != a.name || d.checkLink(a, &link) != nil {
+			return nil, gone()
+		}
+		if a.hook, err = d.hookNew(a, link.Index); err != nil {
+			return nil, err
+		}
+		return &link, d.enterAgain(a, &link)
+	}
 	if want := d.opts.Attach; want == AttachAuto || want == a.mode() {
-		if err := old.Replace(d.program(a.role)); err != nil {
+		if err := hook.Replace(d.program(a.role)); err != nil {
 			return nil, err
 		}
 	} else {
@@ -199,19 +209,23 @@ func (d *Demux) takeOverHook(a *device, record bpfDevice) (*Link, error) {
 			return nil, err
 		}
 		a.hook = next
-		if err := old.Detach(); err != nil {
+		if err := hook.Detach(); err != nil {
 			return nil, err
 		}
 	}
-	if err := d.enter(a, int(record.Ifindex)); err != nil {
-		return nil, err
+	return &link, d.enterAgain(a, &link)
+}
+
+// enterAgain tells the programs of a device that is where it was.
+func (d *Demux) enterAgain(a *device, link *Link) error {
+	if err := d.enter(a, link.Index); err != nil {
+		return err
 	}
-	now := NewLink(link)
-	a.down = !now.Up
+	a.down = !link.Up
 	if a.role == bpfAttachRoleROLE_WORKER {
 		d.point(a)
 	}
-	return &now, d.save(a)
+	return d.save(a)
 }
 
 // comeBack attaches a device that has gone while nobody looked to the interface that
