@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -44,7 +45,7 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 	text := ginkgo.CurrentSpecReport().FullText()
 	variant.Seed = harness.NewSeed(ginkgo.GinkgoRandomSeed(), text)
 	ginkgo.GinkgoWriter.Printf("seed %s\n", variant.Seed)
-	variant.Captures = s.frames
+	variant.Captures, variant.Images, variant.DHCPImage = s.frames, s.harness.Images(), os.Getenv("DHCP_IMAGE")
 	topology := c.Topology(variant)
 	bound, release := s.bound(ctx)
 	defer release()

@@ -49,6 +49,9 @@ type Lab struct {
 	window *Window // guarded by mu; the one that is open, nil for none
 
 	follower *follower // guarded by mu; from the first window on
+
+	imagesMu      sync.Mutex
+	imagesStarted bool // guarded by imagesMu
 }
 
 // Node is a client, a worker or the host of a lab. Its methods use its sockets.
@@ -63,6 +66,7 @@ type Node struct {
 
 	agent     *agent.Client
 	container *container
+	image     *engine.Container // nil if the node has none, or before it is started
 }
 
 // Start validates the topology, starts its containers side by side, wires them
@@ -261,11 +265,12 @@ func (l *Lab) takeDown(how func(context.Context, []*container) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var containers []*container
+	err := endImages(ctx, l.Nodes())
 	for _, n := range l.Nodes() {
 		containers = append(containers, n.container)
 	}
 	l.host, l.clients, l.workers = nil, nil, nil
-	err := how(ctx, containers)
+	err = errors.Join(err, how(ctx, containers))
 	if l.onClose != nil {
 		err = errors.Join(err, l.onClose())
 	}

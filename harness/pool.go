@@ -40,7 +40,7 @@ type container struct {
 	agent    *agent.Client
 	of       containerKind
 	features wire.Features // of its kernel; a host's alone
-	initial  []string      // what was there when it was new
+	initial  []string      // what was there when it was new; nil: it is not to be used again
 }
 
 // RunLabel is the label of each container of a run; its value names the run.
@@ -129,7 +129,7 @@ func (p *pool) giveOne(ctx context.Context, c *container) error {
 	}
 	var left []string
 	for _, line := range now {
-		if !slices.Contains(c.initial, line) && (c.of.kind == engine.KindHost || strings.HasPrefix(line, "interface ")) {
+		if c.initial != nil && !slices.Contains(c.initial, line) && (c.of.kind == engine.KindHost || strings.HasPrefix(line, "interface ")) {
 			left = append(left, line)
 		}
 	}

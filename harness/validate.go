@@ -92,7 +92,7 @@ var nodeName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,14}$`)
 // interface may have.
 var reservedName = regexp.MustCompile(`^(host|switch|lo|all|default|eth\d+|trunk\d+)$`)
 
-func (v *validator) node(who, name string, mac MAC, addresses []netip.Prefix, neighbours []Neighbour) {
+func (v *validator) node(who, name string, mac MAC, addresses []netip.Prefix, neighbours []Neighbour, image *Image) {
 	switch {
 	case !nodeName.MatchString(name):
 		v.wrong("%s: name %q must be a lower-case letter, then letters, digits or hyphens, 15 characters at most", who, name)
@@ -109,6 +109,9 @@ func (v *validator) node(who, name string, mac MAC, addresses []netip.Prefix, ne
 		v.wrong("%s: MAC %s is taken by %s", who, mac, other)
 	} else {
 		v.macs[mac] = who
+	}
+	if image != nil && image.Name == "" {
+		v.wrong("%s: its image has no name", who)
 	}
 	seen := map[netip.Addr]bool{}
 	for _, p := range addresses {
@@ -134,12 +137,12 @@ func (v *validator) node(who, name string, mac MAC, addresses []netip.Prefix, ne
 }
 
 func (v *validator) worker(i int, w Worker) {
-	v.node(called("worker", i, w.Name), w.Name, w.MAC, w.Addresses, w.Neighbours)
+	v.node(called("worker", i, w.Name), w.Name, w.MAC, w.Addresses, w.Neighbours, w.Image)
 }
 
 func (v *validator) client(i int, c Client) {
 	who := called("client", i, c.Name)
-	v.node(who, c.Name, c.MAC, c.Addresses, c.Neighbours)
+	v.node(who, c.Name, c.MAC, c.Addresses, c.Neighbours, c.Image)
 	if err := c.VLAN.Validate(); err != nil {
 		v.wrong("%s: %w", who, err)
 	}

@@ -92,7 +92,12 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 	if unexplained != nil && len(late) == 0 {
 		return nil, unexplained
 	}
-	return w, nil
+	for name, image := range imagesOf(l.Topology) {
+		if image != nil {
+			w.sockets = append(w.sockets, name)
+		}
+	}
+	return w, l.startImages(ctx)
 }
 
 // swapWindow makes w the open window and returns the one that was.
@@ -175,6 +180,7 @@ func (w *Window) watch(ctx context.Context, batches []probe.Batch) error {
 
 // AllowSockets says that kernels and sockets of all clients and workers send
 // frames that no batch describes: what their own taps see leave is what was sent.
+// Nodes with an image always may.
 func (w *Window) AllowSockets() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

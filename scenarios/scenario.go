@@ -61,6 +61,10 @@ type Variant struct {
 	Emulated bool
 	// Full asks for the largest sizes there are.
 	Full bool
+	// Images of the harness, for nodes to run.
+	Images harness.Images
+	// DHCPImage has busybox and dnsmasq. Optional.
+	DHCPImage string
 	// Captures are the frames to replay.
 	Captures []harness.Frame
 }
@@ -77,6 +81,7 @@ func All() []Scenario {
 		Truncated(),
 		EtherTypes(),
 		ARP(),
+		DHCP(),
 		Pool(),
 		Hostile(),
 		Scale(),

@@ -2,6 +2,7 @@
 //
 //	go run ./harness/imagetool build DIR [ARCH]   compiles their programs into DIR, for VLANDEMUX_IMAGES=DIR
 //	go run ./harness/imagetool ensure             loads them into the Docker engine and prints their IDs
+//	go run ./harness/imagetool pack NAME FILE…    makes the image vlandemux/NAME of programs of this machine, and prints its ID
 //	go run ./harness/imagetool prune              removes from the engine those of them that no container uses
 package main
 
@@ -36,10 +37,18 @@ func run(ctx context.Context, args []string) error {
 		return images.Build(ctx, args[1], args[2])
 	case len(args) == 1 && args[0] == "ensure":
 		return withEngine(ctx, ensure)
+	case len(args) > 2 && args[0] == "pack":
+		return withEngine(ctx, func(ctx context.Context, e *engine.Engine) error {
+			id, err := images.Pack(ctx, e, args[1], args[2:]...)
+			if err == nil {
+				fmt.Println(id)
+			}
+			return err
+		})
 	case len(args) == 1 && args[0] == "prune":
 		return withEngine(ctx, prune)
 	default:
-		return errors.New("usage: imagetool build DIR [ARCH] | ensure | prune")
+		return errors.New("usage: imagetool build DIR [ARCH] | ensure | pack NAME FILE… | prune")
 	}
 }
 
@@ -54,7 +63,7 @@ func withEngine(ctx context.Context, do func(context.Context, *engine.Engine) er
 func ensure(ctx context.Context, e *engine.Engine) error {
 	set, err := images.Ensure(ctx, e, func(text string) { fmt.Fprintln(os.Stderr, text) })
 	if err == nil {
-		fmt.Printf("host   %s\nclient %s\nworker %s\n", set.Host, set.Client, set.Worker)
+		fmt.Printf("host   %s\nclient %s\nworker %s\ndhcp   %s\n", set.Host, set.Client, set.Worker, set.DHCP)
 	}
 	return err
 }

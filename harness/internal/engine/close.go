@@ -40,6 +40,14 @@ func (c *Container) Close(ctx context.Context) error {
 	return nil
 }
 
+// Remove ends the container by force, whatever its program does, and returns once it is gone. Removing twice is fine.
+func (c *Container) Remove(ctx context.Context) error {
+	err := c.forceRemove(ctx)
+	c.stream.drain()
+	c.stream.release()
+	return err
+}
+
 // discard removes what a failed start leaves.
 func (c *Container) discard(ctx context.Context) error {
 	err := c.forceRemove(ctx)

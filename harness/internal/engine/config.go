@@ -47,6 +47,7 @@ func (s *Spec) config(sysctls map[string]string) (*container.Config, *container.
 		SecurityOpt:    []string{"no-new-privileges:true"},
 		Tmpfs:          tmpfs,
 		Sysctls:        sysctls,
+		Mounts:         s.Mounts,
 	}
 	switch s.Kind {
 	case KindHost:
@@ -57,6 +58,15 @@ func (s *Spec) config(sysctls map[string]string) (*container.Config, *container.
 	case KindTest:
 		host.UsernsMode = "host"
 		host.SecurityOpt = append(host.SecurityOpt, "apparmor=unconfined")
+	case KindImage:
+		// The engine refuses sysctls and a network setting of its own for a container in another's namespace.
+		config.NetworkDisabled = false
+		host.NetworkMode, host.PidMode = container.NetworkMode("container:"+s.Within.ID), container.PidMode("container:"+s.Within.ID)
+		host.Sysctls = nil
+		host.ReadonlyRootfs = false
+		if s.NetAdmin {
+			host.CapAdd = append(host.CapAdd, "NET_ADMIN")
+		}
 	case KindClient, KindWorker:
 	}
 	return config, host

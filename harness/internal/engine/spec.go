@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/docker/docker/api/types/mount"
 )
 
 // Kind decides what a container may do.
@@ -17,11 +19,13 @@ const (
 	KindClient Kind = "client"
 	// KindWorker is a worker of the lab: NET_RAW only.
 	KindWorker Kind = "worker"
+	// KindImage is a program of any image within another container, see [Spec.Within]: NET_RAW only, and a root that it may write to.
+	KindImage Kind = "image"
 	// KindTest runs one test program: the host's capabilities, but a process namespace of its own.
 	KindTest Kind = "test"
 )
 
-// Spec describes a container to start. Every kind gets network none, a read-only root, a tmpfs /run and no-new-privileges.
+// Spec describes a container to start. Every kind but [KindImage] gets network none and a read-only root; all get a tmpfs /run and no-new-privileges.
 type Spec struct {
 	// Name is the container's name: unique on the engine.
 	Name string
@@ -29,6 +33,11 @@ type Spec struct {
 	Image string
 	// Kind decides the capabilities.
 	Kind Kind
+	// Within is the container whose network and process namespaces a [KindImage] runs in. The kernel ends it with that container's first process,
+	// whatever it does with its own stdin. All it writes is logged.
+	Within *Container
+	// NetAdmin adds NET_ADMIN to a [KindImage]. Optional.
+	NetAdmin bool
 	// Labels are added to [Label]. Optional.
 	Labels map[string]string
 	// Sysctls of the container's namespaces, added to those of its kind and stronger than them. Optional.
@@ -43,6 +52,8 @@ type Spec struct {
 	WorkingDir string
 	// Tmpfs maps folders to mount options (e.g. "exec,mode=1777"), beside /run. Optional.
 	Tmpfs map[string]string
+	// Mounts of the engine's machine. Optional.
+	Mounts []mount.Mount
 	// Stderr receives a copy of what the container writes on stderr, while it writes it. Optional.
 	Stderr io.Writer
 }
@@ -58,6 +69,10 @@ func (s *Spec) validate() error {
 	}
 	switch s.Kind {
 	case KindHost, KindClient, KindWorker, KindTest:
+	case KindImage:
+		if s.Within == nil {
+			errs = append(errs, errors.New("an image's container has no other to run within"))
+		}
 	default:
 		errs = append(errs, fmt.Errorf("unknown kind of container %q", s.Kind))
 	}

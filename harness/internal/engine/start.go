@@ -63,12 +63,15 @@ func (e *Engine) start(ctx context.Context, spec Spec, sysctls map[string]string
 	if err != nil {
 		return nil, e.explain("attaching to container "+spec.Name, err)
 	}
-	c.stream = newStream(conn, spec.Stderr)
+	c.stream = newStream(conn, spec.Stderr, spec.Kind == KindImage)
 	c.Stream = c.stream
 	c.exit = e.awaitRemoval(ctx, c.ID, c.Name)
 
 	if err := e.api.ContainerStart(ctx, c.ID, container.StartOptions{}); err != nil {
 		return nil, e.explain("starting container "+spec.Name, err)
+	}
+	if spec.Kind == KindImage {
+		return c, nil // it may end as soon as it likes, and nobody asks for its process
 	}
 	info, err := e.api.ContainerInspect(ctx, c.ID)
 	if err != nil {

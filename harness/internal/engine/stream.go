@@ -25,7 +25,8 @@ type stream struct {
 
 var _ io.ReadWriteCloser = (*stream)(nil)
 
-func newStream(conn types.HijackedResponse, stderr io.Writer) *stream {
+// newStream logs stderr, and stdout too if nobody is to read it.
+func newStream(conn types.HijackedResponse, stderr io.Writer, logStdout bool) *stream {
 	stdout, sink := io.Pipe()
 	s := &stream{conn: conn, stdout: stdout, log: &logRing{limit: logLimit}, ended: make(chan struct{})}
 	s.closeStdin = sync.OnceValue(func() error {
@@ -39,9 +40,13 @@ func newStream(conn types.HijackedResponse, stderr io.Writer) *stream {
 	if stderr != nil {
 		logs = io.MultiWriter(s.log, stderr)
 	}
+	out := io.Writer(&lossyPipe{sink})
+	if logStdout {
+		out = logs
+	}
 	go func() {
 		defer close(s.ended)
-		_, err := stdcopy.StdCopy(&lossyPipe{sink}, logs, conn.Reader)
+		_, err := stdcopy.StdCopy(out, logs, conn.Reader)
 		_ = sink.CloseWithError(err) // a nil error reads as io.EOF; never fails
 	}()
 	return s

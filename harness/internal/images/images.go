@@ -26,6 +26,7 @@ const Folder = "VLANDEMUX_IMAGES"
 // Set holds the lab's images, as the engine identifies them.
 type Set struct {
 	Host, Client, Worker string
+	DHCP                 string // a DHCP server and client, to be the image of a node
 }
 
 // Program is one or more Go programs that become an image.
@@ -35,12 +36,13 @@ type Program struct {
 	Entrypoint []string // starts with "/" and the executable's name
 }
 
-// Programs lists the lab's three: host, client, worker.
+// Programs lists the lab's: host, client, worker, and what scenarios put into nodes.
 func Programs() []Program {
 	return []Program{
 		{Name: "host", Packages: []string{module + "/images/host/host", module + "/images/host/vlandemux"}, Entrypoint: []string{"/host"}},
 		{Name: "client", Packages: []string{module + "/images/client/client"}, Entrypoint: []string{"/client"}},
 		{Name: "worker", Packages: []string{module + "/images/worker/worker"}, Entrypoint: []string{"/worker"}},
+		{Name: "dhcp", Packages: []string{module + "/images/dhcp/dhcp"}, Entrypoint: []string{"/dhcp"}},
 	}
 }
 
@@ -60,7 +62,7 @@ func Ensure(ctx context.Context, e *engine.Engine, progress func(string)) (Set, 
 	if err != nil {
 		return Set{}, err
 	}
-	return Set{Host: ids[0], Client: ids[1], Worker: ids[2]}, nil
+	return Set{Host: ids[0], Client: ids[1], Worker: ids[2], DHCP: ids[3]}, nil
 }
 
 // EnsurePrograms is [Ensure] for programs of the caller's choice; the IDs are in the same order.

@@ -46,6 +46,8 @@ type Client struct {
 	// it sends and takes GSO super-packets whole. Optional: every offload is off, and
 	// each packet is one frame.
 	Offloads bool `json:"offloads,omitempty"`
+	// Image runs in the node. Optional: only the harness's own program does.
+	Image *Image `json:"image,omitempty"`
 }
 
 // Worker is a box behind the host, reached through a veth named after it.
@@ -62,6 +64,33 @@ type Worker struct {
 	// it sends and takes GSO super-packets whole. Optional: every offload is off, and
 	// each packet is one frame.
 	Offloads bool `json:"offloads,omitempty"`
+	// Image runs in the node. Optional: only the harness's own program does.
+	Image *Image `json:"image,omitempty"`
+}
+
+// Image is a program of any image that the engine has, in a node's network: it finds the
+// node's eth0 wired, and may send what it likes. It runs without any privilege but CAP_NET_RAW,
+// from the first window of the lab on, and ends with the lab. A status other than 0
+// before that is an error of the lab.
+type Image struct {
+	// Name or ID of the image. It is never pulled.
+	Name string `json:"name"`
+	// Command follows the image's entry point. Optional: the image's own.
+	Command []string `json:"command,omitempty"`
+	// Environment holds variables as NAME=VALUE, beside the image's own. Optional.
+	Environment []string `json:"environment,omitempty"`
+	// NetAdmin lets the program configure the node's own network, as DHCP servers and
+	// routers want to (CAP_NET_ADMIN). Optional.
+	NetAdmin bool `json:"net_admin,omitempty"`
+	// Mounts are what the program finds in its file system besides. Optional.
+	Mounts []Mount `json:"mounts,omitempty"`
+}
+
+// Mount is a folder or file of the engine's machine in an image's file system.
+type Mount struct {
+	Source   string `json:"source"` // on the machine of the Docker engine
+	Target   string `json:"target"`
+	Writable bool   `json:"writable,omitempty"`
 }
 
 // Neighbour is a permanent entry of a node's ARP or NDP table.
