@@ -92,7 +92,7 @@ func TestImagesEndWithAKilledProcess(t *testing.T) {
 		g.Expect(scan.Scan()).To(BeTrue(), "the process ended before its lab was up")
 	}
 	run, _, _ := strings.Cut(strings.TrimPrefix(scan.Text(), "up vlandemux-"), "-")
-	e, err := engine.Connect(t.Context())
+	e, err := engine.Connect(t.Context(), "")
 	g.Expect(err).NotTo(HaveOccurred())
 	left := func() ([]string, error) { return e.Leftovers(t.Context(), harness.RunLabel+"="+run) }
 	g.Expect(left()).To(HaveLen(5), "host, client, worker and two images")
