@@ -178,12 +178,15 @@ func (d *Demux) takeOverHook(a *device, record bpfDevice) (*Link, error) {
 	} else if !errors.Is(hookErr, tchook.ErrGone) {
 		return nil, hookErr
 	}
-	found, err := d.net.LinkByIndex(int(record.Ifindex))
-	if err != nil && !missing(err) {
-		return nil, fmt.Errorf("looking up interface %s: %w", a.name, err)
-	}
-	if err != nil || record.Ifindex == 0 {
+	if record.Ifindex == 0 {
 		return nil, gone()
+	}
+	found, err := d.net.LinkByIndex(int(record.Ifindex))
+	if missing(err) {
+		return nil, gone()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up interface %s: %w", a.name, err)
 	}
 	link := NewLink(found)
 	if hookErr != nil {
