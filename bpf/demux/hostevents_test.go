@@ -122,6 +122,10 @@ func TestHooksTakenOffWhileStopped(t *testing.T) {
 			}
 		}
 		b.demux = b.load(opts)
+		b.Expect(b.demux.Resync()).To(ConsistOf(
+			demux.Change{Name: trunkNames[0], What: "attached again: somebody had taken its program off"},
+			demux.Change{Name: "w0", What: "attached again: somebody had taken its program off"},
+		))
 		b.far[0].Send(toClient(1))
 		b.Eventually(b.sw[0].Count).Should(Equal(1), "its location is known")
 		b.expectAt(1, 0)

@@ -54,6 +54,7 @@ type Demux struct {
 	trunkNumbers  []bool          // in use
 	workerNumbers []bool          // in use; 0 is none's
 	ran           bool            // a program may run
+	missed        []Change        // what had happened before Load
 }
 
 // Load loads the programs and, with Options.PinPath, takes over what an

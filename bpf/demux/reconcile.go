@@ -14,6 +14,8 @@ type Change struct {
 	Err  error  // it could not be done; it is tried again when the interface changes
 }
 
+const takenOff = "attached again: somebody had taken its program off"
+
 // Reconcile brings the trunks and workers into agreement with what is told of
 // interfaces: changed are those that have come or are different, gone are the
 // indexes of those that are not there any more. It returns what it did.
@@ -27,7 +29,8 @@ func (d *Demux) Reconcile(changed []Link, gone []int) (done []Change, err error)
 
 // Resync is Reconcile with every interface that has to do with a trunk or worker, as it
 // is now. Each is looked up by itself: a list of all interfaces is interrupted on
-// hosts where they change all the time.
+// hosts where they change all the time. The first call also returns what Load found
+// changed and put right.
 func (d *Demux) Resync() (done []Change, err error) {
 	err = d.change(func() error {
 		var changed []Link
@@ -45,7 +48,8 @@ func (d *Demux) Resync() (done []Change, err error) {
 				return fmt.Errorf("looking up interface %s: %w", a.name, err)
 			}
 		}
-		done = d.reconcile(changed, gone)
+		done = append(d.missed, d.reconcile(changed, gone)...)
+		d.missed = nil
 		return nil
 	})
 	return done, err
@@ -166,7 +170,7 @@ func (d *Demux) follow(link *Link, did func(*device, error, string, ...any)) {
 		return
 	}
 	if restored || err != nil {
-		did(a, err, "attached again: somebody had taken its program off")
+		did(a, err, "%s", takenOff)
 	}
 	if a.down == link.Up {
 		a.down = !link.Up

@@ -128,6 +128,9 @@ func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
 		switch {
 		case errors.Is(err, tchook.ErrGone):
 			gone = append(gone, a)
+			if record.Ifindex != 0 {
+				d.missed = append(d.missed, Change{Name: a.name, What: "gone"})
+			}
 		case err != nil:
 			return err
 		default:
@@ -135,7 +138,8 @@ func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
 		}
 	}
 	var errs []error
-	d.renameAll(there, func(_ *device, err error, _ string, _ ...any) {
+	d.renameAll(there, func(a *device, err error, format string, values ...any) {
+		d.missed = append(d.missed, Change{Name: a.name, What: fmt.Sprintf(format, values...), Err: err})
 		if !errors.Is(err, ErrWrongRole) {
 			errs = append(errs, err)
 		}
@@ -198,6 +202,7 @@ func (d *Demux) takeOverHook(a *device, record bpfDevice) (*Link, error) {
 		if a.hook, err = d.hookNew(a, link.Index); err != nil {
 			return nil, err
 		}
+		d.missed = append(d.missed, Change{Name: a.name, What: takenOff})
 		return &link, d.enterAgain(a, &link)
 	}
 	if want := d.opts.Attach; want == AttachAuto || want == a.mode() {
@@ -235,13 +240,14 @@ func (d *Demux) enterAgain(a *device, link *Link) error {
 // has its name now, if there is one and it will do: else it waits for one.
 func (d *Demux) comeBack(a *device) error {
 	link, err := d.linkByName(a.name)
+	if errors.Is(err, ErrUnknownInterface) {
+		return nil
+	}
 	if err == nil {
 		err = d.attach(a, link)
 	}
-	if errors.Is(err, ErrUnknownInterface) || errors.Is(err, ErrWrongRole) || errors.Is(err, ErrServed) {
-		return nil
-	}
-	if _, unfit := errors.AsType[*UnfitError](err); unfit {
+	d.missed = append(d.missed, Change{Name: a.name, What: "attached", Err: err})
+	if errors.Is(err, ErrUnfit) || errors.Is(err, ErrWrongRole) || errors.Is(err, ErrServed) {
 		return nil
 	}
 	return err

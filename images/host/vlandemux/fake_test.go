@@ -108,9 +108,8 @@ func (f *fakePlane) Expect(name string, trunk, _ bool) error {
 	return nil
 }
 
-func (f *fakePlane) Reconcile([]demux.Link, []int) ([]demux.Change, error) { return nil, nil }
-func (f *fakePlane) Resync() ([]demux.Change, error)                       { return nil, nil }
-func (f *fakePlane) Untagged() demux.UntaggedPolicy                        { return demux.UntaggedDrop }
+func (f *fakePlane) Follow(context.Context, demux.FollowOptions) error { return nil }
+func (f *fakePlane) Untagged() demux.UntaggedPolicy                    { return demux.UntaggedDrop }
 
 func (f *fakePlane) Unassign(mac demux.MAC) error {
 	delete(f.assigned, mac)

@@ -12,7 +12,6 @@ import (
 	"strconv"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
@@ -84,15 +83,10 @@ func run(ctx context.Context, settings config, reread func() (config, error), lo
 func serve(ctx context.Context, plane dataplane, names control.Names, listener net.Listener, settings config, kernel string, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	net, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("opening a netlink socket: %w", err)
-	}
-	defer net.Close()
-	follower := follower{plane: plane, net: net, log: log, buffer: linkBuffer}
+	follower := follower{log: log}
 	following, started := make(chan error, 1), make(chan struct{})
 	go func() {
-		following <- follower.follow(ctx, func() { close(started) })
+		following <- follower.follow(ctx, plane, func() { close(started) })
 		cancel() // without it the demux would not notice a worker that goes
 	}()
 	select {
@@ -106,7 +100,7 @@ func serve(ctx context.Context, plane dataplane, names control.Names, listener n
 		Version:   version(),
 		Kernel:    kernel,
 		BPFFS:     settings.bpffs,
-		Following: follower.state,
+		Following: follower.following,
 		Log:       log,
 	})
 	stopMetrics, err := serveMetrics(ctx, settings.metrics, server.Metrics())

@@ -16,8 +16,7 @@ type dataplane interface {
 	control.Dataplane
 	AttachTrunk(name string, force bool) (demux.AttachMode, error)
 	Expect(name string, trunk, force bool) error
-	Reconcile(changed []demux.Link, gone []int) ([]demux.Change, error)
-	Resync() ([]demux.Change, error)
+	Follow(ctx context.Context, opts demux.FollowOptions) error
 	Close() error
 	Detach() error
 }
