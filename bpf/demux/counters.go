@@ -1,7 +1,6 @@
 package demux
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -18,10 +17,11 @@ type Tally struct {
 
 // ClientCounters are those of one client since it was assigned.
 type ClientCounters struct {
-	MAC    MAC
-	Worker string
-	Rx     Tally // from the client to its worker
-	Tx     Tally // from the worker to the client, group frames not included
+	MAC      MAC
+	Worker   string
+	Location Location // where the client was last seen
+	Rx       Tally    // from the client to its worker
+	Tx       Tally    // from the worker to the client, group frames not included
 }
 
 // WorkerCounters are those of one worker since the demux remembers it.
@@ -80,6 +80,7 @@ func (d *Demux) readClients(c *Counters) error {
 			d.mu.RUnlock()
 			return ErrClosed
 		}
+		c.Clients = slices.Grow(c.Clients, d.table.used-len(c.Clients))
 		n, err := d.objs.ClientTallies.BatchLookup(&cursor, keys, values, nil)
 		if atEnd = errors.Is(err, ebpf.ErrKeyNotExist); atEnd {
 			err = nil
@@ -94,17 +95,18 @@ func (d *Demux) readClients(c *Counters) error {
 			return fmt.Errorf("reading counters of clients: %w", err)
 		}
 	}
-	slices.SortFunc(c.Clients, func(a, b ClientCounters) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
+	slices.SortFunc(c.Clients, func(a, b ClientCounters) int { return a.MAC.Compare(b.MAC) })
 	return nil
 }
 
 func (d *Demux) clientCounters(slot uint32, now bpfClientTally) ClientCounters {
 	client, base := &d.clients[slot], &d.slots[slot].Base
 	return ClientCounters{
-		MAC:    macOf(client.mac),
-		Worker: client.worker.name,
-		Rx:     since(base.Rx, now.Rx),
-		Tx:     since(base.Tx, now.Tx),
+		MAC:      macOf(client.mac),
+		Worker:   client.worker.name,
+		Location: unpackLocation(d.locations[slot].Load()),
+		Rx:       since(base.Rx, now.Rx),
+		Tx:       since(base.Tx, now.Tx),
 	}
 }
 

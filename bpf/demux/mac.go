@@ -55,6 +55,8 @@ func (m MAC) String() string {
 	return net.HardwareAddr(m[:]).String()
 }
 
+const hexDigits = "0123456789abcdef"
+
 // MarshalText implements [encoding.TextMarshaler] with the form of String.
 func (m MAC) MarshalText() ([]byte, error) {
 	return m.AppendText(nil)
@@ -66,7 +68,7 @@ func (m MAC) AppendText(b []byte) ([]byte, error) {
 		if i > 0 {
 			b = append(b, ':')
 		}
-		b = hex.AppendEncode(b, []byte{octet})
+		b = append(b, hexDigits[octet>>4], hexDigits[octet&15])
 	}
 	return b, nil
 }

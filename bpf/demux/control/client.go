@@ -114,8 +114,20 @@ func (c *Client) Unassign(ctx context.Context, mac string) error {
 // Counters returns everything the dataplane counts.
 func (c *Client) Counters(ctx context.Context) (Counters, error) {
 	var counters Counters
-	err := c.call(ctx, http.MethodGet, "/v1/counters", nil, &counters)
+	body, err := c.CountersText(ctx)
+	if err == nil {
+		err = errors.Join(readCounters(body, &counters), body.Close())
+	}
 	return counters, wrap("asking for the counters", err)
+}
+
+// CountersText returns the JSON of a [Counters] as it arrives. The caller closes it.
+func (c *Client) CountersText(ctx context.Context) (io.ReadCloser, error) {
+	response, err := c.send(ctx, http.MethodGet, "/v1/counters", nil)
+	if err != nil {
+		return nil, wrap("asking for the counters", err)
+	}
+	return response.Body, nil
 }
 
 func assignmentPath(mac string) string { return "/v1/assignments/" + url.PathEscape(mac) }

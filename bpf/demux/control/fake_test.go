@@ -151,7 +151,7 @@ func (f *fakePlane) Counters() (demux.Counters, error) {
 	}
 	for _, a := range list {
 		counters.Clients = append(counters.Clients, demux.ClientCounters{
-			MAC: a.MAC, Worker: a.Worker,
+			MAC: a.MAC, Worker: a.Worker, Location: a.Location,
 			Rx: demux.Tally{Packets: 1, Bytes: 64}, Tx: demux.Tally{Packets: 1 << 60, Bytes: 1<<64 - 1},
 		})
 	}

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,23 +62,19 @@ attached. Counters are never set to zero: compare two of them.`,
 			client := ask.client()
 			defer client.Close()
 			show := func() error {
+				if ask.json {
+					return copyCounters(cmd.Context(), client, cmd.OutOrStdout(), every > 0)
+				}
 				counters, err := client.Counters(cmd.Context())
 				if err != nil {
 					return err
 				}
-				if every > 0 && !ask.json {
+				if every > 0 {
 					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "\n%s\n", time.Now().Format(time.DateTime)); err != nil {
 						return err
 					}
 				}
-				switch {
-				case ask.json && every > 0:
-					return writeJSON(cmd.OutOrStdout(), counters, "")
-				case ask.json:
-					return writeJSON(cmd.OutOrStdout(), counters, "  ")
-				default:
-					return writeCounters(cmd.OutOrStdout(), counters)
-				}
+				return writeCounters(cmd.OutOrStdout(), counters)
 			}
 			if every == 0 {
 				return show()
@@ -87,6 +86,36 @@ attached. Counters are never set to zero: compare two of them.`,
 	ask.addOutput(cmd, "one object, with --watch one a line")
 	cmd.Flags().DurationVar(&every, "watch", 0, "show them again and again at this interval, e.g. 1s, until Ctrl-C")
 	return cmd
+}
+
+// copyCounters writes the JSON as it comes, on one line if asked for.
+func copyCounters(ctx context.Context, client *control.Client, w io.Writer, oneLine bool) error {
+	body, err := client.CountersText(ctx)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(w, 64<<10)
+	to := io.Writer(out)
+	if oneLine {
+		to = lineJoiner{out}
+	}
+	if _, err := io.Copy(to, body); err != nil {
+		return errors.Join(fmt.Errorf("copying the counters: %w", err), body.Close())
+	}
+	_ = out.WriteByte('\n') // Flush reports it
+	return errors.Join(out.Flush(), body.Close())
+}
+
+// lineJoiner leaves out newlines.
+type lineJoiner struct{ io.Writer }
+
+func (j lineJoiner) Write(text []byte) (int, error) {
+	for line := range bytes.SplitSeq(text, []byte("\n")) {
+		if _, err := j.Writer.Write(line); err != nil {
+			return 0, err
+		}
+	}
+	return len(text), nil
 }
 
 // repeat calls show at once and at every interval until it fails or ctx ends, which is no error.
