@@ -105,6 +105,12 @@ func (l *Lab) Move(ctx context.Context, client string, to Place) error {
 	return nil
 }
 
+// SetTrunk takes the switch's end of a trunk down, or brings it up and returns once it
+// carries frames. Nothing may be sent there in between: it would be missing.
+func (l *Lab) SetTrunk(ctx context.Context, trunk int, up bool) error {
+	return l.host.agent.SetTrunk(ctx, trunk, up)
+}
+
 // Assign gives a client's frames to a worker, through vlandemux's socket. It may
 // be called while a window is open and frames are on their way, for one MAC at a time.
 func (l *Lab) Assign(ctx context.Context, mac MAC, worker string) error {

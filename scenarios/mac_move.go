@@ -52,6 +52,18 @@ func MACMove() Scenario {
 				Topology: movers,
 				Run:      twoMovers,
 			},
+			{
+				Text:     "follows two clients that move while vlandemux is killed and started again",
+				Labels:   []string{"move-during-upgrade"},
+				Topology: movers,
+				Run:      restartedMoves,
+			},
+			{
+				Text:     "follows a client to the other trunk when its own goes down, and back",
+				Labels:   []string{"trunk-down"},
+				Topology: movers,
+				Run:      trunkDown,
+			},
 		},
 	}
 }

@@ -13,6 +13,11 @@ import (
 // talk makes clients c0 and c2 and their workers send each other frames until during is
 // over; once at least. Without during, once, and the workers to all besides.
 func (r *Run) talk(ctx context.Context, window *harness.Window, name string, during func(context.Context) error) {
+	r.talkOf(ctx, window, name, []int{0, 2}, during)
+}
+
+// talkOf is talk of other clients.
+func (r *Run) talkOf(ctx context.Context, window *harness.Window, name string, clients []int, during func(context.Context) error) {
 	const perBatch, rate = 20, 4_000 // frames, frames/s of each sender
 	over := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
@@ -32,7 +37,7 @@ func (r *Run) talk(ctx context.Context, window *harness.Window, name string, dur
 			}
 		})
 	}
-	for _, i := range []int{0, 2} {
+	for _, i := range clients {
 		c := r.Lab.Topology.Clients[i]
 		w := r.WorkerOf(c)
 		send(c.Name, c.MAC, w.MAC)
@@ -114,4 +119,83 @@ func twoMovers(ctx context.Context, r *Run) {
 		return group.Wait()
 	})
 	r.Close(ctx, window)
+}
+
+// restartedMoves kills vlandemux and starts it again, ten times, while c0 and c2 move
+// and talk.
+func restartedMoves(ctx context.Context, r *Run) {
+	window := r.Introduce(ctx)
+	r.talk(ctx, window, "restarts", func(ctx context.Context) error {
+		restarting, ended := errgroup.WithContext(ctx)
+		restarted := make(chan struct{})
+		restarting.Go(func() error {
+			defer close(restarted)
+			for i := range 10 {
+				if err := r.Lab.RestartDemux(ended, []string{"KILL", "TERM"}[i%2]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		restarting.Go(func() error {
+			places := r.otherPlaces()
+			for m := 0; ; m++ {
+				select {
+				case <-restarted:
+					return nil
+				default:
+				}
+				for i, client := range []string{"c0", "c2"} {
+					if err := r.Lab.Move(ended, client, places[(m+2*i)%len(places)]); err != nil {
+						return err
+					}
+				}
+			}
+		})
+		return restarting.Wait()
+	})
+	r.Close(ctx, window)
+	window = r.OpenWindow(ctx)
+	r.talk(ctx, window, "afterwards", nil)
+	verdict := r.Close(ctx, window)
+	r.Expect(verdict.Costs).To(gomega.BeEmpty(), "frames lost with nobody moving")
+}
+
+// trunkDown takes trunk 1 down behind c0, which is plugged in at trunk 0 until it is up
+// again, while c2 talks there all the time.
+func trunkDown(ctx context.Context, r *Run) {
+	c0 := r.Lab.Topology.Clients[0]
+	w0, there := r.WorkerOf(c0), r.otherPlaces()[2]
+	window := r.Introduce(ctx)
+	arrived := uint64(2) // at w0: the introductions of its clients
+	for i, step := range []struct {
+		text string
+		do   func(context.Context) error
+	}{
+		{"c0 is plugged into trunk 1", func(ctx context.Context) error { return r.Lab.Move(ctx, c0.Name, there) }},
+		{"trunk 1 goes down, and c0 is plugged into trunk 0", func(ctx context.Context) error {
+			if err := r.Lab.SetTrunk(ctx, 1, false); err != nil {
+				return err
+			}
+			return r.Lab.Move(ctx, c0.Name, c0.Place)
+		}},
+		{"trunk 1 comes up, and c0 is plugged in there again", func(ctx context.Context) error {
+			if err := r.Lab.SetTrunk(ctx, 1, true); err != nil {
+				return err
+			}
+			return r.Lab.Move(ctx, c0.Name, there)
+		}},
+	} {
+		r.Step(step.text)
+		r.talkOf(ctx, window, step.text, []int{2}, step.do)
+		name := func(text string) string { return fmt.Sprintf("%s after step %d", text, i+1) }
+		r.Send(ctx, window, c0.Name, r.Batch(name("c0"), 1, c0.MAC, w0.MAC))
+		arrived++
+		r.Await(ctx, window, map[string]uint64{"w0/eth0": arrived})
+		r.Send(ctx, window, w0.Name, r.Batch(name("reply"), 5, w0.MAC, c0.MAC), r.Batch(name("broadcast"), 5, w0.MAC, broadcast()))
+		arrived += 10
+		r.Await(ctx, window, map[string]uint64{"w0/eth0": arrived})
+	}
+	verdict := r.Close(ctx, window)
+	r.Expect(verdict.Costs).To(gomega.BeEmpty(), "frames lost")
 }

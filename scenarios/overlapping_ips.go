@@ -18,7 +18,8 @@ func OverlappingIPs() Scenario {
 		Name:    "overlapping IPs",
 		Summary: "Three clients use the same addresses and the same ports at the same time; each talks to its own worker only.",
 		Cases: []Case{{
-			Text:     "keeps identical 5-tuples apart over TCP, UDP and ICMP",
+			Text:     "keeps identical 5-tuples apart over TCP, UDP, fragments of UDP and ICMP",
+			Labels:   []string{"fragments"},
 			Families: []Family{IPv4, IPv6},
 			Topology: func(v Variant) harness.Topology { return rack(v, 3) },
 			Run:      overlappingIPs,
@@ -50,7 +51,7 @@ func overlappingIPs(ctx context.Context, r *Run) {
 
 	r.Step("every client talks over the same TCP and UDP 5-tuples and pings, all at once")
 	n := len(r.Lab.Topology.Clients)
-	tcp, udp, ping := make([]harness.TCPReport, n), make([]harness.UDPReport, n), make([]harness.PingReport, n)
+	tcp, udp, fragments, ping := make([]harness.TCPReport, n), make([]harness.UDPReport, n), make([]harness.UDPReport, n), make([]harness.PingReport, n)
 	group, together := errgroup.WithContext(ctx) // who gets no answer at all does not wait for each of 200
 	for i, c := range r.Lab.Topology.Clients {
 		node := r.Lab.Client(c.Name)
@@ -62,6 +63,10 @@ func overlappingIPs(ctx context.Context, r *Run) {
 		})
 		group.Go(func() (err error) {
 			udp[i], err = node.UDP(together, harness.UDPRequest{Remote: remote, Local: local, Count: 200, Size: 400, Seed: uint64(i) + 1})
+			return err
+		})
+		group.Go(func() (err error) {
+			fragments[i], err = node.UDP(together, harness.UDPRequest{Remote: remote, Count: 20, Size: 7000, Seed: uint64(i) + 1})
 			return err
 		})
 		group.Go(func() (err error) {
@@ -81,6 +86,7 @@ func overlappingIPs(ctx context.Context, r *Run) {
 		r.Expect(tcp[i].Received).To(gomega.Equal(uint64(256<<10)), "%s: TCP octets echoed", c.Name)
 		r.Expect(udp[i].Lost).To(gomega.BeEmpty(), "%s: UDP datagrams lost", c.Name)
 		r.Expect(udp[i].Received).To(gomega.Equal(200), "%s: UDP datagrams echoed", c.Name)
+		r.Expect(fragments[i].Received).To(gomega.Equal(20), "%s: UDP datagrams of five fragments echoed", c.Name)
 		r.Expect(ping[i].Received).To(gomega.Equal(20), "%s: pings answered", c.Name)
 		r.Expect(ping[i].Duplicates).To(gomega.BeZero(), "%s: pings answered twice", c.Name)
 	}

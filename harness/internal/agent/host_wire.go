@@ -13,6 +13,7 @@ func (h *host) wireRoutes(mux *http.ServeMux) {
 	handle(mux, "/wire/features", func(ctx context.Context, _ Nothing) (wire.Features, error) { return wire.FindFeatures(ctx) })
 	handle(mux, "/wire/apply", h.apply)
 	handle(mux, "/wire/move", h.move)
+	handle(mux, "/wire/trunk", h.setTrunk)
 	handle(mux, "/wire/interfaces", h.interfaces)
 	handle(mux, "/wire/points", h.points)
 }
@@ -31,6 +32,18 @@ func (c *Client) Wire(ctx context.Context, plan wire.Plan) error {
 // Move plugs a client in elsewhere; its own interface does not notice. The window tells when it happened.
 func (c *Client) Move(ctx context.Context, move wire.Move) (wire.MoveWindow, error) {
 	return call[wire.Move, wire.MoveWindow](ctx, c, "/wire/move", move)
+}
+
+// trunkState is the body of /wire/trunk.
+type trunkState struct {
+	Trunk int  `json:"trunk"`
+	Up    bool `json:"up"`
+}
+
+// SetTrunk takes the switch's end of a trunk down, or brings it up.
+func (c *Client) SetTrunk(ctx context.Context, trunk int, up bool) error {
+	_, err := call[trunkState, Nothing](ctx, c, "/wire/trunk", trunkState{trunk, up})
+	return err
 }
 
 // Interfaces reads the state of every interface of the lab.
@@ -63,6 +76,14 @@ func (h *host) move(ctx context.Context, move wire.Move) (wire.MoveWindow, error
 		return wire.MoveWindow{}, err
 	}
 	return network.Move(ctx, move)
+}
+
+func (h *host) setTrunk(ctx context.Context, s trunkState) (Nothing, error) {
+	network, err := h.wired()
+	if err != nil {
+		return Nothing{}, err
+	}
+	return Nothing{}, network.SetTrunk(ctx, s.Trunk, s.Up)
 }
 
 func (h *host) interfaces(ctx context.Context, _ Nothing) ([]wire.InterfaceState, error) {

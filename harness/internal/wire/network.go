@@ -97,6 +97,27 @@ func (n *Network) Move(ctx context.Context, m Move) (MoveWindow, error) {
 	return w, nil
 }
 
+// SetTrunk takes the switch's end of a trunk down, or brings it up and returns once both
+// ends carry frames.
+func (n *Network) SetTrunk(ctx context.Context, trunk int, up bool) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return errClosed
+	}
+	if trunk < 0 || trunk >= len(n.trunks) {
+		return fmt.Errorf("setting trunk %d up or down: the lab has no such trunk", trunk)
+	}
+	l := n.trunks[trunk]
+	if !up {
+		if err := n.sw.handle.LinkSetDown(byIndex(l.far.index)); err != nil {
+			return fmt.Errorf("taking %s of the switch down: %w", l.far.name, err)
+		}
+		return nil
+	}
+	return errors.Join(n.sw.up(l.far.index), n.sw.awaitUp(ctx, l.far.index), n.host.awaitUp(ctx, l.near.index))
+}
+
 // TapPoints lists both ends of every link, and last what goes on to the host's
 // own stack. What is inside the switch is not among them: whatever passes there
 // passes a port or a trunk as well.
