@@ -81,7 +81,7 @@ func (l *Lab) nothingSince(w *Window, now control.Counters) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := ledger.Unexplained(&l.state.counters, &now, l.state.lab.Changes)
-	if l.follower != nil && l.follower.pending() > 0 {
+	if l.follower != nil && l.follower.pending() > 0 && !w.eventsMissed.Load() {
 		err = errors.Join(err, fmt.Errorf("the demux has raised %d events, and no frame that was sent can have caused them", l.follower.pending()))
 	}
 	if err != nil {
@@ -155,11 +155,17 @@ func (l *Lab) change(ctx context.Context, mac MAC, worker string, call func() er
 }
 
 // RestartDemux ends vlandemux by a signal ("KILL", "TERM", "INT") and starts it
-// again with the same arguments. What it has pinned carries on in between.
-func (l *Lab) RestartDemux(ctx context.Context, signal string) error {
+// again with the same arguments. What it has pinned carries on in between, in which
+// meanwhile is called; nil is nothing.
+func (l *Lab) RestartDemux(ctx context.Context, signal string, meanwhile func() error) error {
 	watched := l.stopFollowing()
 	if err := l.host.agent.StopDemux(ctx, signal); err != nil {
 		return fmt.Errorf("ending vlandemux by SIG%s: %w", signal, err)
+	}
+	if meanwhile != nil {
+		if err := meanwhile(); err != nil {
+			return err
+		}
 	}
 	if err := l.host.agent.StartDemux(ctx, l.Topology.arguments()); err != nil {
 		return fmt.Errorf("starting vlandemux again: %w", err)

@@ -2,8 +2,10 @@ package scenarios
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/onsi/gomega"
 
@@ -134,4 +136,13 @@ func (r *Run) drawn(rng *rand.Rand, source, destination harness.MAC, tags ...har
 // raw is a batch of frames as they are.
 func (r *Run) raw(name string, frames [][]byte) harness.Batch {
 	return harness.Batch{Name: name, ID: r.Seed.BatchID(name), Raw: frames}
+}
+
+// numbered is a frame of 64 octets with one tag, like no other of another number.
+func numbered(number uint32, source, destination harness.MAC, tag harness.Tag) []byte {
+	frame := slices.Concat(destination[:], source[:])
+	for _, word := range []uint16{tag.Protocol, tag.TCI, 0x88b5} {
+		frame = binary.BigEndian.AppendUint16(frame, word)
+	}
+	return append(binary.BigEndian.AppendUint32(frame, number), make([]byte, 64-22)...)
 }

@@ -220,18 +220,21 @@ func inner(rng *rand.Rand, n int) []harness.Tag {
 // reason. The clients have not been introduced: c0 is not to be seen.
 func everyDrop(ctx context.Context, r *Run) {
 	t := r.Lab.Topology
-	c0, c1, w0, w1 := t.Clients[0], t.Clients[1], t.Workers[0], t.Workers[1]
+	c0, c1, c2, w0, w1 := t.Clients[0], t.Clients[1], t.Clients[2], t.Workers[0], t.Workers[1]
 	tagged := func(b harness.Batch, protocol, tci uint16) harness.Batch {
 		b.Tags, b.Size = []harness.Tag{{Protocol: protocol, TCI: tci}}, 64
 		return b
 	}
 	stranger := func(name string) harness.MAC { return station(r.Seed.Rand(name)) }
+	cut := numbered(0, c2.MAC, w1.MAC, harness.Tag{Protocol: c2.VLAN.Protocol, TCI: c2.VLAN.VID})
+	cut[16], cut[17] = 0x81, 0x00
 	window := r.OpenWindow(ctx)
 	r.Check(window.Inject(ctx, 0,
 		r.Batch("untagged", 11, c1.MAC, w1.MAC),
 		tagged(r.Batch("group source", 13, multicast(), w1.MAC), harness.Dot1Q, c1.VLAN.VID),
 		tagged(r.Batch("zero source", 17, harness.MAC{}, w1.MAC), harness.Dot1Q, c1.VLAN.VID),
 		tagged(r.Batch("VID 4095", 19, c1.MAC, w1.MAC), harness.Dot1Q, 4095),
+		r.raw("cut within their second tag", [][]byte{cut[:20], cut[:21]}),
 		tagged(r.Batch("unknown client", 23, stranger("source"), w1.MAC), harness.Dot1AD, c1.VLAN.VID),
 	))
 	r.Send(ctx, window, w0.Name,
@@ -245,7 +248,7 @@ func everyDrop(ctx context.Context, r *Run) {
 	r.Close(ctx, window)
 	want := map[string]uint64{
 		"untagged": 11, "invalid_source": 13 + 17, "invalid_vlan": 19, "unknown_client": 23,
-		"unlearned": 29 + 41 + 43, "not_assigned": 31 + 37,
+		"unlearned": 29 + 41 + 43, "not_assigned": 31 + 37, "tag_failed": 2,
 	}
 	for _, d := range r.Counters(ctx).Drops {
 		r.Expect(d.Packets).To(gomega.Equal(want[d.Reason]), "frames dropped as %s", d.Reason)

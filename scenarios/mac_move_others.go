@@ -131,7 +131,7 @@ func restartedMoves(ctx context.Context, r *Run) {
 		restarting.Go(func() error {
 			defer close(restarted)
 			for i := range 10 {
-				if err := r.Lab.RestartDemux(ended, []string{"KILL", "TERM"}[i%2]); err != nil {
+				if err := r.Lab.RestartDemux(ended, []string{"KILL", "TERM"}[i%2], nil); err != nil {
 					return err
 				}
 			}

@@ -52,6 +52,11 @@ func Operator() Scenario {
 				Topology: func(v Variant) harness.Topology { return rack(v, 2) },
 				Run:      restart,
 			},
+			{
+				Text:     "says how many events were lost while nobody read them, and goes on",
+				Topology: func(v Variant) harness.Topology { return rack(v, 2) },
+				Run:      eventsLost,
+			},
 		},
 	}
 }
@@ -180,7 +185,7 @@ func restart(ctx context.Context, r *Run) {
 	}
 	for _, signal := range []string{"KILL", "TERM"} {
 		r.Step("vlandemux ends by SIG" + signal + " and is started again under traffic")
-		r.Check(r.Lab.RestartDemux(ctx, signal))
+		r.Check(r.Lab.RestartDemux(ctx, signal, nil))
 	}
 	r.Check(group.Wait())
 	r.Close(ctx, window)
@@ -189,4 +194,27 @@ func restart(ctx context.Context, r *Run) {
 	for _, a := range assignments {
 		r.Expect(a.Location).NotTo(gomega.BeNil(), "%s was forgotten", a.MAC)
 	}
+}
+
+// eventsLost makes c0 move more often than the demux can remember, while vlandemux is not there to read.
+func eventsLost(ctx context.Context, r *Run) {
+	const moves, rate = 30_000, 50_000 // frames, frames/s
+	c0 := r.Lab.Topology.Clients[0]
+	frames := make([][]byte, moves)
+	for i := range frames {
+		tag := harness.Tag{Protocol: c0.VLAN.Protocol, TCI: c0.VLAN.VID ^ uint16(1+i%2)<<1}
+		frames[i] = numbered(uint32(i), c0.MAC, r.WorkerOf(c0).MAC, tag)
+	}
+	window := r.Introduce(ctx)
+	b := r.raw("every frame from another VLAN than the one before", frames)
+	b.Rate = rate
+	r.Check(r.Lab.RestartDemux(ctx, "KILL", func() error { return window.Inject(ctx, c0.Trunk, b) }))
+	r.Send(ctx, window, c0.Name, r.Batch("c0 at home", 5, c0.MAC, r.WorkerOf(c0).MAC))
+	verdict, err := window.Close(ctx)
+	r.Check(err)
+	lost := r.Counters(ctx).EventsLost
+	r.Expect(lost).To(gomega.And(gomega.BeNumerically(">", 0), gomega.BeNumerically("<", moves)), "events lost")
+	r.Expect(verdict.State).To(gomega.ConsistOf(gomega.ContainSubstring("lost %d events", lost)))
+	r.Expect(verdict.Wrong).To(gomega.BeZero(), "wrong frames: %v", verdict.Err())
+	r.Expect(verdict.Counters).To(gomega.BeEmpty(), "counters that disagree: %v", verdict.Err())
 }

@@ -17,16 +17,28 @@ func Scale() Scenario {
 	return Scenario{
 		Name:    "scale",
 		Summary: "A full table of clients, on every VLAN there is at its full size, is served without a mistake, and takes no client more.",
-		Labels:  []string{"vlans-4094", "clients-4096", "full-map"},
-		Cases: []Case{{
-			Text: "serves as many clients as fit, on as many VLANs",
-			Topology: func(v Variant) harness.Topology {
-				t := rack(v, 2)
-				t.Demux.Capacity = len(t.Clients) + v.crowdSize()
-				return t
+		Cases: []Case{
+			{
+				Text:   "serves as many clients as fit, on as many VLANs",
+				Labels: []string{"vlans-4094", "clients-4096", "full-map"},
+				Topology: func(v Variant) harness.Topology {
+					t := rack(v, 2)
+					t.Demux.Capacity = len(t.Clients) + v.crowdSize()
+					return t
+				},
+				Run: scale,
 			},
-			Run: scale,
-		}},
+			{
+				Text:   "counts the copies that the kernel's backlog has no room for as lost, and no others",
+				Labels: []string{"overload"},
+				Topology: func(v Variant) harness.Topology {
+					t := rack(v, 1)
+					t.Workers[0].Addresses = nil
+					return t
+				},
+				Run: overload,
+			},
+		},
 	}
 }
 
@@ -39,7 +51,6 @@ func (v Variant) crowdSize() int {
 }
 
 func scale(ctx context.Context, r *Run) {
-	const side = 8           // assignments made side by side
 	const mostCopies = 500   // of a group frame: the kernel's queue to another device holds 1,000 frames (net.core.netdev_max_backlog)
 	const perBatch = 256     // frames
 	const perSecond = 20_000 // frames
@@ -49,12 +60,7 @@ func scale(ctx context.Context, r *Run) {
 	}
 	rng := r.Seed.Rand("scale")
 	members := members(rng, t, size)
-	assigning, ended := errgroup.WithContext(ctx)
-	assigning.SetLimit(side)
-	for _, m := range members {
-		assigning.Go(func() error { return r.Lab.Assign(ended, m.mac, m.worker.Name) })
-	}
-	r.Check(assigning.Wait())
+	r.assignAll(ctx, members)
 	err := r.Lab.Assign(ctx, station(rng), t.Workers[0].Name)
 	r.Expect(err).To(gomega.MatchError(demux.ErrFull), "one client more")
 
@@ -93,6 +99,53 @@ func scale(ctx context.Context, r *Run) {
 	}
 	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Demux.Ended).To(gomega.BeEmpty(), "frames dropped")
+}
+
+// assignAll assigns members to their workers.
+func (r *Run) assignAll(ctx context.Context, members []member) {
+	const side = 8 // assignments made side by side
+	assigning, ended := errgroup.WithContext(ctx)
+	assigning.SetLimit(side)
+	for _, m := range members {
+		assigning.Go(func() error { return r.Lab.Assign(ended, m.mac, m.worker.Name) })
+	}
+	r.Check(assigning.Wait())
+}
+
+// overload floods one frame to more places than the kernel's queue to another device
+// holds: what is lost must be told, by the demux and by the ledger.
+func overload(ctx context.Context, r *Run) {
+	const size, perBatch, perSecond = 1500, 250, 20_000 // places; frames, frames/s
+	w0 := r.Lab.Topology.Workers[0]
+	rng := r.Seed.Rand("overload")
+	members := members(rng, r.Lab.Topology, size)
+	r.assignAll(ctx, members)
+	window := r.OpenWindow(ctx)
+	for first := 0; first < size; first += perBatch {
+		var frames [][]byte
+		for _, m := range members[first : first+perBatch] {
+			frames = append(frames, r.drawn(rng, m.mac, w0.MAC, m.tag))
+		}
+		b := r.raw(fmt.Sprintf("from members %d on", first), frames)
+		b.Rate = perSecond
+		r.Check(window.Inject(ctx, 0, b))
+		r.Await(ctx, window, map[string]uint64{"w0/eth0": uint64(first + perBatch)})
+	}
+	r.Close(ctx, window)
+	window = r.OpenWindow(ctx)
+	r.Send(ctx, window, w0.Name, r.Batch("broadcast to all", 1, w0.MAC, broadcast()))
+	verdict, err := window.Close(ctx)
+	r.Check(err)
+	fmt.Fprintln(r.Out, verdict.Err())
+	var failed uint64
+	for _, d := range r.Counters(ctx).Drops {
+		if d.Reason == "copy_failed" {
+			failed = d.Packets
+		}
+	}
+	r.Expect(failed).To(gomega.BeNumerically(">", 0), "copies that failed")
+	r.Expect(verdict.Sides).To(gomega.HaveLen(1), "where frames are missing: %v", verdict.Err())
+	r.Expect(verdict.Sides[0].Missing).To(gomega.BeEquivalentTo(failed), "copies that are missing at %s: %v", verdict.Sides[0].Tap, verdict.Err())
 }
 
 // members are clients without containers, each on a VLAN of its own: of all that there are, the first.

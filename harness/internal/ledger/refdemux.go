@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"slices"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
 // The demux's reasons for a drop, by the names its counters have.
@@ -12,12 +14,13 @@ const (
 	dropUnknownClient = "unknown_client"
 	dropNotAssigned   = "not_assigned"
 	dropUnlearned     = "unlearned"
+	dropTagFailed     = "tag_failed"
 )
 
 // dropReasons are those that frames of a lab can be dropped for. Any other must not
 // be counted: its worker is always there, no place is forbidden, nothing is too long.
 func dropReasons() []string {
-	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned}
+	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed}
 }
 
 // refDemux is the reference demux.
@@ -101,11 +104,21 @@ func (d *refDemux) fromTrunk(f *frame, p *pass) {
 			d.drop(dropUnknownClient, p)
 			continue
 		}
+		if cutBehindTag(f, p) {
+			d.drop(dropTagFailed, p)
+			continue
+		}
 		d.alternatives.add(outcome{
 			want:  d.alternatives.one(emission{side: d.plan.out(workerPort, int(w-1)), tags: p.tags.pop(), length: p.length - tagOctets}),
 			entry: d.counters.rx(mac, d.renewals[mac].of(p), uint64(p.length)),
 		})
 	}
+}
+
+// cutBehindTag tells whether a second tag is not there to its end: the kernel cannot take
+// off the first then, which makes the second the outer one (__skb_vlan_pop in net/core/skbuff.c).
+func cutBehindTag(f *frame, p *pass) bool {
+	return p.tags.count == 1 && (f.etherType == probe.Dot1Q || f.etherType == probe.Dot1AD) && p.length < ethernetHeader+2*tagOctets
 }
 
 func (d *refDemux) toTrunk(p *pass, place uint64) emission {
