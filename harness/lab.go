@@ -165,9 +165,21 @@ func (l *Lab) startContainers(ctx context.Context, h *Harness) error {
 		start(engine.KindClient, c.Name, h.images.Client, func(n *Node) { l.clients[n.Name] = n })
 	}
 	for _, w := range l.Topology.Workers {
-		start(engine.KindWorker, w.Name, h.images.Worker, func(n *Node) { l.workers[n.Name] = n })
+		if !w.InHost {
+			start(engine.KindWorker, w.Name, h.images.Worker, func(n *Node) { l.workers[n.Name] = n })
+		}
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, w := range l.Topology.Workers {
+		if w.InHost {
+			n := *l.host
+			n.Name = w.Name
+			l.workers[w.Name] = &n
+		}
+	}
+	return nil
 }
 
 func (l *Lab) wire(ctx context.Context) error {
@@ -267,7 +279,9 @@ func (l *Lab) takeDown(how func(context.Context, []*container) error) error {
 	var containers []*container
 	err := endImages(ctx, l.Nodes())
 	for _, n := range l.Nodes() {
-		containers = append(containers, n.container)
+		if !slices.Contains(containers, n.container) {
+			containers = append(containers, n.container)
+		}
 	}
 	l.host, l.clients, l.workers = nil, nil, nil
 	err = errors.Join(err, how(ctx, containers))

@@ -26,7 +26,7 @@ type (
 	// Client is a box behind an access port of the switch: Name, MAC, Place, and what is
 	// optional, Addresses, Neighbours, Worker (whose it is when the lab starts), Offloads and Image.
 	Client = topology.Client
-	// Worker is a box behind the host: Name, MAC, and what is optional, Addresses,
+	// Worker is a box behind the host: Name, MAC, and what is optional, InHost, Addresses,
 	// Neighbours, Offloads and Image.
 	Worker = topology.Worker
 	// Place is a VLAN on a trunk, by the trunk's number from 0.

@@ -52,6 +52,7 @@ func TestEachMistakeIsNamed(t *testing.T) {
 			t.MTU = 1000
 			t.Clients[0].Addresses = []netip.Prefix{netip.MustParsePrefix("fd00::1/64")}
 		}, "MTU: 1000 is not within 1280"},
+		"a worker in the host's namespace with an address": {func(t *Topology) { t.Workers[0].InHost = true }, "worker w0: one worker at most"},
 		"switch":   {func(t *Topology) { t.Switch = "hub" }, `switch: "hub"`},
 		"attach":   {func(t *Topology) { t.Demux.Attach = "xdp" }, `attach mode "xdp"`},
 		"untagged": {func(t *Topology) { t.Demux.Untagged = "maybe" }, `untagged policy "maybe"`},

@@ -40,6 +40,7 @@ type validator struct {
 	topology Topology
 	names    map[string]string // name → who has it
 	macs     map[MAC]string    // MAC → who has it
+	inHost   int               // workers in the host's namespace
 	mistakes []error
 }
 
@@ -137,6 +138,12 @@ func (v *validator) node(who, name string, mac MAC, addresses []netip.Prefix, ne
 }
 
 func (v *validator) worker(i int, w Worker) {
+	if w.InHost {
+		v.inHost++
+		if v.inHost > 1 || len(w.Addresses)+len(w.Neighbours) > 0 || w.Image != nil || v.topology.hasIPv6() {
+			v.wrong("worker %s: one worker at most can be in the host's namespace, without addresses, neighbours and image, and in a lab without IPv6", w.Name)
+		}
+	}
 	v.node(called("worker", i, w.Name), w.Name, w.MAC, w.Addresses, w.Neighbours, w.Image)
 }
 

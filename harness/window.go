@@ -35,7 +35,8 @@ type Window struct {
 	lab    *Lab
 	points map[string]probe.TapPoint // by name
 	before control.Counters
-	ledger ledger.Lab // as the lab was when the window opened
+	stacks map[string]uint64 // what they had dropped for wrong checksums
+	ledger ledger.Lab        // as the lab was when the window opened
 
 	mu      sync.Mutex
 	sent    []ledger.Sent   // guarded by mu
@@ -68,6 +69,9 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 		return nil, err
 	}
 	if w.before, err = l.Demux().Counters(ctx); err != nil {
+		return nil, err
+	}
+	if w.stacks, err = l.host.agent.ChecksumErrors(ctx); err != nil {
 		return nil, err
 	}
 	closed := l.takeClosed()
@@ -215,6 +219,12 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 		return nil, err
 	}
 	in := ledger.Input{Before: w.before, Capture: w.lab.retained(ctx)}
+	if in.ChecksumErrors, err = w.lab.host.agent.ChecksumErrors(ctx); err != nil {
+		return nil, err
+	}
+	for counter := range in.ChecksumErrors {
+		in.ChecksumErrors[counter] -= w.stacks[counter]
+	}
 	if in.After, err = w.lab.Demux().Counters(ctx); err != nil {
 		return nil, err
 	}

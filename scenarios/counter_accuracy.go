@@ -34,10 +34,14 @@ func CounterAccuracy() Scenario {
 				Run: jumboFrames,
 			},
 			{
-				Text:     "holds for up to nine tags of both protocols with every PCP and DEI",
-				Labels:   []string{"qinq"},
-				Topology: sharing,
-				Run:      everyTag,
+				Text:   "holds for up to nine tags of both protocols with every PCP and DEI",
+				Labels: []string{"qinq"},
+				Topology: func(v Variant) harness.Topology {
+					t := sharing(v)
+					t.Workers[3].InHost, t.Workers[3].Addresses = true, nil // it would see a mark
+					return t
+				},
+				Run: everyTag,
 			},
 			{
 				Text:     "counts UDP and TCP super-packets as the frames they stand for",

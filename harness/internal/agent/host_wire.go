@@ -16,6 +16,7 @@ func (h *host) wireRoutes(mux *http.ServeMux) {
 	handle(mux, "/wire/trunk", h.setTrunk)
 	handle(mux, "/wire/interfaces", h.interfaces)
 	handle(mux, "/wire/points", h.points)
+	handle(mux, "/wire/checksums", h.checksums)
 }
 
 // Features asks which switches the host's kernel offers. Host only.
@@ -54,6 +55,11 @@ func (c *Client) Interfaces(ctx context.Context) ([]wire.InterfaceState, error) 
 // TapPoints lists every interface of the lab, ready for StartTaps and SendAt.
 func (c *Client) TapPoints(ctx context.Context) ([]probe.TapPoint, error) {
 	return call[Nothing, []probe.TapPoint](ctx, c, "/wire/points", Nothing{})
+}
+
+// ChecksumErrors counts what the stacks of the lab have dropped for wrong checksums, see [wire.Network.ChecksumErrors].
+func (c *Client) ChecksumErrors(ctx context.Context) (map[string]uint64, error) {
+	return call[Nothing, map[string]uint64](ctx, c, "/wire/checksums", Nothing{})
 }
 
 func (h *host) apply(ctx context.Context, plan wire.Plan) (Nothing, error) {
@@ -100,4 +106,12 @@ func (h *host) points(context.Context, Nothing) ([]probe.TapPoint, error) {
 		return nil, err
 	}
 	return network.TapPoints(), nil
+}
+
+func (h *host) checksums(context.Context, Nothing) (map[string]uint64, error) {
+	network, err := h.wired()
+	if err != nil {
+		return nil, err
+	}
+	return network.ChecksumErrors()
 }

@@ -3,6 +3,8 @@ package ledger
 import (
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
@@ -48,18 +50,33 @@ type Input struct {
 	// EventsMissed says that the events were not watched all the time, as while
 	// the demux was restarted: some may be missing.
 	EventsMissed bool
+	// ChecksumErrors is how many packets the nodes' stacks dropped in the window for a
+	// wrong checksum, by node and counter. Optional.
+	ChecksumErrors map[string]uint64
 	// Capture gives the octets of a frame that a tap retained, for the trace of a
 	// wrong frame. Optional.
 	Capture func(tap string, fp probe.Fingerprint) ([]byte, bool)
 }
 
-// marked names the packets that left the demux with a mark or a priority: those
-// are the host's own business, and a client must not set them.
+// marked names the packets that left the demux with a mark or a priority: no rule of
+// the host's may be chosen by what a client sends.
 func (in *Input) marked() []string {
 	var faults []string
 	for i := range in.Taps {
 		if r := &in.Taps[i].Report; r.Marked > 0 {
-			faults = append(faults, fmt.Sprintf("%d packets left %s with a mark or a priority", r.Marked, in.Taps[i].Name))
+			faults = append(faults, fmt.Sprintf("%d packets with a mark or a priority crossed %s", r.Marked, in.Taps[i].Name))
+		}
+	}
+	return faults
+}
+
+// badChecksums names the stacks that dropped what had a wrong checksum. Nobody sends
+// that to a stack; and what arrives with a checksum unfinished says so, or is one.
+func (in *Input) badChecksums() []string {
+	var faults []string
+	for _, counter := range slices.Sorted(maps.Keys(in.ChecksumErrors)) {
+		if n := in.ChecksumErrors[counter]; n > 0 {
+			faults = append(faults, fmt.Sprintf("%d packets were dropped for a wrong checksum: counter %s", n, counter))
 		}
 	}
 	return faults

@@ -106,7 +106,7 @@ func (v *Verdict) headline() string {
 	}
 	add(v.Wrong, fmt.Sprintf("of %d frames", v.Frames), fmt.Sprintf("of %d frames", v.Frames))
 	add(len(v.Counters), "counter", "counters")
-	add(len(v.State), "location, event or mark", "locations, events or marks")
+	add(len(v.State), "location, event or stack", "locations, events or stacks")
 	add(len(v.Senders), "sender's report", "senders' reports")
 	text := strings.Join(parts, ", ")
 	if n := len(parts); n > 1 {
@@ -122,7 +122,7 @@ func (v *Verdict) headline() string {
 func (v *Verdict) shownState() []string {
 	shown := v.State[:min(len(v.State), shownFrames):min(len(v.State), shownFrames)]
 	if more := len(v.State) - len(shown); more > 0 {
-		shown = append(shown, fmt.Sprintf("and %d locations, events or marks more", more))
+		shown = append(shown, fmt.Sprintf("and %d locations, events or stacks more", more))
 	}
 	return shown
 }

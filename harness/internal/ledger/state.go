@@ -48,7 +48,7 @@ func locationName(place uint64) string {
 // checkState compares what the demux lists after the window, and the events it
 // raised within, with what must follow from the frames.
 func (a *audit) checkState() {
-	a.verdict.State = append(a.verdict.State, a.in.marked()...)
+	a.verdict.State = slices.Concat(a.verdict.State, a.in.marked(), a.in.badChecksums())
 	complain := func(format string, args ...any) {
 		a.verdict.State = append(a.verdict.State, fmt.Sprintf(format, args...))
 	}

@@ -72,6 +72,10 @@ func TestWhatTheDemuxListsWrongIsFound(t *testing.T) {
 			`lists 02:00:00:00:00:04 at 802.1Q vid 5 on trunk0, want no location`},
 		{"counters that name another location", func(in *ledger.Input) { client0(in).Location = nil },
 			`the counters list 02:00:00:00:00:01 with worker "w0" at no location`},
+		{"a wrong checksum", func(in *ledger.Input) {
+			in.ChecksumErrors = map[string]uint64{"w0 Tcp InCsumErrors": 2, "w1 Tcp InCsumErrors": 0}
+		},
+			`2 packets were dropped for a wrong checksum: counter w0 Tcp InCsumErrors`},
 		{"places lost", func(in *ledger.Input) { in.After.PlacesLost = 3 }, `no memory for 3 places`},
 		{"events lost", func(in *ledger.Input) { in.After.EventsLost = 2 }, `it lost 2 events`},
 		{"no event of the first frame", func(in *ledger.Input) {

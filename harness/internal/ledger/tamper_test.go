@@ -263,7 +263,7 @@ func TestWhatIsCountedWrongIsFound(t *testing.T) {
 		{"counters that were there before", func(in *ledger.Input) {
 			in.Before.Clients = slices.Clone(in.After.Clients)
 		}, `rx +02:00:00:00:00:01 +frames +4 +0 +-4\n`},
-		{"a mark on what leaves", func(in *ledger.Input) { tapOf(in, "host/w1").Report.Marked = 2 }, `2 packets left host/w1 with a mark or a priority`},
+		{"a mark on what leaves", func(in *ledger.Input) { tapOf(in, "host/w1").Report.Marked = 2 }, `2 packets with a mark or a priority crossed host/w1`},
 		{"a sender that stopped", func(in *ledger.Input) {
 			in.Sent[0].Report.Frames, in.Sent[0].Report.Error = 3, "no buffer space"
 		}, `batch "c0/eth0-1" at c0/eth0 is 4 frames of \d+ octets; the sender reports 3 of \d+: no buffer space`},

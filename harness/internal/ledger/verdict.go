@@ -35,8 +35,9 @@ type Verdict struct {
 	// Learned is where the demux has to know each MAC after the window: one
 	// location, or each of those it can have been left with.
 	Learned map[probe.MAC][]Location
-	// State is the packets that the demux sent on with a mark or a priority, and what
-	// it lists of assignments and locations, and the events it raised, where that does not follow from the frames. A sentence for each.
+	// State is the packets that the demux sent on with a mark, a priority or a wrong
+	// checksum, and what it lists of assignments and locations, and the events it raised,
+	// where that does not follow from the frames. A sentence for each.
 	State []string
 	// Senders are the batches whose sender reports something else than the batch.
 	Senders []string

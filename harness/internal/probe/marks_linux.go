@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// marks counts, in a socket filter that takes every packet, those that leave with
-// a mark or a priority. No capture shows either.
+// marks counts, in a socket filter that takes every packet, those that cross in one
+// direction with a mark or a priority. No capture shows either.
 type marks struct {
 	counter *ebpf.Map
 	program *ebpf.Program
@@ -25,8 +25,12 @@ const (
 
 // countMarks attaches the filter to a packet socket that nothing arrives at yet.
 // It needs CAP_BPF, and CAP_NET_ADMIN before Linux 5.8.
-func countMarks(fd int) (_ *marks, err error) {
+func countMarks(fd int, direction Direction) (_ *marks, err error) {
 	m := &marks{}
+	otherwise := asm.JNE
+	if direction == In {
+		otherwise = asm.JEq
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.close())
@@ -40,7 +44,7 @@ func countMarks(fd int) (_ *marks, err error) {
 		Type: ebpf.SocketFilter, License: "Dual BSD/GPL",
 		Instructions: asm.Instructions{
 			asm.LoadMem(asm.R2, asm.R1, skbPacketType, asm.Word),
-			asm.JNE.Imm(asm.R2, unix.PACKET_OUTGOING, "take"),
+			otherwise.Imm(asm.R2, unix.PACKET_OUTGOING, "take"),
 			asm.LoadMem(asm.R2, asm.R1, skbMark, asm.Word),
 			asm.LoadMem(asm.R3, asm.R1, skbPriority, asm.Word),
 			asm.Or.Reg(asm.R2, asm.R3),

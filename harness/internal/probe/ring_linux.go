@@ -79,8 +79,8 @@ func openRing(point TapPoint, opts TapOptions) (*ring, error) {
 }
 
 func (r *ring) start(point TapPoint, size int) (err error) {
-	if point.Marks {
-		if r.marks, err = countMarks(r.fd); err != nil {
+	if point.Marks != 0 {
+		if r.marks, err = countMarks(r.fd, point.Marks); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"net"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type stack struct {
 
 	mu      sync.Mutex
 	sockets map[uint16]int // guarded by mu; descriptors by EtherType, nil once closed
+	except  int            // index of the interface that is left out, 0 for none
 
 	// Used by run, and what it calls.
 	read, packets, dropped uint64
@@ -39,10 +41,24 @@ func openStack(point TapPoint, opts TapOptions) (*stack, error) {
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("tapping %s: %w", point, err)
 	}
+	if point.Except != "" {
+		if err := inNamespace(point, opts, s.leaveOut); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
 	if err := s.watch(point.EtherTypes); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+func (s *stack) leaveOut() error {
+	link, err := net.InterfaceByName(s.point.Except)
+	if err != nil {
+		return fmt.Errorf("tapping %s: finding interface %q: %w", s.point, s.point.Except, err)
+	}
+	s.except = link.Index
+	return nil
 }
 
 // watch returns once packets of these EtherTypes are seen too.
@@ -171,8 +187,13 @@ func (s *stack) drain(fd int, handle func(*tapped)) error {
 			data: s.buf[VirtioNetHeaderLen:min(n, len(s.buf))], hdr: ParseVirtioNetHeader(s.buf),
 			length: n - VirtioNetHeaderLen, time: timestamp(s.oob[:oobn]), direction: In,
 		}
-		if at, ok := from.(*unix.SockaddrLinklayer); ok && at.Pkttype == unix.PACKET_OUTGOING {
-			p.direction = Out
+		if at, ok := from.(*unix.SockaddrLinklayer); ok {
+			if s.except != 0 && at.Ifindex == s.except {
+				continue
+			}
+			if at.Pkttype == unix.PACKET_OUTGOING {
+				p.direction = Out
+			}
 		}
 		handle(&p)
 	}

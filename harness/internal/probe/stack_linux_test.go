@@ -95,10 +95,12 @@ func TestStackTapSeesTheEtherTypesItWatches(t *testing.T) {
 	b.Expect(got).To(ConsistOf(90, 90, 90, 86, 86, 86, 86, 86, 86, 17))
 }
 
-func TestCountsPacketsThatLeaveWithAMarkOrAPriority(t *testing.T) {
+func TestCountsPacketsWithAMarkOrAPriority(t *testing.T) {
 	b := newBed(t)
-	point := TapPoint{Name: "test/a", Interface: "a", Marks: true}
+	point := TapPoint{Name: "test/a", Interface: "a", Marks: Out}
 	tap, err := OpenTap(point, TapOptions{})
+	b.Expect(err).NotTo(HaveOccurred())
+	other, err := OpenTap(TapPoint{Name: "test/b", Interface: "b", Marks: In}, TapOptions{})
 	b.Expect(err).NotTo(HaveOccurred())
 	fd := b.sender()
 	send := func() {
@@ -121,6 +123,7 @@ func TestCountsPacketsThatLeaveWithAMarkOrAPriority(t *testing.T) {
 	report := b.stop(tap)
 	b.Expect(report.Frames).To(BeEquivalentTo(5))
 	b.Expect(report.Marked).To(BeEquivalentTo(3))
+	b.Expect(b.stop(other).Marked).To(BeEquivalentTo(2), "veth takes the priority off, and no mark within a namespace")
 }
 
 func llcFrame() []byte {

@@ -23,9 +23,11 @@ type TapPoint struct {
 	// tc ingress dropped or redirected, without their outer tag. Such a tap has no
 	// Interface. More are added by [Tap.Watch]. Optional.
 	EtherTypes []uint16 `json:"ether_types,omitempty"`
-	// Marks counts the packets that the interface sends with a mark or a priority.
-	// Optional.
-	Marks bool `json:"marks,omitempty"`
+	// Except is an interface of that namespace whose packets such a tap leaves out. Optional.
+	Except string `json:"except,omitempty"`
+	// Marks counts the packets that cross the interface in this direction with a mark or
+	// a priority. Optional.
+	Marks Direction `json:"marks,omitempty"`
 	// MaxPacket is the octets of the largest packet that can cross it, a
 	// super-packet whole. Where all are small, so is the tap's ring. Optional: 64 KiB.
 	MaxPacket int `json:"max_packet,omitempty"`
@@ -73,7 +75,7 @@ type TapReport struct {
 	Undecoded uint64 `json:"undecoded"`
 	// UndecodedReason is why, of the first one.
 	UndecodedReason string `json:"undecoded_reason,omitempty"`
-	// Marked is the packets that left with a mark or a priority, where the point
+	// Marked is the packets that crossed with a mark or a priority, where the point
 	// asks for Marks.
 	Marked uint64 `json:"marked,omitempty"`
 	// Retained is the frames kept whole.

@@ -64,6 +64,10 @@ type Worker struct {
 	// it sends and takes GSO super-packets whole. Optional: every offload is off, and
 	// each packet is one frame.
 	Offloads bool `json:"offloads,omitempty"`
+	// InHost puts the worker's eth0 into the host's own network namespace: there a packet
+	// keeps the mark it left the demux with. One worker of a lab can be, and then no node has
+	// an IPv6 address and this one no address, neighbours or image. Optional.
+	InHost bool `json:"in_host,omitempty"`
 	// Image runs in the node. Optional: only the harness's own program does.
 	Image *Image `json:"image,omitempty"`
 }

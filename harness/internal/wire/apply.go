@@ -75,7 +75,7 @@ func (b *builder) openNamespaces(context.Context) error {
 		return err
 	}
 	n.nodes = append(n.nodes, n.sw)
-	open := func(node string) error {
+	open := func(node string, inHost bool) error {
 		pid := n.plan.PIDs[node]
 		ns, err := processNamespace(node, pid)
 		if err != nil {
@@ -83,18 +83,18 @@ func (b *builder) openNamespaces(context.Context) error {
 		}
 		n.nodes = append(n.nodes, ns)
 		same, err := ns.same(n.host)
-		if err == nil && same {
+		if err == nil && same && !inHost {
 			err = fmt.Errorf("opening the network namespace of %s: process %d is in the host's own, so its container has no network namespace to wire", node, pid)
 		}
 		return err
 	}
 	for _, c := range n.plan.Clients {
-		if err := open(c.Name); err != nil {
+		if err := open(c.Name, false); err != nil {
 			return err
 		}
 	}
 	for _, w := range n.plan.Workers {
-		if err := open(w.Name); err != nil {
+		if err := open(w.Name, w.InHost); err != nil {
 			return err
 		}
 	}

@@ -130,15 +130,32 @@ func (n *Network) TapPoints() []probe.TapPoint {
 		p := probe.TapPoint{Name: e.node + "/" + e.name, Interface: e.name, MaxPacket: largest}
 		switch e.node {
 		case HostNode:
-			p.Marks = true
+			p.Marks = probe.Out
 		case SwitchNode:
 			p.Namespace = SwitchNode
 		default:
 			p.PID = n.node(e.node).pid
+			if e.node == n.inHost() {
+				p.Marks = probe.In
+			}
 		}
 		points = append(points, p)
 	}
-	return append(points, probe.TapPoint{Name: HostStack, EtherTypes: probe.CommonEtherTypes()})
+	stack := probe.TapPoint{Name: HostStack, EtherTypes: probe.CommonEtherTypes()}
+	if n.inHost() != "" {
+		stack.Except = topology.NodeInterface
+	}
+	return append(points, stack)
+}
+
+// inHost is the name of the worker in the host's namespace, "" for none.
+func (n *Network) inHost() string {
+	for _, w := range n.plan.Workers {
+		if w.InHost {
+			return w.Name
+		}
+	}
+	return ""
 }
 
 // ends lists both ends of every link, in the order a client's frame meets them.
