@@ -40,17 +40,17 @@ func newState(t Topology) state {
 func (l *Lab) describe() ledger.Lab {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.state.lab.Moves, l.state.lab.Changes = nil, nil
+	l.state.lab.Moves, l.state.lab.Changes, l.state.lab.Outages = nil, nil, nil
 	d := l.state.lab
 	d.Clients, d.Assignments, d.Learned = slices.Clone(d.Clients), maps.Clone(d.Assignments), maps.Clone(d.Learned)
 	return d
 }
 
-// changes are the moves and the changes of assignments since the last describe.
-func (l *Lab) changes() ([]ledger.Move, []ledger.Change) {
+// changes are the moves, the changes of assignments and the ends of workers since the last describe.
+func (l *Lab) changes() ([]ledger.Move, []ledger.Change, []ledger.Outage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.state.lab.Moves), slices.Clone(l.state.lab.Changes)
+	return slices.Clone(l.state.lab.Moves), slices.Clone(l.state.lab.Changes), slices.Clone(l.state.lab.Outages)
 }
 
 // closed carries what followed from a window's frames to the next window.
@@ -60,7 +60,7 @@ func (l *Lab) closed(w *Window, v *ledger.Verdict, counters control.Counters) {
 	l.state.window = w
 	l.state.counters = counters
 	lab := &l.state.lab
-	lab.Learned, lab.SwitchKnows, lab.Moves, lab.Changes = v.Learned, true, nil, nil
+	lab.Learned, lab.SwitchKnows, lab.Moves, lab.Changes, lab.Outages = v.Learned, true, nil, nil, nil
 }
 
 // takeClosed returns the window that was closed last, once.

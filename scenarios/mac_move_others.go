@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
@@ -17,7 +18,19 @@ func (r *Run) talk(ctx context.Context, window *harness.Window, name string, dur
 }
 
 // talkOf is talk of other clients.
-func (r *Run) talkOf(ctx context.Context, window *harness.Window, name string, clients []int, during func(context.Context) error) {
+func (r *Run) talkOf(ctx context.Context, window *harness.Window, name string, numbers []int, during func(context.Context) error) {
+	var clients []harness.Client
+	var workers []harness.Worker
+	for _, i := range numbers {
+		c := r.Lab.Topology.Clients[i]
+		clients, workers = append(clients, c), append(workers, r.WorkerOf(c))
+	}
+	r.talkTo(ctx, window, name, clients, workers, during)
+}
+
+// talkTo makes clients send to their workers, and workers to those of them that
+// are theirs; without during, to all at once besides.
+func (r *Run) talkTo(ctx context.Context, window *harness.Window, name string, clients []harness.Client, workers []harness.Worker, during func(context.Context) error) {
 	const perBatch, rate = 20, 4_000 // frames, frames/s of each sender
 	over := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
@@ -37,11 +50,13 @@ func (r *Run) talkOf(ctx context.Context, window *harness.Window, name string, c
 			}
 		})
 	}
-	for _, i := range clients {
-		c := r.Lab.Topology.Clients[i]
-		w := r.WorkerOf(c)
-		send(c.Name, c.MAC, w.MAC)
-		send(w.Name, w.MAC, c.MAC)
+	for _, c := range clients {
+		send(c.Name, c.MAC, r.WorkerOf(c).MAC)
+		if slices.ContainsFunc(workers, func(w harness.Worker) bool { return w.Name == c.Worker }) {
+			send(c.Worker, r.WorkerOf(c).MAC, c.MAC)
+		}
+	}
+	for _, w := range workers {
 		if during == nil {
 			send(w.Name, w.MAC, broadcast())
 		}

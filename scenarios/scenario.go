@@ -87,5 +87,6 @@ func All() []Scenario {
 		Scale(),
 		Faults(),
 		Operator(),
+		WorkerEnd(),
 	}
 }

@@ -14,6 +14,20 @@ func (h *host) wireRoutes(mux *http.ServeMux) {
 	handle(mux, "/wire/apply", h.apply)
 	handle(mux, "/wire/move", h.move)
 	handle(mux, "/wire/trunk", h.setTrunk)
+	handle(mux, "/wire/sever", func(_ context.Context, worker string) (Nothing, error) {
+		network, err := h.wired()
+		if err != nil {
+			return Nothing{}, err
+		}
+		return Nothing{}, network.Sever(worker)
+	})
+	handle(mux, "/wire/replace", func(ctx context.Context, r replaceRequest) (Nothing, error) {
+		network, err := h.wired()
+		if err != nil {
+			return Nothing{}, err
+		}
+		return Nothing{}, network.Replace(ctx, r.Worker, r.PID)
+	})
 	handle(mux, "/wire/interfaces", h.interfaces)
 	handle(mux, "/wire/points", h.points)
 	handle(mux, "/wire/checksums", h.checksums)
@@ -44,6 +58,24 @@ type trunkState struct {
 // SetTrunk takes the switch's end of a trunk down, or brings it up.
 func (c *Client) SetTrunk(ctx context.Context, trunk int, up bool) error {
 	_, err := call[trunkState, Nothing](ctx, c, "/wire/trunk", trunkState{trunk, up})
+	return err
+}
+
+// Sever takes the link of a worker away whose container has ended.
+func (c *Client) Sever(ctx context.Context, worker string) error {
+	_, err := call[string, Nothing](ctx, c, "/wire/sever", worker)
+	return err
+}
+
+// replaceRequest is the body of /wire/replace.
+type replaceRequest struct {
+	Worker string `json:"worker"`
+	PID    int    `json:"pid"`
+}
+
+// Replace links another process's network namespace in the place of a severed worker's.
+func (c *Client) Replace(ctx context.Context, worker string, pid int) error {
+	_, err := call[replaceRequest, Nothing](ctx, c, "/wire/replace", replaceRequest{worker, pid})
 	return err
 }
 

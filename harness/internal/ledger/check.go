@@ -230,11 +230,21 @@ func (a *audit) checkOrigin(f *frame) {
 func (a *audit) checkLinks(f *frame) {
 	for _, r := range a.table.sightings(f) {
 		if r.side.out() {
-			if far, on := a.plan.far(r.side); on && !a.endsAtTag(f, &r) {
+			if far, on := a.plan.far(r.side); on && !a.endsAtTag(f, &r) && (!a.severed(&r) || a.seenAt(f, far)) {
 				a.row(far, r.length, r.tags).want++
 			}
 		} else {
 			a.row(r.side, r.length, r.tags).got++
 		}
 	}
+}
+
+// severed tells whether a frame was on the link of a worker that was going.
+func (a *audit) severed(r *record) bool {
+	at := a.plan.of(r.side)
+	return (at.role == workerPort || at.role == workerEnd) && a.history.severed(at.index, r)
+}
+
+func (a *audit) seenAt(f *frame, s side) bool {
+	return slices.ContainsFunc(a.table.sightings(f), func(r record) bool { return r.side == s })
 }

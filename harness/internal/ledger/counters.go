@@ -40,6 +40,7 @@ type counters struct {
 	first   int // of the clients'
 	workers int // the first of the workers'
 	pass    counter
+	severed control.Tally // what may be a drop or not
 }
 
 func newCounters(lab *Lab, h *history) *counters {
@@ -101,7 +102,7 @@ func (c *counters) add(e entry) {
 }
 
 // either adds an entry of which it cannot be told from outside whether it went to
-// one counter or to another: both are drops.
+// one counter or to another: both are drops, or one counts what was handed to a link that was going.
 func (c *counters) either(chosen entry, others []outcome) {
 	c.add(chosen)
 	for i := range others {
@@ -112,6 +113,9 @@ func (c *counters) either(chosen entry, others []outcome) {
 		t, u := &c.tallies[chosen.counter], &c.tallies[e.counter]
 		t.slack.Packets, t.slack.Bytes = t.slack.Packets+chosen.frames, t.slack.Bytes+chosen.octets
 		u.more.Packets, u.more.Bytes = u.more.Packets+e.frames, u.more.Bytes+e.octets
+		if t.kind != u.kind { // a drop, or a frame for a link that was going
+			c.severed.Packets, c.severed.Bytes = c.severed.Packets+e.frames, c.severed.Bytes+e.octets
+		}
 		return
 	}
 }
@@ -132,7 +136,7 @@ func (c *counters) compare(h *history, before, after *control.Counters) (wrong [
 		}
 	}
 	// What may be one drop or another must still be one.
-	var all tally
+	all := tally{slack: c.severed, more: c.severed}
 	for i := range c.tallies {
 		t := &c.tallies[i]
 		if t.kind != kindDropped {

@@ -53,6 +53,7 @@ type history struct {
 	named     map[string]int    // clients
 	names     []probe.MAC
 	assigned  []register
+	present   []register // by worker: 1 while it is there
 	locations []register
 	renewals  []renewal
 	clients   map[probe.MAC]int
@@ -68,6 +69,7 @@ func newHistory(lab *Lab) *history {
 	}
 	h.followPorts(lab)
 	h.followAssignments(lab)
+	h.followWorkers(lab)
 	if lab.SwitchKnows {
 		h.initial = append(h.initial, viaTrunk)
 	}
@@ -150,6 +152,26 @@ func (h *history) followAssignments(lab *Lab) {
 	for i := range h.assigned {
 		h.assigned[i].seal()
 	}
+}
+
+// followWorkers follows the workers to their ends.
+func (h *history) followWorkers(lab *Lab) {
+	for _, w := range lab.Workers {
+		r := register{initial: []uint64{1}}
+		for _, o := range lab.Outages {
+			if o.Worker == w.Name {
+				r.write(0, o.Start, o.End)
+			}
+		}
+		r.seal()
+		h.present = append(h.present, r)
+	}
+}
+
+// severed tells whether a worker's link was going while a frame was on it.
+func (h *history) severed(worker int, r *record) bool {
+	there, sure := h.present[worker].sole(r.time, r.time+handlingTime)
+	return !sure || there == 0
 }
 
 // renewal tells when a MAC was assigned anew, and so its counters began at 0 again.

@@ -28,6 +28,13 @@ type Change struct {
 	Start, End int64
 }
 
+// Outage is the end of a worker. Until Start (its container was killed) it was there, from
+// End on (the demux knows) it is not; in between its link may have carried a frame or not.
+type Outage struct {
+	Worker     string
+	Start, End int64
+}
+
 // Lab is what a ledger has to know of a lab: plain data. The zero value of each
 // optional field stands for what a new lab has.
 type Lab struct {
@@ -53,4 +60,6 @@ type Lab struct {
 	// of one MAC, must not overlap. Optional.
 	Moves   []Move
 	Changes []Change
+	// Outages while the taps ran, one of each worker at most. Optional.
+	Outages []Outage
 }

@@ -15,12 +15,15 @@ const (
 	dropNotAssigned   = "not_assigned"
 	dropUnlearned     = "unlearned"
 	dropTagFailed     = "tag_failed"
+	dropNoWorker      = "no_worker"
 )
 
+const whySevered = "its worker was going"
+
 // dropReasons are those that frames of a lab can be dropped for. Any other must not
-// be counted: its worker is always there, no place is forbidden, nothing is too long.
+// be counted: no place is forbidden, nothing is too long.
 func dropReasons() []string {
-	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed}
+	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed, dropNoWorker}
 }
 
 // refDemux is the reference demux.
@@ -54,6 +57,13 @@ func (d *refDemux) learn(f *frame, p *pass, outs []record) {
 	place := placeOf(at.index, t.Protocol, t.TCI)
 	worker, sure := d.assigned[mac].sole(p.time, p.doneBy)
 	left := slices.ContainsFunc(outs, func(r record) bool { return d.plan.of(r.side).role == workerPort })
+	if sure && worker != 0 {
+		there, known := d.present[worker-1].sole(p.time, p.doneBy)
+		if known && there == 0 {
+			return
+		}
+		sure = known
+	}
 	switch {
 	case left, sure && worker != 0:
 		d.locations[mac].write(place, p.time, p.learnedBy)
@@ -103,6 +113,16 @@ func (d *refDemux) fromTrunk(f *frame, p *pass) {
 		if w == 0 {
 			d.drop(dropUnknownClient, p)
 			continue
+		}
+		there, sure := d.present[w-1].sole(p.time, p.doneBy)
+		if !sure || there == 0 {
+			d.drop(dropNoWorker, p)
+		}
+		if sure && there == 0 {
+			continue
+		}
+		if !sure { // it was handed to a link that was gone
+			d.alternatives.add(outcome{why: whySevered, entry: d.counters.rx(mac, d.renewals[mac].of(p), uint64(p.length))})
 		}
 		if cutBehindTag(f, p) {
 			d.drop(dropTagFailed, p)
