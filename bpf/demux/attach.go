@@ -127,7 +127,10 @@ func (d *Demux) attach(a *device, link *Link) error {
 	if err != nil {
 		return errors.Join(err, d.lose(a))
 	}
-	a.down = !link.Up
+	if err := d.note(a, link); err != nil {
+		return errors.Join(err, d.lose(a))
+	}
+	d.publishLimits()
 	if a.role == bpfAttachRoleROLE_WORKER {
 		d.point(a)
 	}

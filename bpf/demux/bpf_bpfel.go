@@ -72,7 +72,9 @@ const (
 	bpfDropReasonDROP_TAG_FAILED     bpfDropReason = 6
 	bpfDropReasonDROP_COPY_FAILED    bpfDropReason = 7
 	bpfDropReasonDROP_NO_WORKER      bpfDropReason = 8
-	bpfDropReasonDROP_REASONS        bpfDropReason = 9
+	bpfDropReasonDROP_TOO_LONG       bpfDropReason = 9
+	bpfDropReasonDROP_NO_TRUNK       bpfDropReason = 10
+	bpfDropReasonDROP_REASONS        bpfDropReason = 11
 )
 
 type bpfEvent struct {
@@ -133,6 +135,12 @@ type bpfPagesKey struct {
 	Trunk  uint32
 }
 
+type bpfPolicies struct {
+	_           structs.HostLayout
+	WorkerLimit uint32
+	TrunkLimit  uint32
+}
+
 type bpfSettings struct {
 	_      structs.HostLayout
 	Trunks uint64
@@ -169,9 +177,11 @@ const (
 	bpfMapEvents        = "events"
 	bpfMapFloodStates   = "flood_states"
 	bpfMapGracePeriod   = "grace_period"
+	bpfMapLimits        = "limits"
 	bpfMapLocations     = "locations"
 	bpfMapOwners        = "owners"
 	bpfMapPlacePages    = "place_pages"
+	bpfMapPoliciesMap   = "policies_map"
 	bpfMapSettingsMap   = "settings_map"
 	bpfMapSlots         = "slots"
 	bpfMapTrunkIndexes  = "trunk_indexes"
@@ -250,9 +260,11 @@ type bpfMapSpecs struct {
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	FloodStates   *ebpf.MapSpec `ebpf:"flood_states"`
 	GracePeriod   *ebpf.MapSpec `ebpf:"grace_period"`
+	Limits        *ebpf.MapSpec `ebpf:"limits"`
 	Locations     *ebpf.MapSpec `ebpf:"locations"`
 	Owners        *ebpf.MapSpec `ebpf:"owners"`
 	PlacePages    *ebpf.MapSpec `ebpf:"place_pages"`
+	PoliciesMap   *ebpf.MapSpec `ebpf:"policies_map"`
 	SettingsMap   *ebpf.MapSpec `ebpf:"settings_map"`
 	Slots         *ebpf.MapSpec `ebpf:"slots"`
 	TrunkIndexes  *ebpf.MapSpec `ebpf:"trunk_indexes"`
@@ -303,9 +315,11 @@ type bpfMaps struct {
 	Events        *ebpf.Map `ebpf:"events"`
 	FloodStates   *ebpf.Map `ebpf:"flood_states"`
 	GracePeriod   *ebpf.Map `ebpf:"grace_period"`
+	Limits        *ebpf.Map `ebpf:"limits"`
 	Locations     *ebpf.Map `ebpf:"locations"`
 	Owners        *ebpf.Map `ebpf:"owners"`
 	PlacePages    *ebpf.Map `ebpf:"place_pages"`
+	PoliciesMap   *ebpf.Map `ebpf:"policies_map"`
 	SettingsMap   *ebpf.Map `ebpf:"settings_map"`
 	Slots         *ebpf.Map `ebpf:"slots"`
 	TrunkIndexes  *ebpf.Map `ebpf:"trunk_indexes"`
@@ -328,9 +342,11 @@ func (m *bpfMaps) Close() error {
 		m.Events,
 		m.FloodStates,
 		m.GracePeriod,
+		m.Limits,
 		m.Locations,
 		m.Owners,
 		m.PlacePages,
+		m.PoliciesMap,
 		m.SettingsMap,
 		m.Slots,
 		m.TrunkIndexes,

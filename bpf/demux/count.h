@@ -9,12 +9,13 @@
 #include "segments.h"
 #include "vlan.h"
 
-/* What the skb stands for on a wire. gso_segs cannot be used where the headers can be told: it is 0
+/* What the skb stands for on a wire. It returns how many octets the longest frame has in the
+ * data, so without a tag that is beside it; 1 if that cannot be told. gso_segs cannot be used where the headers can be told: it is 0
  * on super-packets from an untrusted source (SKB_GSO_DODGY).
  */
-static __always_inline void measure(struct __sk_buff *skb, struct tally *wire)
+static __always_inline __u32 measure(struct __sk_buff *skb, struct tally *wire)
 {
-	__u32 gso_size = skb->gso_size, length = skb->len;
+	__u32 gso_size = skb->gso_size, length = skb->len, longest = length;
 	__u64 segments = 1, header = 0, jumbo = 0;
 
 	if (gso_size) {
@@ -23,15 +24,19 @@ static __always_inline void measure(struct __sk_buff *skb, struct tally *wire)
 		header = headers & SEGMENT_HEADERS_LENGTH;
 		if (headers & SEGMENT_HEADERS_JUMBO)
 			jumbo = IPV6_JUMBO_LEN;
-		if (header && header < length && gso_size != GSO_BY_FRAGS)
+		longest = 1;
+		if (header && header < length && gso_size != GSO_BY_FRAGS) {
 			segments = ((__u64)length - header + gso_size - 1) / gso_size;
-		else if (skb->gso_segs)
+			longest = (segments > 1 ? header + gso_size : length) - jumbo;
+		} else if (skb->gso_segs) {
 			segments = skb->gso_segs;
+		}
 	}
 	wire->packets = segments;
 	wire->bytes = length + (segments - 1) * header - segments * jumbo;
 	if (skb->vlan_present) /* outside of len */
 		wire->bytes += segments * VLAN_TAG_LEN;
+	return longest;
 }
 
 /* What it is once another tag has been pushed. */

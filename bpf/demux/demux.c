@@ -22,6 +22,7 @@
 #include "vlan.h"
 #include "client.h"
 #include "count.h"
+#include "limit.h"
 #include "places.h"
 #include "learn.h"
 #include "flood.h"
@@ -51,8 +52,8 @@ int phys2virt(struct __sk_buff *skb)
 	struct client *client;
 	struct tally wire;
 	__u64 mac, to, value;
+	__u32 longest = measure(skb, &wire), length, refused;
 
-	measure(skb, &wire);
 	if (!skb->vlan_present)
 		return untagged(&wire);
 	if (!load_addresses(skb, &to, &mac) || !mac || is_group(mac))
@@ -67,8 +68,13 @@ int phys2virt(struct __sk_buff *skb)
 		return drop(DROP_NO_WORKER, &wire);
 
 	learn_location(value_slot(value), mac, ingress_location(skb));
+	length = skb->len;
 	if (bpf_skb_vlan_pop(skb))
 		return drop(DROP_TAG_FAILED, &wire);
+	/* An inner tag is beside the data now, as it is when the worker's device looks. */
+	refused = worker_refuses(value_worker(value), longest - (length - skb->len));
+	if (refused != NOT_REFUSED)
+		return drop(refused, &wire);
 	count_rx(value_slot(value), &wire);
 	return bpf_redirect(value_worker(value), 0);
 }
@@ -79,13 +85,14 @@ int virt2phys(struct __sk_buff *skb)
 	struct client *client = NULL;
 	struct tally wire;
 	__u64 *location, to, mac, from, value = 0;
-	__u32 slot;
+	__u32 slot, longest = measure(skb, &wire), refused;
 
-	measure(skb, &wire);
+	if (skb->vlan_present)
+		longest += VLAN_TAG_LEN; /* the outermost tag is to be the one pushed */
 	if (!load_addresses(skb, &mac, &from))
 		return drop(DROP_NOT_ASSIGNED, &wire);
 	if (is_group(mac)) {
-		flood_clients(skb, &wire);
+		flood_clients(skb, &wire, longest);
 		return TC_ACT_SHOT;
 	}
 	if (mac)
@@ -99,6 +106,9 @@ int virt2phys(struct __sk_buff *skb)
 	to = location ? *(volatile __u64 *)location : 0;
 	if (!to)
 		return drop(DROP_UNLEARNED, &wire);
+	refused = trunk_refuses(location_trunk(to), longest);
+	if (refused != NOT_REFUSED)
+		return drop(refused, &wire);
 
 	if (push_tag(skb, to))
 		return drop(DROP_TAG_FAILED, &wire);

@@ -21,9 +21,13 @@ type device struct {
 	forced  bool
 	ifindex int         // 0 while it is not there
 	hook    tchook.Hook // nil while it is not there
+	down    bool        // it is there and not up: frames for it are dropped
+	mtu     int         // see leastMTU
+	link    Link        // as it was last seen
+	limited bool        // it has a limit in the maps
+	limit   uint32
 
 	// Of workers.
-	down        bool // it is there and not up: its clients have no worker
 	first       uint32
 	clients     int
 	floodedBase bpfTally
@@ -35,6 +39,7 @@ type Attachment struct {
 	Index int        // of the interface, 0 while there is none
 	Mode  AttachMode // AttachTCX or AttachClsact; "" while there is none
 	Down  bool       // the interface is not up
+	MTU   int        // in octets; of a veth, the less of its two ends'
 }
 
 func (a *device) mode() AttachMode {
@@ -80,7 +85,7 @@ func (d *Demux) list(role bpfAttachRole) []Attachment {
 	var found []Attachment
 	for _, a := range d.devices {
 		if a.role == role {
-			found = append(found, Attachment{Name: a.name, Index: a.ifindex, Mode: a.mode(), Down: a.down})
+			found = append(found, Attachment{Name: a.name, Index: a.ifindex, Mode: a.mode(), Down: a.down, MTU: a.mtu})
 		}
 	}
 	slices.SortFunc(found, func(a, b Attachment) int { return cmp.Compare(a.Name, b.Name) })
@@ -184,8 +189,9 @@ func (d *Demux) lose(a *device) error {
 		return nil
 	}
 	ifindex := a.ifindex
-	a.ifindex, a.down = 0, false
-	errs := []error{}
+	errs := []error{d.unlimit(a)}
+	d.publishLimits()
+	a.ifindex, a.down, a.mtu = 0, false, 0
 	if a.role == bpfAttachRoleROLE_WORKER {
 		d.point(a)
 	}

@@ -7,6 +7,7 @@
 
 #include "../internal/find.h"
 #include "count.h"
+#include "limit.h"
 #include "maps.h"
 #include "vlan.h"
 
@@ -47,6 +48,10 @@ static __always_inline long flood_place(struct __sk_buff *skb, struct flood_stat
 	__u16 protocol = place > VLAN_VID_MASK ? ETH_P_8021AD : ETH_P_8021Q;
 
 	state->located = 1;
+	if (state->refused != NOT_REFUSED) {
+		count_drop(state->refused, &state->wire);
+		return 0;
+	}
 	if (push_tag(skb, pack_location(state->ifindex, protocol, place & VLAN_VID_MASK))) {
 		count_drop(DROP_TAG_FAILED, &state->wire);
 		return 0;
@@ -95,6 +100,7 @@ static __always_inline long open_trunk(struct flood_state *state)
 		state->words[i] = *(volatile __u64 *)&pages->used[i];
 	state->trunk = number;
 	state->ifindex = *ifindex;
+	state->refused = trunk_refuses(*ifindex, state->longest);
 	state->next_word = 0;
 	return 0;
 }
@@ -121,7 +127,7 @@ static long flood_step(__u32 index, struct flood *flood)
 #define MAX_FLOOD_STEPS (MAX_TRUNKS * (2 * 4096 + PLACE_PAGES + PLACE_WORDS + 1) + 1)
 
 /* Every copy is a clone and the frame itself is dropped, which does not count. */
-static __always_inline void flood_clients(struct __sk_buff *skb, const struct tally *wire)
+static __always_inline void flood_clients(struct __sk_buff *skb, const struct tally *wire, __u32 longest)
 {
 	__u32 ifindex = skb->ifindex, zero = 0, *number = find(&worker_numbers, &ifindex);
 	struct flood flood = {.skb = skb};
@@ -143,6 +149,7 @@ static __always_inline void flood_clients(struct __sk_buff *skb, const struct ta
 	flood.state->next_word = PLACE_WORDS;
 	flood.state->next_trunk = 0;
 	flood.state->trunks = settings->trunks;
+	flood.state->longest = longest;
 	flood.state->worker = *number;
 	flood.state->located = 0;
 	bpf_loop(MAX_FLOOD_STEPS, flood_step, &flood, 0);

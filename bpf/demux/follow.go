@@ -40,6 +40,16 @@ func (d *Demux) Follow(ctx context.Context, opts FollowOptions) error {
 	if opts.Buffer == 0 {
 		opts.Buffer = followBuffer
 	}
+	following, stop := context.WithCancel(ctx)
+	peers := make(chan struct{})
+	go func() {
+		defer close(peers)
+		d.followPeers(following, opts.Changed)
+	}()
+	defer func() {
+		stop()
+		<-peers
+	}()
 	for {
 		if err := d.followOnce(ctx, opts); err != nil {
 			return fmt.Errorf("following the interfaces: %w", err)
@@ -54,6 +64,25 @@ func (d *Demux) Follow(ctx context.Context, opts FollowOptions) error {
 			return nil
 		case <-time.After(resyncPause):
 		}
+	}
+}
+
+// peerInterval is how often the other ends of veths are looked at.
+const peerInterval = time.Second
+
+// followPeers looks at the other ends of veths until ctx ends.
+func (d *Demux) followPeers(ctx context.Context, changed func(Change)) {
+	for pause := peerInterval; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		start := time.Now()
+		for _, change := range d.checkPeers() {
+			changed(change)
+		}
+		pause = max(peerInterval, 50*time.Since(start)) // there may be tens of thousands
 	}
 }
 

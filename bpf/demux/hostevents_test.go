@@ -160,8 +160,8 @@ func TestSwappedNames(t *testing.T) {
 			b.expectAt(1, 0)
 			b.expectAt(2, 1)
 			b.Expect(b.demux.Workers()).To(Equal([]demux.Attachment{
-				{Name: "w0", Index: b.indexes[1], Mode: mode},
-				{Name: "w1", Index: b.indexes[0], Mode: mode},
+				{Name: "w0", Index: b.indexes[1], Mode: mode, MTU: 9000},
+				{Name: "w1", Index: b.indexes[0], Mode: mode, MTU: 9000},
 			}))
 			assignments, err := b.demux.Assignments()
 			b.Expect(err).NotTo(HaveOccurred())

@@ -25,6 +25,9 @@ type Link struct {
 	// Ethernet says that its frames begin with an Ethernet header.
 	Ethernet bool
 	Loopback bool
+
+	peer   int // of a veth: the index of its other end
+	peerNS int // ID of the network namespace that is in, -1 for this one
 }
 
 // NewLink takes from the kernel's answer what matters here.
@@ -43,6 +46,8 @@ func NewLink(from netlink.Link) Link {
 		Kind:     kind,
 		Ethernet: attrs.EncapType == "ether",
 		Loopback: attrs.Flags&net.FlagLoopback != 0,
+		peer:     attrs.ParentIndex,
+		peerNS:   attrs.NetNsID,
 	}
 }
 

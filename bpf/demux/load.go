@@ -8,6 +8,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,11 +28,12 @@ const (
 type Demux struct {
 	opts     Options
 	objs     bpfObjects
-	net      *netlink.Handle // of the namespace Load was called in
-	pins     *pins           // nil without Options.PinPath
-	inner    *ebpf.Map       // what wait puts into grace_period
-	programs [4]uint32       // IDs of our programs and of those they took over from
-	done     chan struct{}   // closed by Close
+	net      *netlink.Handle          // of the namespace Load was called in
+	sockets  map[int]*nl.SocketHandle // for what net cannot ask for
+	pins     *pins                    // nil without Options.PinPath
+	inner    *ebpf.Map                // what wait puts into grace_period
+	programs [4]uint32                // IDs of our programs and of those they took over from
+	done     chan struct{}            // closed by Close
 
 	// Maps, in memory.
 	table         *clientTable
@@ -40,6 +43,7 @@ type Demux struct {
 	clientWorkers []word           // numbers, by slot
 	states        []bpfWorkerState // by worker number
 	settings      []bpfSettings
+	policies      []bpfPolicies
 	seeds         [2]uint64 // of table
 
 	mu            sync.RWMutex // guards everything below and, for reading, the use of what is above
@@ -50,11 +54,12 @@ type Demux struct {
 	clients       []client // by slot
 	free          []uint32 // slots, the one to take next first
 	devices       map[string]*device
-	byIndex       map[int]*device // those that are there
-	trunkNumbers  []bool          // in use
-	workerNumbers []bool          // in use; 0 is none's
-	ran           bool            // a program may run
-	missed        []Change        // what had happened before Load
+	byIndex       map[int]*device   // those that are there
+	trunkNumbers  []bool            // in use
+	workerNumbers []bool            // in use; 0 is none's
+	limits        [2]map[uint32]int // by role: how many devices have each limit
+	ran           bool              // a program may run
+	missed        []Change          // what had happened before Load
 }
 
 // Load loads the programs and, with Options.PinPath, takes over what an
@@ -80,6 +85,11 @@ func Load(opts Options) (_ *Demux, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening netlink socket: %w", err)
 	}
+	socket, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("opening netlink socket: %w", err)
+	}
+	d.sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}}
 	if opts.PinPath == "" {
 		if err := d.loadNew(nil); err != nil {
 			return nil, err
@@ -314,6 +324,9 @@ func (d *Demux) release() error {
 	}
 	if d.net != nil {
 		d.net.Close()
+	}
+	for _, socket := range d.sockets {
+		socket.Close()
 	}
 	return errors.Join(errs...)
 }

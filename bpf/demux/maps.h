@@ -144,6 +144,23 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } settings_map SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct policies);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} policies_map SEC(".maps");
+
+/* ifindex -> limit, 0 for a trunk that is down. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* workers + trunks */
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+} limits SEC(".maps");
+
 /* One a CPU: a flood ends before its CPU handles another frame. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -34,6 +34,7 @@ func (d *Demux) specs() (*ebpf.CollectionSpec, error) {
 		bpfMapWorkerStates:  workers + 1,
 		bpfMapWorkerFloods:  workers + 1,
 		bpfMapDevices:       workers + maxTrunks,
+		bpfMapLimits:        workers + maxTrunks,
 	} {
 		spec.Maps[name].MaxEntries = entries
 	}
@@ -109,8 +110,12 @@ func (d *Demux) mapAll() (err error) {
 	if d.settings, err = mapMemory[bpfSettings](d.objs.SettingsMap, bpfMapSettingsMap); err != nil {
 		return err
 	}
+	if d.policies, err = mapMemory[bpfPolicies](d.objs.PoliciesMap, bpfMapPoliciesMap); err != nil {
+		return err
+	}
 	d.table = newClientTable(d.buckets, d.seeds)
 	d.clients = make([]client, d.opts.Capacity)
+	d.limits = [2]map[uint32]int{{}, {}}
 	d.trunkNumbers, d.workerNumbers = make([]bool, maxTrunks), make([]bool, len(d.states))
 	d.freeSlots()
 	return nil
@@ -148,8 +153,8 @@ func kernelName() string {
 
 func (d *Demux) releaseMaps() error {
 	err := errors.Join(unmapMemory(d.buckets), unmapMemory(d.locations), unmapMemory(d.slots), unmapMemory(d.clientWorkers),
-		unmapMemory(d.states), unmapMemory(d.settings), d.objs.Close(), d.inner.Close())
-	d.buckets, d.locations, d.slots, d.clientWorkers, d.states, d.settings = nil, nil, nil, nil, nil, nil
+		unmapMemory(d.states), unmapMemory(d.settings), unmapMemory(d.policies), d.objs.Close(), d.inner.Close())
+	d.buckets, d.locations, d.slots, d.clientWorkers, d.states, d.settings, d.policies = nil, nil, nil, nil, nil, nil, nil
 	d.objs, d.inner = bpfObjects{}, nil
 	return err
 }

@@ -33,7 +33,7 @@ type pins struct {
 func mapNames() []string {
 	return []string{
 		bpfMapClientTallies, bpfMapClientWorkers, bpfMapClients, bpfMapCountedPlaces, bpfMapCpuStates, bpfMapDevices, bpfMapDrops,
-		bpfMapEvents, bpfMapLocations, bpfMapPlacePages, bpfMapSettingsMap, bpfMapSlots, bpfMapTrunkIndexes,
+		bpfMapEvents, bpfMapLimits, bpfMapLocations, bpfMapPlacePages, bpfMapPoliciesMap, bpfMapSettingsMap, bpfMapSlots, bpfMapTrunkIndexes,
 		bpfMapTrunkNumbers, bpfMapWorkerFloods, bpfMapWorkerNumbers, bpfMapWorkerPages, bpfMapWorkerStates, bpfMapOwners,
 	}
 }

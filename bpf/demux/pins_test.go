@@ -353,7 +353,7 @@ func TestInterfacesGo(t *testing.T) {
 		nettest.Delete(t, "w0")
 		nettest.Delete(t, "trunk1")
 		b.demux = b.load(demux.Options{Attach: mode, PinPath: path})
-		b.Expect(b.demux.Trunks()).To(Equal([]demux.Attachment{{Name: trunkNames[0], Index: b.trunks[0], Mode: mode}, {Name: trunkNames[1]}}))
+		b.Expect(b.demux.Trunks()).To(Equal([]demux.Attachment{{Name: trunkNames[0], Index: b.trunks[0], Mode: mode, MTU: 9000}, {Name: trunkNames[1]}}))
 		b.Expect(b.demux.Workers()).To(Equal([]demux.Attachment{{Name: b.workers[0]}}))
 		b.sw[0].Send(fromClient(1, tag(5)))
 		b.Eventually(b.drops).Should(HaveKey("no_worker"))

@@ -15,6 +15,8 @@ const (
 	DropUnlearned     = DropReason(bpfDropReasonDROP_UNLEARNED)      // worker: the client has not been seen yet
 	DropTagFailed     = DropReason(bpfDropReasonDROP_TAG_FAILED)     // the kernel could not pop or push the tag
 	DropNoWorker      = DropReason(bpfDropReasonDROP_NO_WORKER)      // trunk: the client's worker is not there, or down
+	DropTooLong       = DropReason(bpfDropReasonDROP_TOO_LONG)       // the frame has more octets than the worker or the trunk takes
+	DropNoTrunk       = DropReason(bpfDropReasonDROP_NO_TRUNK)       // worker: the client's trunk is down
 	DropCopyFailed    = DropReason(bpfDropReasonDROP_COPY_FAILED)    // the kernel could not clone or queue a copy of a group frame
 )
 
@@ -39,6 +41,10 @@ func (r DropReason) String() string {
 		return "copy_failed"
 	case DropNoWorker:
 		return "no_worker"
+	case DropTooLong:
+		return "too_long"
+	case DropNoTrunk:
+		return "no_trunk"
 	}
 	return fmt.Sprintf("reason_%d", uint32(r))
 }

@@ -172,16 +172,21 @@ func (d *Demux) follow(link *Link, did func(*device, error, string, ...any)) {
 	if restored || err != nil {
 		did(a, err, "%s", takenOff)
 	}
-	if a.down == link.Up {
-		a.down = !link.Up
-		if a.role == bpfAttachRoleROLE_WORKER {
-			d.point(a)
-		}
-		if a.down {
-			did(a, nil, "down")
-		} else {
-			did(a, nil, "up")
-		}
+	down, mtu := a.down, a.mtu
+	if err := d.note(a, link); err != nil {
+		did(a, err, "changed")
+	}
+	d.publishLimits()
+	if a.down != down && a.role == bpfAttachRoleROLE_WORKER {
+		d.point(a)
+	}
+	switch {
+	case a.down && !down:
+		did(a, nil, "down")
+	case down && !a.down:
+		did(a, nil, "up")
+	case a.mtu != mtu:
+		did(a, nil, "%s", mtuChange(mtu, a.mtu))
 	}
 }
 

@@ -137,6 +137,7 @@ func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
 			there = append(there, *link)
 		}
 	}
+	d.publishLimits()
 	var errs []error
 	d.renameAll(there, func(a *device, err error, format string, values ...any) {
 		d.missed = append(d.missed, Change{Name: a.name, What: fmt.Sprintf(format, values...), Err: err})
@@ -229,7 +230,9 @@ func (d *Demux) enterAgain(a *device, link *Link) error {
 	if err := d.enter(a, link.Index); err != nil {
 		return err
 	}
-	a.down = !link.Up
+	if err := d.note(a, link); err != nil {
+		return err
+	}
 	if a.role == bpfAttachRoleROLE_WORKER {
 		d.point(a)
 	}

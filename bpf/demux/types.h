@@ -19,6 +19,8 @@ enum drop_reason {
 	DROP_TAG_FAILED,     /* the kernel could not pop or push the tag */
 	DROP_COPY_FAILED,    /* the kernel could not clone or queue a copy */
 	DROP_NO_WORKER,      /* trunk: the client's worker is not there, or down */
+	DROP_TOO_LONG,       /* the frame has more octets than the worker or the trunk takes */
+	DROP_NO_TRUNK,       /* worker: the client's trunk is down */
 	DROP_REASONS,
 };
 
@@ -142,11 +144,21 @@ struct flood_state {
 	__u32 word;
 	__u32 page;
 	__u32 located; /* a client has a location on an attached trunk */
+	__u32 longest; /* see measure */
+	__u32 refused; /* what over_limit says of the trunk */
 	__u32 reserved;
 };
 
 /* How many devices there can be: a number names one for as long as it is known. */
 #define MAX_TRUNKS 256
+
+/* Written by user space while the programs run. A limit is how many octets a frame may have,
+ * its Ethernet header included and its outermost tag not.
+ */
+struct policies {
+	__u32 worker_limit; /* the least of the workers that are up */
+	__u32 trunk_limit;  /* the least of the trunks; 0 if one is down */
+};
 
 /* Written by user space while the programs run. */
 struct settings {

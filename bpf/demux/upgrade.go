@@ -59,11 +59,17 @@ func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 		if err != nil && !missing(err) {
 			return nil, fmt.Errorf("looking up interface %s: %w", a.name, err)
 		}
-		a.down = err == nil && !NewLink(link).Up
+		if err == nil {
+			now := NewLink(link)
+			if err := d.note(a, &now); err != nil {
+				return nil, err
+			}
+		}
 		if err := d.objs.Devices.Put(a.key(), &record); err != nil {
 			return nil, fmt.Errorf("recording interface %s: %w", a.name, err)
 		}
 	}
+	d.publishLimits()
 	d.ran = false // not with these maps
 	arrivals := make([]arrival, 0, len(old.clients))
 	for _, from := range old.clients {

@@ -74,7 +74,7 @@ func TestStatusNamesWhatIsAttached(t *testing.T) {
 			"eth1 is not promiscuous: frames to MACs other than its own may not get in; ip link set eth1 promisc on"}}},
 		Workers: []control.Interface{
 			{Name: "w0", Index: 11, Attach: "tcx", State: "up", MTU: 1400, Problems: []string{
-				"w0 has MTU 1400 and trunk eth1 has 1500: longer frames are lost; ip link set w0 mtu 1500"}}, {Name: "w1", State: "absent"},
+				"w0 has MTU 1400 and trunk eth1 has 1500: longer frames are dropped as too_long; raise it at both ends of its link"}}, {Name: "w1", State: "absent"},
 		},
 	}))
 }

@@ -35,7 +35,7 @@ func location(names Names, l demux.Location) *Location {
 func interfaces(attached []demux.Attachment) []Interface {
 	list := make([]Interface, 0, len(attached))
 	for _, a := range attached {
-		list = append(list, Interface{Name: a.Name, Index: a.Index, Attach: string(a.Mode), State: state(a)})
+		list = append(list, Interface{Name: a.Name, Index: a.Index, Attach: string(a.Mode), State: state(a), MTU: a.MTU})
 	}
 	return list
 }
@@ -45,7 +45,6 @@ func examine(names Names, trunks, workers []Interface) {
 	largest := Interface{}
 	for i := range trunks {
 		trunk, facts := &trunks[i], names.Facts(trunks[i].Name)
-		trunk.MTU = facts.MTU
 		if trunk.MTU > largest.MTU {
 			largest = *trunk
 		}
@@ -56,10 +55,9 @@ func examine(names Names, trunks, workers []Interface) {
 	}
 	for i := range workers {
 		worker := &workers[i]
-		worker.MTU = names.Facts(worker.Name).MTU
 		if worker.MTU > 0 && worker.MTU < largest.MTU {
-			worker.Problems = append(worker.Problems, fmt.Sprintf("%s has MTU %d and trunk %s has %d: longer frames are lost; ip link set %s mtu %d",
-				worker.Name, worker.MTU, largest.Name, largest.MTU, worker.Name, largest.MTU))
+			worker.Problems = append(worker.Problems, fmt.Sprintf("%s has MTU %d and trunk %s has %d: longer frames are dropped as too_long; raise it at both ends of its link",
+				worker.Name, worker.MTU, largest.Name, largest.MTU))
 		}
 	}
 }

@@ -42,8 +42,6 @@ type Names interface {
 
 // Facts are what [Status] tells of an interface beside what the dataplane knows.
 type Facts struct {
-	// MTU in octets.
-	MTU int
 	// Hardware is no virtual device: it filters by destination MAC unless it is promiscuous.
 	Hardware, Promiscuous bool
 }

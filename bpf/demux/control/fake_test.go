@@ -175,11 +175,11 @@ func (f *fakePlane) ReadEvents(ctx context.Context, handle func(demux.Event) err
 }
 
 func (f *fakePlane) Trunks() []demux.Attachment {
-	return []demux.Attachment{{Name: "eth1", Index: 2, Mode: demux.AttachTCX}}
+	return []demux.Attachment{{Name: "eth1", Index: 2, Mode: demux.AttachTCX, MTU: 1500}}
 }
 
 func (f *fakePlane) Workers() []demux.Attachment {
-	return []demux.Attachment{{Name: "w0", Index: 11, Mode: demux.AttachTCX}, {Name: "w1"}}
+	return []demux.Attachment{{Name: "w0", Index: 11, Mode: demux.AttachTCX, MTU: 1400}, {Name: "w1"}}
 }
 
 func (f *fakePlane) Capacity() int { return f.capacity }
@@ -197,16 +197,8 @@ func (f *fakePlane) DetachWorker(name string) error {
 	return nil
 }
 
-// Facts make eth1 a card that is not promiscuous, and w0 one with a small MTU.
-func (fakeNames) Facts(name string) control.Facts {
-	switch name {
-	case "eth1":
-		return control.Facts{MTU: 1500, Hardware: true}
-	case "w0":
-		return control.Facts{MTU: 1400}
-	}
-	return control.Facts{}
-}
+// Facts make eth1 a card that is not promiscuous.
+func (fakeNames) Facts(name string) control.Facts { return control.Facts{Hardware: name == "eth1"} }
 
 // fakeNames knows eth1 (2), w0 (11) and w1 (12, deleted).
 type fakeNames struct{}

@@ -51,9 +51,6 @@ func (n *KernelNames) Facts(name string) Facts {
 	if err != nil {
 		return facts
 	}
-	if err := unix.IoctlIfreq(n.fd, unix.SIOCGIFMTU, request); err == nil {
-		facts.MTU = int(request.Uint32())
-	}
 	if err := unix.IoctlIfreq(n.fd, unix.SIOCGIFFLAGS, request); err == nil {
 		facts.Promiscuous = request.Uint16()&unix.IFF_PROMISC != 0
 	}

@@ -51,7 +51,8 @@ type Interface struct {
 	Attach string `json:"attach"`
 	// State is one of the constants below.
 	State string `json:"state"`
-	// MTU is the interface's, in octets of payload without tags; 0 while there is no such interface.
+	// MTU is the interface's, in octets of payload without tags, or that of the other end of its veth where that is less;
+	// 0 while there is no such interface.
 	MTU int `json:"mtu"`
 	// Problems are what will lose frames, each a sentence for people.
 	Problems []string `json:"problems,omitempty"`
@@ -60,7 +61,7 @@ type Interface struct {
 // States of an interface.
 const (
 	StateUp     = "up"
-	StateDown   = "down"   // frames for it are dropped as no_worker
+	StateDown   = "down"   // frames for it are dropped as no_worker or no_trunk
 	StateAbsent = "absent" // it is attached when an interface of the name comes
 )
 

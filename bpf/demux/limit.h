@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* How long a frame may be. The kernel would drop what does not fit or what its device
+ * cannot send, only later, where nobody counts it for a client.
+ */
+#ifndef VLANDEMUX_LIMIT_H
+#define VLANDEMUX_LIMIT_H
+
+#include "../internal/find.h"
+#include "maps.h"
+
+#define NOT_REFUSED DROP_REASONS
+
+/* For frames above the least limit of all. */
+static __noinline __u32 device_refuses(__u32 ifindex, __u32 longest)
+{
+	__u32 *limit = find(&limits, &ifindex);
+
+	if (!limit || longest <= *limit)
+		return NOT_REFUSED;
+	return *limit ? DROP_TOO_LONG : DROP_NO_TRUNK;
+}
+
+/* Why a frame cannot be given to the device: a drop_reason, or NOT_REFUSED. */
+static __always_inline __u32 trunk_refuses(__u32 ifindex, __u32 longest)
+{
+	__u32 zero = 0;
+	struct policies *policies = bpf_map_lookup_elem(&policies_map, &zero);
+
+	if (!policies || longest <= policies->trunk_limit)
+		return NOT_REFUSED;
+	return device_refuses(ifindex, longest);
+}
+
+static __always_inline __u32 worker_refuses(__u32 ifindex, __u32 longest)
+{
+	__u32 zero = 0;
+	struct policies *policies = bpf_map_lookup_elem(&policies_map, &zero);
+
+	if (!policies || longest <= policies->worker_limit)
+		return NOT_REFUSED;
+	return device_refuses(ifindex, longest);
+}
+
+#endif
