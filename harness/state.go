@@ -11,6 +11,7 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/topology"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
@@ -106,9 +107,21 @@ func (l *Lab) Move(ctx context.Context, client string, to Place) error {
 }
 
 // SetTrunk takes the switch's end of a trunk down, or brings it up and returns once it
-// carries frames. Nothing may be sent there in between: it would be missing.
+// carries frames; vlandemux has noticed then. Nothing may be sent there in between: it would be missing.
 func (l *Lab) SetTrunk(ctx context.Context, trunk int, up bool) error {
-	return l.host.agent.SetTrunk(ctx, trunk, up)
+	if err := l.host.agent.SetTrunk(ctx, trunk, up); err != nil {
+		return err
+	}
+	want := map[bool]string{true: control.StateUp, false: control.StateDown}[up]
+	for {
+		status, err := l.Demux().Status(ctx)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(status.Trunks, func(i control.Interface) bool { return i.Name == topology.TrunkName(trunk) && i.State == want }) {
+			return nil
+		}
+	}
 }
 
 // Assign gives a client's frames to a worker, through vlandemux's socket. It may
