@@ -21,7 +21,7 @@ func TestForwardsBothWays(t *testing.T) {
 		b.Eventually(b.sw[0].Frames).Should(Equal([][]byte{out.WithTags(tag(7)).Bytes()}))
 
 		b.Expect(b.client(1)).To(Equal(demux.ClientCounters{
-			MAC: mac(1), Worker: b.workers[0],
+			MAC: mac(1), Worker: b.workers[0], Location: b.location(1),
 			Rx: tally(in.Bytes()), Tx: tally(out.WithTags(tag(7)).Bytes()),
 		}))
 		b.Expect(b.drops()).To(BeEmpty())

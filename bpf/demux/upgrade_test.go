@@ -108,7 +108,7 @@ func TestUpgradeFromTheFirstLayout(t *testing.T) {
 		b.Eventually(func() uint64 { return b.client(1).Tx.Packets }).Should(BeEquivalentTo(sent + 1))
 		b.Expect(b.demux.Capacity()).To(Equal(4), "remembered")
 		b.Expect(b.location(1)).To(Equal(demux.Location{Trunk: b.trunks[0], Protocol: 0x8100, TCI: 5}))
-		b.Expect(b.client(1)).To(Equal(demux.ClientCounters{MAC: mac(1), Worker: b.workers[0],
+		b.Expect(b.client(1)).To(Equal(demux.ClientCounters{MAC: mac(1), Worker: b.workers[0], Location: b.location(1),
 			Rx: times(tally(fromClient(1, tag(5)).Bytes()), sent+1), Tx: times(tally(toClient(1, tag(5)).Bytes()), sent+1)}))
 		b.Expect(b.drops()).To(HaveKeyWithValue("not_assigned", tally(toClient(2).Bytes())))
 		b.Expect(b.events(1)).To(HaveLen(1), "the event waited for a reader")
