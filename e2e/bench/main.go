@@ -154,13 +154,17 @@ func (o options) report(results *result.Run, rows []result.Row, m result.Machine
 // notes say what a variant is, and what it cannot do.
 func notes() map[string]string {
 	return map[string]string{
-		"direct":         "one veth between client and worker, no host.",
-		"limit":          "pops or pushes the tag and redirects, nothing else.",
-		"seed":           "the algorithm of BCC's vlan_learning: shared atomic counters, the location stored in three pieces with each frame, a copy sent and the frame dropped.",
-		"redirect_peer":  "the limit with bpf_redirect_peer towards the worker: taps on the host's end of its veth see nothing.",
-		"macvlan-source": "the kernel's macvlan in source mode: the tag stays on, no way back with a tag, no learning, no counters by client.",
-		"u32-mirred":     "a u32 filter a client and mirred: the tag stays on, no way back, no learning; one filter after another is tried.",
-		"bare":           "as many containers of the same image, made and removed side by side through the same API, and nothing else.",
+		"direct":             "one veth between client and worker, no host.",
+		"limit":              "pops or pushes the tag and redirects, nothing else.",
+		"seed":               "the algorithm of BCC's vlan_learning: shared atomic counters, the location stored in three pieces with each frame, a copy sent and the frame dropped.",
+		"redirect_peer":      "the limit with bpf_redirect_peer towards the worker: taps on the host's end of its veth see nothing.",
+		"macvlan-source":     "the kernel's macvlan in source mode: the tag stays on, no way back with a tag, no learning, no counters by client.",
+		"u32-mirred":         "a u32 filter a client and mirred: the tag stays on, no way back, no learning; one filter after another is tried.",
+		"nft-fwd":            "nftables' netdev fwd, a rule a client: the tag stays on, no way back, no learning, no counters by client; one rule after another is tried.",
+		"flower-vlan-mirred": "flower, vlan pop and mirred, a filter a client, found by hash: no way back with the place learned, no counters of the wire's octets.",
+		"maps-2cpus":         "memory of the maps, reckoned for so many possible CPUs from what the kernel says of them here.",
+		"drop":               "drops each frame without a look at it: what sending costs.",
+		"bare":               "as many containers of the same image, made and removed side by side through the same API, and nothing else.",
 	}
 }
 

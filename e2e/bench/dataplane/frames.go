@@ -40,19 +40,29 @@ func (b *bench) frameRates(ctx context.Context) (err error) {
 	return nil
 }
 
-// oneClient compares all variants: one client, both processors, and for ours a flood of
-// unknown MACs too.
+// oneClient compares all variants: one client, both processors, and a flood of
+// unknown MACs, of ours and of a program that drops them without a look.
 func (b *bench) oneClient(ctx context.Context) (err error) {
 	var rates []rate
 	var started []*running
 	defer func() { err = errors.Join(err, closeAll(started)) }()
-	for _, v := range []variant{direct(), limit(), ours(), seed(), peer(), macvlan(), u32()} {
+	for _, v := range []variant{direct(), limit(), ours(), seed(), peer(), macvlan(), u32(), nft(), flower(), drop()} {
 		r, err := v.start(ctx, 2)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench: variant %s is left out: %v\n", v.name, err)
 			continue
 		}
 		started = append(started, r)
+		if v.name == "drop" || v.name == "ours" {
+			strangers, err := r.sender(frames{clients: 65536, burst: burst, tagged: true, address: strangerMAC})
+			if err != nil {
+				return err
+			}
+			rates = append(rates, rate{name: "frames/unknown", running: r, senders: []*sender{strangers}, dropped: true})
+		}
+		if v.name == "drop" {
+			continue
+		}
 		var each []*sender
 		for cpu := range min(2, runtime.NumCPU()) {
 			s, err := r.sender(frames{clients: 1, first: cpu, burst: burst, tagged: v.tagged, address: clientMAC})
@@ -64,13 +74,6 @@ func (b *bench) oneClient(ctx context.Context) (err error) {
 		rates = append(rates, rate{name: "frames/60", running: r, senders: each[:1]})
 		if len(each) > 1 {
 			rates = append(rates, rate{name: "frames/60/2cpus", running: r, senders: each})
-		}
-		if v.name == "ours" {
-			strangers, err := r.sender(frames{clients: 65536, burst: burst, tagged: true, address: strangerMAC})
-			if err != nil {
-				return err
-			}
-			rates = append(rates, rate{name: "frames/unknown", running: r, senders: []*sender{strangers}, dropped: true})
 		}
 	}
 	return b.takeRates(rates)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // What a user would take without BPF, as far as every kernel here has it. None
@@ -39,11 +40,8 @@ func macvlan() variant {
 // u32 is a u32 filter for each client, in front of mirred: the tag stays on.
 func u32() variant {
 	return variant{name: "u32-mirred", tagged: true, attach: func(_ context.Context, p *path, clients int) (*running, error) {
-		qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-			LinkIndex: p.trunk, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-		}}
-		if err := p.host.net.QdiscAdd(qdisc); err != nil {
-			return nil, fmt.Errorf("adding clsact qdisc: %w", err)
+		if err := p.clsact(); err != nil {
+			return nil, err
 		}
 		for i := range clients {
 			if err := p.host.net.FilterAdd(u32Filter(p, clientMAC(i))); err != nil {
@@ -54,11 +52,41 @@ func u32() variant {
 	}}
 }
 
+// flower takes the tag off, as u32 could not match it: a filter a client, found by hash.
+func flower() variant {
+	return variant{name: "flower-vlan-mirred", tagged: true, attach: func(_ context.Context, p *path, clients int) (*running, error) {
+		if err := p.clsact(); err != nil {
+			return nil, err
+		}
+		for i := range clients {
+			address := clientMAC(i)
+			filter := &netlink.Flower{
+				FilterAttrs: netlink.FilterAttrs{LinkIndex: p.trunk, Parent: netlink.HANDLE_MIN_INGRESS, Priority: 1, Protocol: unix.ETH_P_8021Q},
+				SrcMac:      address[:],
+				Actions:     []netlink.Action{&netlink.VlanAction{Action: netlink.TCA_VLAN_ACT_POP}, netlink.NewMirredAction(p.worker)},
+			}
+			if err := p.host.net.FilterAdd(filter); err != nil {
+				return nil, fmt.Errorf("adding flower filter: %w", err)
+			}
+		}
+		return &running{}, nil
+	}}
+}
+
+func (p *path) clsact() error {
+	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: p.trunk, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	}}
+	if err := p.host.net.QdiscAdd(qdisc); err != nil {
+		return fmt.Errorf("adding clsact qdisc: %w", err)
+	}
+	return nil
+}
+
 func u32Filter(p *path, client mac) netlink.Filter {
-	const allProtocols = 0x0003 // ETH_P_ALL
 	return &netlink.U32{
 		FilterAttrs: netlink.FilterAttrs{
-			LinkIndex: p.trunk, Parent: netlink.HANDLE_MIN_INGRESS, Priority: 1, Protocol: allProtocols,
+			LinkIndex: p.trunk, Parent: netlink.HANDLE_MIN_INGRESS, Priority: 1, Protocol: unix.ETH_P_ALL,
 		},
 		Sel: &netlink.TcU32Sel{
 			Flags: netlink.TC_U32_TERMINAL,

@@ -168,13 +168,13 @@ func (s *sender) send(n int) (int, error) {
 }
 
 // rate sends for about that long and returns how many, and the frames a second:
-// the median of slices of 1,024, so that one in which another process had the
+// the median of slices of 128, so that one in which another process had the
 // processor does not count.
 func (s *sender) rate(d time.Duration) (sent int, perSecond float64, err error) {
 	var rates []float64
 	for start := time.Now(); time.Since(start) < d; {
 		slice := time.Now()
-		n, err := s.send(16 * burst)
+		n, err := s.send(2 * burst)
 		sent += n
 		if err != nil {
 			return sent, 0, err

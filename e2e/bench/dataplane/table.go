@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
 
@@ -44,10 +46,13 @@ func (b *bench) table(ctx context.Context, clients int) (err error) {
 func (b *bench) running(ctx context.Context, r *running, name func(string) string, seconds func(string, time.Duration) error) error {
 	octets, err := r.demux.resident()
 	if err == nil {
-		var maps float64
-		maps, err = mapped(r.phys2virt)
-		clients := float64(r.demux.clients)
-		err = errors.Join(err, b.emit(name("memory"), "process", "B/client", octets/clients), b.emit(name("memory"), "maps", "B/client", maps/clients))
+		var maps, eachCPU float64
+		maps, eachCPU, err = mapped(r.phys2virt)
+		clients, cpus := float64(r.demux.clients), float64(ebpf.MustPossibleCPU())
+		err = errors.Join(err, b.emit(name("memory"), "process", "B/client", octets/clients))
+		for _, possible := range []float64{2, 128} { // the kernel has one of them at most: reckoned
+			err = errors.Join(err, b.emit(name("memory"), fmt.Sprintf("maps-%gcpus", possible), "B/client", (maps+(possible-cpus)*eachCPU)/clients))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("reading how much memory it takes: %w", err)

@@ -70,6 +70,17 @@ func limit() variant {
 	}}
 }
 
+// drop drops every frame: what is left is the sender's cost.
+func drop() variant {
+	return variant{name: "drop", tagged: true, attach: func(_ context.Context, p *path, _ int) (*running, error) {
+		objects, err := p.load(1)
+		if err != nil {
+			return nil, err
+		}
+		return p.tcx(objects.Empty, objects.Empty)
+	}}
+}
+
 // peer is the limit with bpf_redirect_peer on the way to the worker.
 func peer() variant {
 	return variant{name: "redirect_peer", tagged: true, attach: func(_ context.Context, p *path, _ int) (*running, error) {

@@ -166,26 +166,28 @@ func (d *process) resident() (float64, error) {
 	return 0, errors.New("the kernel does not say how much memory vlandemux has")
 }
 
-// mapped returns the octets of memory that the maps of the program have.
-func mapped(program *ebpf.Program) (float64, error) {
+// mapped returns the octets of memory that the maps of the program have, and those of each possible CPU among them.
+func mapped(program *ebpf.Program) (sum, eachCPU float64, err error) {
 	info, err := program.Info()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	ids, _ := info.MapIDs()
-	var sum float64
 	for _, id := range ids {
 		m, err := ebpf.NewMapFromID(id)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		info, err := m.Info()
 		_ = m.Close()
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		octets, _ := info.Memlock()
 		sum += float64(octets)
+		if info.Type == ebpf.PerCPUArray {
+			eachCPU += float64(info.MaxEntries) * float64(info.ValueSize)
+		}
 	}
-	return sum, nil
+	return sum, eachCPU, nil
 }

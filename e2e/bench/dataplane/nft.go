@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// nft is a chain of nftables at the trunk's ingress with a rule a client that forwards its frames.
+func nft() variant {
+	return variant{name: "nft-fwd", tagged: true, attach: func(_ context.Context, p *path, clients int) (*running, error) {
+		table, chain := text(unix.NFTA_RULE_TABLE, "bench"), text(unix.NFTA_RULE_CHAIN, "trunk") // numbered alike in chains
+		batch := [][]byte{
+			nftMessage(unix.NFNL_MSG_BATCH_BEGIN, 0, unix.NFNL_SUBSYS_NFTABLES),
+			nftMessage(newNFT(unix.NFT_MSG_NEWTABLE), unix.NLM_F_CREATE, 0, text(unix.NFTA_TABLE_NAME, "bench")),
+			nftMessage(newNFT(unix.NFT_MSG_NEWCHAIN), unix.NLM_F_CREATE, 0, table, text(unix.NFTA_CHAIN_NAME, "trunk"),
+				attribute(unix.NFTA_CHAIN_HOOK|unix.NLA_F_NESTED, number(unix.NFTA_HOOK_HOOKNUM, 0), number(unix.NFTA_HOOK_PRIORITY, 0),
+					text(unix.NFTA_HOOK_DEV, trunkName)), text(unix.NFTA_CHAIN_TYPE, "filter")),
+		}
+		for i := range clients {
+			address, worker := clientMAC(i), binary.NativeEndian.AppendUint32(nil, uint32(p.worker))
+			batch = append(batch, nftMessage(newNFT(unix.NFT_MSG_NEWRULE), unix.NLM_F_CREATE|unix.NLM_F_APPEND, 0, table, chain,
+				attribute(unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED,
+					expression("payload", number(unix.NFTA_PAYLOAD_DREG, unix.NFT_REG_1), number(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_LL_HEADER),
+						number(unix.NFTA_PAYLOAD_OFFSET, 6), number(unix.NFTA_PAYLOAD_LEN, 6)),
+					expression("cmp", number(unix.NFTA_CMP_SREG, unix.NFT_REG_1), number(unix.NFTA_CMP_OP, unix.NFT_CMP_EQ),
+						attribute(unix.NFTA_CMP_DATA|unix.NLA_F_NESTED, attribute(unix.NFTA_DATA_VALUE, address[:]))),
+					expression("immediate", number(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_1),
+						attribute(unix.NFTA_IMMEDIATE_DATA|unix.NLA_F_NESTED, attribute(unix.NFTA_DATA_VALUE, worker))),
+					expression("fwd", number(forwardRegister, unix.NFT_REG_1)))))
+		}
+		batch = append(batch, nftMessage(unix.NFNL_MSG_BATCH_END, 0, unix.NFNL_SUBSYS_NFTABLES))
+		if err := p.host.do(func() error { return sendBatch(batch) }); err != nil {
+			return nil, fmt.Errorf("adding nftables rules: %w", err)
+		}
+		return &running{}, nil
+	}}
+}
+
+const forwardRegister = 1 // NFTA_FWD_SREG_DEV
+
+func newNFT(kind uint16) uint16 { return unix.NFNL_SUBSYS_NFTABLES<<8 | kind }
+
+// attribute is a netlink attribute of those parts, padded.
+func attribute(kind uint16, parts ...[]byte) []byte {
+	a := make([]byte, unix.SizeofNlAttr)
+	for _, part := range parts {
+		a = append(a, part...)
+	}
+	binary.NativeEndian.PutUint16(a, uint16(len(a)))
+	binary.NativeEndian.PutUint16(a[2:], kind)
+	return append(a, make([]byte, -len(a)&3)...)
+}
+
+func text(kind uint16, value string) []byte { return attribute(kind, []byte(value+"\x00")) }
+
+func number(kind uint16, value uint32) []byte {
+	return attribute(kind, binary.BigEndian.AppendUint32(nil, value))
+}
+
+func expression(name string, attributes ...[]byte) []byte {
+	return attribute(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, text(unix.NFTA_EXPR_NAME, name), attribute(unix.NFTA_EXPR_DATA|unix.NLA_F_NESTED, attributes...))
+}
+
+// nftMessage is one of nfnetlink, of the netdev family.
+func nftMessage(kind, flags, resource uint16, attributes ...[]byte) []byte {
+	m := make([]byte, unix.SizeofNlMsghdr)
+	binary.NativeEndian.PutUint16(m[4:], kind)
+	binary.NativeEndian.PutUint16(m[6:], flags|unix.NLM_F_REQUEST)
+	m = append(m, unix.NFPROTO_NETDEV, unix.NFNETLINK_V0)
+	m = binary.BigEndian.AppendUint16(m, resource)
+	for _, a := range attributes {
+		m = append(m, a...)
+	}
+	binary.NativeEndian.PutUint32(m, uint32(len(m)))
+	return m
+}
+
+// sendBatch sends messages of which the last but one is acknowledged: the kernel does all of them or none.
+func sendBatch(messages [][]byte) error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd) //nolint:errcheck // it has served
+	var batch []byte
+	for i, m := range messages {
+		if i == len(messages)-2 {
+			binary.NativeEndian.PutUint16(m[6:], binary.NativeEndian.Uint16(m[6:])|unix.NLM_F_ACK)
+		}
+		batch = append(batch, m...)
+	}
+	if err := unix.Sendto(fd, batch, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return err
+	}
+	answer := make([]byte, 4096)
+	if _, _, err := unix.Recvfrom(fd, answer, 0); err != nil {
+		return err
+	}
+	if status := int32(binary.NativeEndian.Uint32(answer[unix.SizeofNlMsghdr:])); status != 0 {
+		return unix.Errno(-status)
+	}
+	return nil
+}
