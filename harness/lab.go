@@ -150,7 +150,8 @@ func (l *Lab) startContainers(ctx context.Context, h *Harness) error {
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(kind engine.Kind, name, image string, keep func(*Node)) {
 		group.Go(func() error {
-			c, err := h.pool.take(ctx, containerKind{kind: kind, image: image})
+			tun := kind == engine.KindHost && slices.ContainsFunc(l.Topology.Workers, func(w Worker) bool { return w.Kind == WorkerTAP })
+			c, err := h.pool.take(ctx, containerKind{kind: kind, image: image, tun: tun})
 			if err != nil {
 				return fmt.Errorf("starting the container of %s: %w", name, err)
 			}

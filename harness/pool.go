@@ -32,6 +32,7 @@ type pool struct {
 type containerKind struct {
 	kind  engine.Kind
 	image string
+	tun   bool // a host's that makes TAP devices
 }
 
 // container is a running container with an agent in it.
@@ -60,7 +61,7 @@ func (p *pool) take(ctx context.Context, m containerKind) (*container, error) {
 	p.mu.Unlock()
 
 	started, err := p.engine.Start(ctx, engine.Spec{
-		Name: name, Image: m.image, Kind: m.kind, Labels: map[string]string{RunLabel: p.run},
+		Name: name, Image: m.image, Kind: m.kind, TUN: m.tun, Labels: map[string]string{RunLabel: p.run},
 	})
 	if err != nil {
 		return nil, err

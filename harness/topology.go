@@ -9,6 +9,7 @@ package harness
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
@@ -37,6 +38,13 @@ type (
 	Image = topology.Image
 	// Mount is a folder or file of the engine's machine in an image's file system.
 	Mount = topology.Mount
+)
+
+// Kinds of the host end of a worker's link, besides a veth.
+const (
+	WorkerTAP        = topology.WorkerTAP
+	WorkerMACVLAN    = topology.WorkerMACVLAN
+	WorkerBridgePort = topology.WorkerBridgePort
 )
 
 // The two tag protocols of an access port.
@@ -119,6 +127,9 @@ func (t Topology) arguments() []string {
 		}
 	}
 	args = append(args, "--attach", string(t.Demux.Attach), "--untagged", string(t.Demux.Untagged))
+	if slices.ContainsFunc(t.Workers, func(w Worker) bool { return w.Kind == WorkerBridgePort }) {
+		args = append(args, "--force") // vlandemux takes a bridge's port for one that the host needs
+	}
 	if t.Demux.Capacity != 0 {
 		args = append(args, "--capacity", fmt.Sprint(t.Demux.Capacity))
 	}

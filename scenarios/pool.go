@@ -3,6 +3,8 @@ package scenarios
 import (
 	"context"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/vlandemux/vlandemux/harness"
 )
 
@@ -11,12 +13,20 @@ func Pool() Scenario {
 	return Scenario{
 		Name:    "pool",
 		Summary: "Workers with several clients each, on one VLAN, on several and on two trunks, reach each of theirs and no other's.",
-		Labels:  []string{"pool"},
-		Cases: []Case{{
-			Text:     "serves seven clients with two workers behind two trunks",
-			Topology: pooled,
-			Run:      pool,
-		}},
+		Cases: []Case{
+			{
+				Text:     "serves seven clients with two workers behind two trunks",
+				Labels:   []string{"pool"},
+				Topology: pooled,
+				Run:      pool,
+			},
+			{
+				Text:     "serves clients whose workers are a TAP device, a macvlan, a bridge's port and a veth",
+				Labels:   []string{"tap-worker"},
+				Topology: kinds,
+				Run:      otherKinds,
+			},
+		},
 	}
 }
 
@@ -66,5 +76,36 @@ func pool(ctx context.Context, r *Run) {
 		}
 		r.Await(ctx, window, arrived)
 	}
+	r.Close(ctx, window)
+}
+
+// kinds has a worker of each kind.
+func kinds(v Variant) harness.Topology {
+	t := rack(v, 4)
+	for i, kind := range []string{harness.WorkerTAP, harness.WorkerMACVLAN, harness.WorkerBridgePort} {
+		t.Workers[i].Kind = kind
+	}
+	return t
+}
+
+func otherKinds(ctx context.Context, r *Run) {
+	const each, rate = 200, 5_000 // frames, frames/s
+	window := r.Introduce(ctx)
+	var group errgroup.Group
+	for i, c := range r.Lab.Topology.Clients {
+		w := r.WorkerOf(c)
+		send := func(node string, from, to harness.MAC) {
+			b := sized(r.Batch(node+" to "+to.String(), 0, from, to), each)
+			b.Rate = rate
+			group.Go(func() error { return window.Send(ctx, node, b) })
+		}
+		send(c.Name, c.MAC, w.MAC)
+		send(c.Name, c.MAC, broadcast())
+		send(w.Name, w.MAC, c.MAC)
+		if i != 1 { // what a macvlan's worker sends to a group, the host hears too
+			send(w.Name, w.MAC, broadcast())
+		}
+	}
+	r.Check(group.Wait())
 	r.Close(ctx, window)
 }

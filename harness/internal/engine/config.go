@@ -54,6 +54,9 @@ func (s *Spec) config(sysctls map[string]string) (*container.Config, *container.
 		host.PidMode = "host"
 		host.UsernsMode = "host" // on an engine that maps users, the mapped root may not load BPF programs
 		host.CPUShares = hostShares
+		if s.TUN {
+			host.Devices = []container.DeviceMapping{{PathOnHost: "/dev/net/tun", PathInContainer: "/dev/net/tun", CgroupPermissions: "rw"}}
+		}
 		host.SecurityOpt = append(host.SecurityOpt, "apparmor=unconfined") // docker-default denies mount, which bpffs needs
 	case KindTest:
 		host.UsernsMode = "host"

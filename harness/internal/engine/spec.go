@@ -33,6 +33,8 @@ type Spec struct {
 	Image string
 	// Kind decides the capabilities.
 	Kind Kind
+	// TUN gives a [KindHost] /dev/net/tun. Optional.
+	TUN bool
 	// Within is the container whose network and process namespaces a [KindImage] runs in. The kernel ends it with that container's first process,
 	// whatever it does with its own stdin. All it writes is logged.
 	Within *Container

@@ -50,10 +50,20 @@ type Client struct {
 	Image *Image `json:"image,omitempty"`
 }
 
-// Worker is a box behind the host, reached through a veth named after it.
+// Kinds of the host end of a worker's link.
+const (
+	WorkerVeth       = ""
+	WorkerTAP        = "tap"         // the other end is one too
+	WorkerMACVLAN    = "macvlan"     // a passthru one, on a veth: group frames are for the host as well
+	WorkerBridgePort = "bridge port" // a veth that is a port of a bridge of the host
+)
+
+// Worker is a box behind the host, reached through an interface named after it.
 type Worker struct {
-	// Name is unique in the lab, and the name of the host end of its veth.
+	// Name is unique in the lab, and the name of the host end of its link.
 	Name string `json:"name"`
+	// Kind of the host end. Optional: a veth.
+	Kind string `json:"kind,omitempty"`
 	// MAC is individual, not zero, and unique in the lab.
 	MAC demux.MAC `json:"mac"`
 	// Addresses of eth0. Workers may share them. Optional.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -141,7 +142,11 @@ func (b *builder) makeLinks(ctx context.Context) error {
 			return err
 		}
 		p.group = n.group
-		if err := makePair(p); err != nil {
+		if i := slices.Index(b.workers, p); i >= 0 {
+			if err := n.makeWorker(p, plan.Workers[i].Kind); err != nil {
+				return err
+			}
+		} else if err := makePair(p); err != nil {
 			return err
 		}
 	}
@@ -174,7 +179,7 @@ func (b *builder) pinOffloads(context.Context) error {
 		p.offloads = anybody
 	}
 	for _, p := range b.pairs() {
-		if err := p.ns.pinOffloads(family, p.index, p.offloads); err != nil {
+		if err := p.ns.pinOffloads(family, cmp.Or(p.lower, p.index), p.offloads); err != nil {
 			return err
 		}
 		if err := p.farNS.pinOffloads(family, p.farIndex, p.offloads); err != nil {
@@ -246,6 +251,11 @@ func (p *pair) awaitUp(ctx context.Context) error {
 }
 
 func (p *pair) up() error {
+	if p.beside != nil {
+		if err := p.ns.handle.LinkSetUp(p.beside); err != nil {
+			return fmt.Errorf("bringing what is beside interface %s up: %w", p.name, err)
+		}
+	}
 	if err := p.ns.up(p.index); err != nil {
 		return err
 	}

@@ -56,6 +56,9 @@ func (ns *namespace) firstDown(indexes []int) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		if l.Type() == "tuntap" && l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0 {
+			continue // which knows no operational state
+		}
 		if l.Attrs().OperState != netlink.OperUp {
 			return i, nil
 		}

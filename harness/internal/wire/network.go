@@ -23,6 +23,8 @@ type Network struct {
 
 	clients, trunks, workers []link // in the plan's order; the near end of a client's is the switch's, else the host's
 
+	cables []*os.File // TAP devices
+
 	mu     sync.Mutex   // guards what follows, and serves moves one at a time
 	inside switcher     // nil until the switch is there
 	plan   Plan         // clients' places as of the last move
@@ -189,6 +191,9 @@ func (n *Network) Close() error {
 		if ns != nil {
 			errs = append(errs, ns.deleteGroup(n.group))
 		}
+	}
+	for _, tap := range n.cables {
+		errs = append(errs, tap.Close())
 	}
 	for _, ns := range n.nodes {
 		errs = append(errs, ns.close())

@@ -21,6 +21,8 @@ type pair struct {
 	group           uint32 // of the near end; deleting the group deletes the pair
 	index, farIndex int    // filled in by makePair
 	offloads        bool
+	beside          netlink.Link // in ns: what a worker's link needs besides, nil for nothing
+	lower           int          // in ns: of a macvlan, whose own offloads are software that only super-packets meet
 }
 
 // makePair makes a veth pair with each end in its final place, under its final
