@@ -2,7 +2,10 @@
 
 FOCUS   ?=
 SEED    ?=
-PROCS   ?= $(if $(KERNEL),1,2)
+# Two labs run at once on an engine. With several engines, the longest specs come first.
+comma   := ,
+ENGINE_COUNT = $(if $(filter slurm,$(ENGINES)),$(SLURM_JOB_NUM_NODES),$(words $(subst $(comma), ,$(or $(ENGINES),one))))
+PROCS   ?= $(if $(KERNEL),1,$(shell echo $$((2 * $(or $(ENGINE_COUNT),1)))))
 KERNEL  ?=
 REPORTS ?= reports
 
@@ -21,6 +24,7 @@ ON_HOST = $(filter-out $(shell go list ./e2e $(AGAINST_ENGINE) $(IN_CONTAINER) $
 # kernel: in a virtual machine, where a path means what it means here. Its reports
 # get a folder of their own. What checks or tests is compiled in any case, since
 # `go tool` makes a success of a program that is killed.
+export ENGINES
 ifneq ($(CAPTURES),)
 # Not every shell replaces the ~ of CAPTURES=~/captures.
 override CAPTURES := $(patsubst ~/%,$(HOME)/%,$(CAPTURES))
@@ -35,7 +39,7 @@ VM     = $(BUILT)/vm --kernel=$(KERNEL) --sources="$$KERNEL_SOURCES" --console=$
 	--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),all)
 
 GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=junit.xml --json-report=report.json \
-	$(if $(SEED),--seed=$(SEED)) $(if $(FOCUS),--focus="$(FOCUS)")
+	$(if $(SEED),--seed=$(SEED)) $(if $(ENGINES),--randomize-all) $(if $(FOCUS),--focus="$(FOCUS)")
 
 PLAIN = [ -t 1 ] || plain=--no-color
 
@@ -57,6 +61,7 @@ help: ## list these targets
 	@printf '  FULL=1                    the largest sizes there are     (e2e)\n'
 	@printf '  CAPTURES=DIR              replay the captures in DIR      (e2e)\n'
 	@printf '  VLANDEMUX_SWITCH=KINDS    run on each of these switches: 8021q,tc,bridge or all  (e2e; one: demo)\n'
+	@printf '  ENGINES=tcp://a,ssh://b   on several Docker engines at once, or =slurm (e2e)\n'
 	@printf '  DOCKER_HOST=...           another Docker engine           (e2e, test, demo)\n'
 
 # Nobody needs clang to notice that objects are older than their sources.

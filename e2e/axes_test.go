@@ -26,7 +26,7 @@ func (s *suite) points(c scenarios.Case) []point {
 		families = []scenarios.Family{scenarios.IPv4}
 	}
 	var points []point
-	modes := attachModes(s.engine.Kernel)
+	modes := attachModes(s.kernels())
 	for i, attach := range modes {
 		for j, kind := range s.switches {
 			if pairsOnly() && len(s.switches) >= len(modes) && j%len(modes) != i {
@@ -57,10 +57,12 @@ func switchKinds() ([]harness.SwitchKind, error) {
 	return []harness.SwitchKind{harness.SwitchAuto}, nil
 }
 
-// attachModes are those a kernel has to have.
-func attachModes(kernel string) []demux.AttachMode {
-	if linux.TCX.In(kernel) {
-		return []demux.AttachMode{demux.AttachTCX, demux.AttachClsact}
+// attachModes are those that every one of the kernels has to have.
+func attachModes(kernels []string) []demux.AttachMode {
+	for _, kernel := range kernels {
+		if !linux.TCX.In(kernel) {
+			return []demux.AttachMode{demux.AttachClsact}
+		}
 	}
-	return []demux.AttachMode{demux.AttachClsact}
+	return []demux.AttachMode{demux.AttachTCX, demux.AttachClsact}
 }

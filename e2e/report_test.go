@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -53,6 +52,10 @@ func (s *suite) reportRun(report ginkgo.Report) {
 	if len(kernels) == 0 {
 		return // no lab has started
 	}
+	var dockers []string
+	for _, v := range s.versions {
+		dockers = append(dockers, v.Engine)
+	}
 	machine := "no VM"
 	if kernel := os.Getenv("VLANDEMUX_VM_KERNEL"); kernel != "" {
 		machine = fmt.Sprintf("VM of %s with %s", kernel, strings.ToUpper(os.Getenv("VLANDEMUX_VM_ACCEL")))
@@ -64,8 +67,11 @@ func (s *suite) reportRun(report ginkgo.Report) {
 		ginkgo.AddReportEntry("axes", "pairs: each scenario ran on each switch and in each attach mode, not on each switch in each mode")
 	}
 	ginkgo.AddReportEntry("scenarios", scenarioTable(report))
+	if table := s.engineTable(report); table != "" {
+		ginkgo.AddReportEntry("engines", table)
+	}
 	ginkgo.AddReportEntry("ran on", fmt.Sprintf("kernel %s · switch %s · attach %s · Docker %s · %s",
-		set(kernels), set(switches), set(attachModes), cmp.Or(s.engine.Engine, "unknown"), machine))
+		set(kernels), set(switches), set(attachModes), set(dockers), machine))
 }
 
 // scenarioTable is how many specs of each scenario ran and passed, and how long they took together.

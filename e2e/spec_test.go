@@ -35,13 +35,15 @@ func (s *suite) describe(scenario scenarios.Scenario) {
 // specify makes one spec.
 func (s *suite) specify(c scenarios.Case, p point) {
 	text := fmt.Sprintf("%s [%s]", c.Text, strings.Join(p.labels, ", "))
-	ginkgo.It(text, ginkgo.Label(p.labels...), ginkgo.Label(c.Labels...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
+	full := ginkgo.CurrentTreeConstructionNodeReport().FullText() + " " + text
+	ginkgo.It(text, s.first[full], ginkgo.Label(p.labels...), ginkgo.Label(c.Labels...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
 		s.run(ctx, c, p.Variant)
 	})
 }
 
 // run is one spec: a lab of its own, the case, and the proof that nothing is left.
 func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.Variant) {
+	s.skipWithoutEngine()
 	text := ginkgo.CurrentSpecReport().FullText()
 	variant.Seed = harness.NewSeed(ginkgo.GinkgoRandomSeed(), text)
 	ginkgo.GinkgoWriter.Printf("seed %s\n", variant.Seed)

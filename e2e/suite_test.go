@@ -41,10 +41,16 @@ func TestE2E(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &suite{
-		interruption: newInterruption(), guard: harness.StandGuard(), captures: captures, reports: reports, switches: switches, engine: harness.AskEngine(t.Context()),
+	engines, err := findEngines(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
+	s := &suite{
+		interruption: newInterruption(), engines: engines, guard: harness.StandGuard(), captures: captures, reports: reports, switches: switches,
+	}
+	s.first = s.priorities()
 	ginkgo.SynchronizedBeforeSuite(s.prepare, s.connect)
+	ginkgo.ReportAfterEach(s.watchEngine)
 	ginkgo.AfterSuite(s.disconnect)
 	ginkgo.ReportAfterSuite("what it ran on", s.reportRun)
 	for _, scenario := range scenarios.All() {
@@ -56,6 +62,7 @@ func TestE2E(t *testing.T) {
 // suite is what the specs of one Ginkgo process share.
 type suite struct {
 	*interruption
+	*engines
 	guard    harness.Guard
 	harness  *harness.Harness // set by prepare or connect
 	captures string           // folder of those to replay, "" for the project's own
@@ -63,7 +70,7 @@ type suite struct {
 	skipped  []string         // files of captures that are none; set by prepare
 	reports  string           // folder the evidence of failed specs goes to
 	switches []harness.SwitchKind
-	engine   harness.EngineVersion // empty if it did not answer
+	first    map[string]ginkgo.SpecPriority // of specs, by their text
 }
 
 // prepare runs once, in Ginkgo's first process: it sees that the captures can be
@@ -75,49 +82,59 @@ func (s *suite) prepare(ctx context.Context) []byte {
 	_, skipped, err := s.readCaptures()
 	s.check(err)
 	s.skipped = skipped
-	s.harness, err = harness.Connect(ctx, harness.Options{Guard: s.guard, Log: ginkgo.GinkgoWriter})
+	ready, err := json.Marshal(s.prepareEngines(ctx))
 	s.check(err)
-	s.tryOut(ctx)
-	set, err := json.Marshal(s.harness.Images())
-	s.check(err)
-	return set
+	return ready
 }
 
 // tryOut runs the smallest lab there is on each switch, so that an engine or a
 // kernel that can run none is told once, not by every spec. Its containers wait
 // for the first spec.
-func (s *suite) tryOut(ctx context.Context) {
+func (s *suite) tryOut(ctx context.Context, h *harness.Harness) error {
 	for _, kind := range s.switches {
-		lab, err := s.harness.Start(ctx, harness.Topology{
+		lab, err := h.Start(ctx, harness.Topology{
 			Switch:  kind,
 			Clients: []harness.Client{{Name: "c0", MAC: harness.MAC{0x02, 5: 0}, Place: harness.Place{VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: 2}}, Worker: "w0"}},
 			Workers: []harness.Worker{{Name: "w0", MAC: harness.MAC{0x02, 5: 1}}},
 		}, 0)
-		s.check(err)
-		s.check(lab.Close())
+		if err != nil {
+			return err
+		}
+		if err := lab.Close(); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // connect runs in every process, with what prepare returned.
-func (s *suite) connect(ctx context.Context, prepared []byte) {
+func (s *suite) connect(ctx context.Context, data []byte) {
 	s.takeOver()
 	ctx, release := s.bound(ctx)
 	defer release()
 	var err error
 	s.frames, _, err = s.readCaptures()
 	s.check(err)
+	var ready prepared
+	s.check(json.Unmarshal(data, &ready))
+	s.check(s.takeSpecs(ready.Taking))
 	if s.harness != nil {
 		return // the first process, which has prepared
 	}
-	var set harness.Images
-	s.check(json.Unmarshal(prepared, &set))
-	s.harness, err = harness.Connect(ctx, harness.Options{Images: set, Guard: s.guard, Log: ginkgo.GinkgoWriter})
+	s.harness, err = harness.Connect(ctx, harness.Options{
+		Engine: s.addresses[s.own()], Images: ready.Images[s.own()], Guard: s.guard, Log: ginkgo.GinkgoWriter,
+	})
 	s.check(err)
 }
 
+// disconnect runs in every process when there is no spec left to take.
 func (s *suite) disconnect() {
-	if s.harness != nil {
-		s.check(s.harness.Close())
+	s.check(s.takeNoMore())
+	if s.harness == nil {
+		return
+	}
+	if err := s.harness.Close(); s.lost == nil {
+		s.check(err)
 	}
 }
 

@@ -15,20 +15,6 @@ import (
 // Images are the IDs of the images that labs are made from.
 type Images = images.Set
 
-// EngineVersion is what a Docker engine says of itself and of its machine.
-type EngineVersion = engine.Version
-
-// AskEngine asks the Docker engine what it is. The answer is empty if there is
-// none: [Connect] tells why.
-func AskEngine(ctx context.Context) EngineVersion {
-	e, err := engine.Connect(ctx, "")
-	if err != nil {
-		return EngineVersion{}
-	}
-	defer e.Close() //nolint:errcheck // only a connection
-	return e.Version()
-}
-
 // Guard is a program's leave to be started once more, as a process that removes
 // the containers it has created and not started when it was killed.
 type Guard = engine.Guard
@@ -40,6 +26,9 @@ func StandGuard() Guard { return engine.StandGuard() }
 
 // Options of a [Harness]. The zero value works.
 type Options struct {
+	// Engine is the engine's address, as DOCKER_HOST takes it, or the name of a
+	// context of the docker command. Optional: the one that the docker command uses.
+	Engine string
 	// Images that are loaded already, as another process's [Harness.Images]
 	// gave them. Optional: they are built and loaded where they are missing.
 	Images Images
@@ -59,8 +48,7 @@ type Harness struct {
 	pool   *pool
 }
 
-// Connect finds the Docker engine (DOCKER_HOST is honoured) and sees that the
-// images are there. Its errors say what is missing and what to do about it.
+// Connect finds the Docker engine and sees that the images are there. Its errors say what is missing and what to do about it.
 func Connect(ctx context.Context, opts Options) (*Harness, error) {
 	h := &Harness{log: opts.Log, images: opts.Images}
 	if h.log == nil {
@@ -71,7 +59,7 @@ func Connect(ctx context.Context, opts Options) (*Harness, error) {
 		return nil, fmt.Errorf("drawing a name for this run: %w", err)
 	}
 	var err error
-	if h.engine, err = engine.Connect(ctx, ""); err != nil {
+	if h.engine, err = engine.Connect(ctx, opts.Engine); err != nil {
 		return nil, err
 	}
 	h.engine.UseGuard(opts.Guard)
@@ -85,6 +73,9 @@ func Connect(ctx context.Context, opts Options) (*Harness, error) {
 	}
 	return h, nil
 }
+
+// Alive asks the engine whether it is still there.
+func (h *Harness) Alive(ctx context.Context) error { return h.engine.Alive(ctx) }
 
 // Images are the IDs of the images labs are made from.
 func (h *Harness) Images() Images { return h.images }

@@ -1,7 +1,7 @@
 // Command imagetool looks after the lab's images:
 //
 //	go run ./harness/imagetool build DIR [ARCH]   compiles their programs into DIR, for VLANDEMUX_IMAGES=DIR
-//	go run ./harness/imagetool ensure             loads them into the Docker engine and prints their IDs
+//	go run ./harness/imagetool ensure             loads them into the Docker engine, or those that ENGINES names, and prints their IDs
 //	go run ./harness/imagetool pack NAME FILE…    makes the image vlandemux/NAME of programs of this machine, and prints its ID
 //	go run ./harness/imagetool prune              removes from the engine those of them that no container uses
 package main
@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/vlandemux/vlandemux/harness"
 	"github.com/vlandemux/vlandemux/harness/internal/engine"
 	"github.com/vlandemux/vlandemux/harness/internal/images"
 )
@@ -36,9 +37,9 @@ func run(ctx context.Context, args []string) error {
 	case len(args) == 3 && args[0] == "build":
 		return images.Build(ctx, args[1], args[2])
 	case len(args) == 1 && args[0] == "ensure":
-		return withEngine(ctx, ensure)
+		return withEngines(ctx, ensure)
 	case len(args) > 2 && args[0] == "pack":
-		return withEngine(ctx, func(ctx context.Context, e *engine.Engine) error {
+		return withEngines(ctx, func(ctx context.Context, e *engine.Engine) error {
 			id, err := images.Pack(ctx, e, args[1], args[2:]...)
 			if err == nil {
 				fmt.Println(id)
@@ -46,24 +47,29 @@ func run(ctx context.Context, args []string) error {
 			return err
 		})
 	case len(args) == 1 && args[0] == "prune":
-		return withEngine(ctx, prune)
+		return withEngines(ctx, prune)
 	default:
 		return errors.New("usage: imagetool build DIR [ARCH] | ensure | pack NAME FILE… | prune")
 	}
 }
 
-func withEngine(ctx context.Context, do func(context.Context, *engine.Engine) error) error {
-	e, err := engine.Connect(ctx, "")
-	if err != nil {
-		return err
+func withEngines(ctx context.Context, do func(context.Context, *engine.Engine) error) error {
+	addresses, err := harness.EnginesFromEnvironment(ctx)
+	for _, address := range addresses {
+		e, connectErr := engine.Connect(ctx, address)
+		if connectErr != nil {
+			err = errors.Join(err, connectErr)
+			continue
+		}
+		err = errors.Join(err, do(ctx, e), e.Close())
 	}
-	return errors.Join(do(ctx, e), e.Close())
+	return err
 }
 
 func ensure(ctx context.Context, e *engine.Engine) error {
 	set, err := images.Ensure(ctx, e, func(text string) { fmt.Fprintln(os.Stderr, text) })
 	if err == nil {
-		fmt.Printf("host   %s\nclient %s\nworker %s\ndhcp   %s\n", set.Host, set.Client, set.Worker, set.DHCP)
+		fmt.Printf("%s\nhost   %s\nclient %s\nworker %s\ndhcp   %s\n", e.Host(), set.Host, set.Client, set.Worker, set.DHCP)
 	}
 	return err
 }

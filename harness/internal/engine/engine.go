@@ -41,6 +41,16 @@ func (e *Engine) Version() Version { return e.version }
 // Host returns the address in use, as DOCKER_HOST would give it.
 func (e *Engine) Host() string { return e.host }
 
+// Alive asks the engine, over a new connection, whether it is still there: one that is shutting down goes on answering on those it has. Errors
+// are those of [Connect].
+func (e *Engine) Alive(ctx context.Context) error {
+	again, err := Connect(ctx, e.address)
+	if err != nil {
+		return err
+	}
+	return again.Close()
+}
+
 // Close releases the connections. Close the containers first: how they end can't be learned any more.
 func (e *Engine) Close() error {
 	e.close()

@@ -1,0 +1,55 @@
+package harness_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/vlandemux/vlandemux/harness"
+)
+
+func TestEnginesFromEnvironment(t *testing.T) {
+	bin := t.TempDir()
+	t.Setenv("PATH", bin)
+	NewWithT(t).Expect(os.WriteFile(filepath.Join(bin, "scontrol"), []byte("#!/bin/sh\n[ \"$*\" = 'show hostnames n[1-2]' ] && printf 'n1\\nn2\\n'\n"), 0o755)).To(Succeed())
+	for _, test := range []struct {
+		engines, nodes, form string
+		want                 []string
+		refused              string
+	}{
+		{engines: "", want: []string{""}},
+		{engines: "tcp://a:2376, rack,ssh://c", want: []string{"tcp://a:2376", "rack", "ssh://c"}},
+		{engines: "tcp://a:2376,,rack", refused: "an address is missing"},
+		{engines: "rack,rack", refused: "rack is there twice"},
+		{engines: "slurm", nodes: "n[1-2]", want: []string{"ssh://n1", "ssh://n2"}},
+		{engines: "slurm", nodes: "n[1-2]", form: "tcp://{node}.rack:2376", want: []string{"tcp://n1.rack:2376", "tcp://n2.rack:2376"}},
+		{engines: "slurm", nodes: "n[1-2]", form: "tcp://n:2376", refused: "{node} is missing"},
+		{engines: "slurm", nodes: "else", refused: "scontrol show hostnames else"},
+		{engines: "slurm", refused: "salloc"},
+	} {
+		t.Run(test.engines+test.form, func(t *testing.T) {
+			g := NewWithT(t)
+			t.Setenv("ENGINES", test.engines)
+			t.Setenv("SLURM_JOB_NODELIST", test.nodes)
+			t.Setenv("ENGINE_OF_NODE", test.form)
+			got, err := harness.EnginesFromEnvironment(t.Context())
+			if test.refused != "" {
+				g.Expect(err).To(MatchError(ContainSubstring(test.refused)))
+				return
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(got).To(Equal(test.want))
+		})
+	}
+}
+
+func TestEnginesWithDifferentKernels(t *testing.T) {
+	g := NewWithT(t)
+	addresses := []string{"tcp://a", "tcp://b"}
+	one, other := harness.EngineVersion{Engine: "28.5.2", Kernel: "6.1.0"}, harness.EngineVersion{Engine: "29.0.1", Kernel: "6.12.1"}
+	g.Expect(harness.SameKernel(addresses, []harness.EngineVersion{one, one})).To(Succeed())
+	g.Expect(harness.SameKernel(addresses, []harness.EngineVersion{one, other})).To(MatchError(And(
+		MatchRegexp(`tcp://a +28\.5\.2 +6\.1\.0`), MatchRegexp(`tcp://b +29\.0\.1 +6\.12\.1`), ContainSubstring("ENGINES_MIXED=1"))))
+}
