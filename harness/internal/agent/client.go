@@ -22,9 +22,10 @@ type Client struct {
 	conn *http.ClientConn // guarded by mu; made by the first call, kept for good
 }
 
-// Dial speaks to the agent at the other end of stream, which it owns from then on. Nothing is sent until the first call.
-// Close ends the stream, and with it the agent.
+// Dial speaks to the agent at the other end of stream, which it owns from then on. It sends the greeting that the agent waits for; the
+// first call tells when that could not be sent. Close ends the stream, and with it the agent.
 func Dial(stream io.ReadWriteCloser) *Client {
+	_, _ = io.WriteString(stream, greeting)
 	watch := &watchedReader{r: stream, ended: make(chan struct{})}
 	return &Client{stream: newStreamConn(watch, stream, stream.Close), watch: watch}
 }

@@ -28,6 +28,13 @@ const (
 // stopTime is how long calls may take to notice that the stream is gone; past it the agent exits all the same.
 const stopTime = 5 * time.Second
 
+// greeting is what an agent is sent first. A container that starts while its engine is killed has a standard input that nobody writes to and
+// that does not end: without a greeting its agent exits.
+const greeting = "\n"
+
+// greetingTime is how long an agent waits for the greeting.
+const greetingTime = time.Minute
+
 // Config of an agent.
 type Config struct {
 	Role Role
@@ -84,6 +91,9 @@ func commonRoutes(mux *http.ServeMux) {
 func serveStream(ctx context.Context, conn *streamConn, handler http.Handler) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := awaitGreeting(ctx, conn, greetingTime); err != nil {
+		return err
+	}
 	calls := newCallTracker()
 	server := &http.Server{
 		Protocols: cleartextHTTP2(),
@@ -114,6 +124,23 @@ func serveStream(ctx context.Context, conn *streamConn, handler http.Handler) er
 		err = errors.Join(err, fmt.Errorf("ending the agent: some calls still ran %v after the stream had ended", stopTime))
 	}
 	return err
+}
+
+// awaitGreeting reads the greeting. The end of the stream is not an error: the server meets it next.
+func awaitGreeting(ctx context.Context, in io.Reader, patience time.Duration) error {
+	greeted := make(chan struct{})
+	go func() {
+		defer close(greeted)
+		_, _ = io.ReadFull(in, make([]byte, len(greeting)))
+	}()
+	select {
+	case <-greeted:
+		return nil
+	case <-ctx.Done():
+		return nil
+	case <-time.After(patience):
+		return fmt.Errorf("starting the agent: nobody spoke to it within %v", patience)
+	}
 }
 
 // serveCall makes an error of a panic, so that the caller reads of it instead of a reset stream.

@@ -48,13 +48,13 @@ func start(t *testing.T, routes func(*http.ServeMux)) (client *Client, ended cha
 	near, far := pipes(t)
 	mux := http.NewServeMux()
 	routes(mux)
-	client = Dial(near)
 	ended = make(chan error, 1)
 	go func() {
 		err := serveStream(context.Background(), newStreamConn(far, far, nil), mux)
 		far.Close() // what the end of the process does
 		ended <- err
 	}()
+	client = Dial(near)
 	t.Cleanup(func() {
 		client.Close()
 		<-ended
@@ -155,6 +155,11 @@ func TestTheEndOfTheStreamEndsTheAgent(t *testing.T) {
 func TestTheEndOfTheAgentIsNoticed(t *testing.T) {
 	g := NewWithT(t)
 	near, far := net.Pipe()
+	read := make(chan error, 1)
+	go func() { // the agent dies without having said a word: its container could not start it
+		_, err := far.Read(make([]byte, 1))
+		read <- errors.Join(err, far.Close())
+	}()
 	client := Dial(near)
 	defer client.Close()
 	result := make(chan error, 1)
@@ -162,17 +167,14 @@ func TestTheEndOfTheAgentIsNoticed(t *testing.T) {
 		_, err := client.Footprint(deadline(t, 20*time.Second))
 		result <- err
 	}()
-	// The agent dies without having said a word: its container could not start it.
-	_, err := far.Read(make([]byte, 1))
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(far.Close()).To(Succeed())
+	g.Expect(<-read).To(Succeed())
 	var callError error
 	g.Eventually(result, "3s").Should(Receive(&callError))
 	var streamError *StreamError
 	g.Expect(errors.As(callError, &streamError)).To(BeTrue(), "%v", callError)
 	g.Expect(callError).To(MatchError(ContainSubstring("its log (standard error) says why")))
 	g.Eventually(client.Done()).Should(BeClosed())
-	_, err = client.Footprint(deadline(t, 5*time.Second))
+	_, err := client.Footprint(deadline(t, 5*time.Second))
 	g.Expect(errors.As(err, &streamError)).To(BeTrue(), "a later call says the same: %v", err)
 }
 
@@ -389,4 +391,11 @@ func TestGarbageInsteadOfHTTPEndsTheAgent(t *testing.T) {
 		near.Close()
 		g.Eventually(ended, "3s").Should(Receive(), "%q", garbage)
 	}
+}
+
+func TestAnAgentThatNobodyGreetsEnds(t *testing.T) {
+	g := NewWithT(t)
+	in, _ := io.Pipe() // open, and silent
+	g.Expect(awaitGreeting(t.Context(), in, time.Millisecond)).To(MatchError(ContainSubstring("nobody spoke to it within 1ms")))
+	g.Expect(awaitGreeting(t.Context(), strings.NewReader(greeting), time.Hour)).To(Succeed())
 }
