@@ -170,7 +170,8 @@ func notes() map[string]string {
 
 // machine describes what was measured on.
 func machine(ctx context.Context) result.Machine {
-	v := harness.AskEngine(ctx)
+	versions, _ := harness.AskEngines(ctx, []string{""}) // without an engine, nothing is known of it
+	v := versions[0]
 	m := result.Machine{Kernel: v.Kernel, Docker: v.Engine}
 	m.CPU, m.CPUs = processors()
 	return m
