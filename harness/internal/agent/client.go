@@ -19,22 +19,22 @@ type Client struct {
 	watch  *watchedReader
 
 	mu   sync.Mutex
-	conn *http.ClientConn // guarded by mu; made by the first call, kept for good
+	conn *http.ClientConn // guarded by mu; made once, kept for good
 }
 
-// Dial speaks to the agent at the other end of stream, which it owns from then on. It sends the greeting that the agent waits for; the
-// first call tells when that could not be sent. Close ends the stream, and with it the agent.
+// Dial speaks to the agent at the other end of stream, which it owns from then on. The connection is made at once, while others go on: the agent
+// ends when nobody speaks to it. Close ends the stream, and with it the agent.
 func Dial(stream io.ReadWriteCloser) *Client {
-	_, _ = io.WriteString(stream, greeting)
 	watch := &watchedReader{r: stream, ended: make(chan struct{})}
-	return &Client{stream: newStreamConn(watch, stream, stream.Close), watch: watch}
+	c := &Client{stream: newStreamConn(watch, stream, stream.Close), watch: watch}
+	go c.connect() //nolint:errcheck // the first call meets the error
+	return c
 }
 
 // RoundTripper carries any HTTP request to the agent, whatever its host. It is safe for concurrent use.
 func (c *Client) RoundTripper() http.RoundTripper { return roundTripper{c} }
 
 // Done is closed when the stream has ended: after Close, or because the agent or its container is gone.
-// It notices once the first call has been made.
 func (c *Client) Done() <-chan struct{} { return c.watch.ended }
 
 // Close ends the stream: the agent stops all it started and exits. Calls in flight fail.

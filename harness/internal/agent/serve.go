@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,12 +29,9 @@ const (
 // stopTime is how long calls may take to notice that the stream is gone; past it the agent exits all the same.
 const stopTime = 5 * time.Second
 
-// greeting is what an agent is sent first. A container that starts while its engine is killed has a standard input that nobody writes to and
-// that does not end: without a greeting its agent exits.
-const greeting = "\n"
-
-// greetingTime is how long an agent waits for the greeting.
-const greetingTime = time.Minute
+// patience is how long the harness may be silent before the agent asks whether it is there, and half of how long it may take to answer. A container's
+// standard input ends with the harness, but not with an engine that is killed: the process that watches the container holds it open.
+const patience = 30 * time.Second
 
 // Config of an agent.
 type Config struct {
@@ -73,7 +71,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, config Config) erro
 	commonRoutes(mux)
 
 	log.Debug("agent serving", "role", role, "pid", os.Getpid())
-	err := serveStream(ctx, newStreamConn(in, out, nil), mux)
+	err := serveStream(ctx, newStreamConn(in, out, nil), mux, patience)
 	if closeRole != nil {
 		err = errors.Join(err, closeRole())
 	}
@@ -87,17 +85,19 @@ func commonRoutes(mux *http.ServeMux) {
 	trafficRoutes(mux)
 }
 
-// serveStream answers calls on one connection until it or ctx ends, and returns when the calls have.
-func serveStream(ctx context.Context, conn *streamConn, handler http.Handler) error {
+// serveStream answers calls on one connection until it or ctx ends or the other end is silent for too long, and returns when the calls have.
+func serveStream(ctx context.Context, conn *streamConn, handler http.Handler, patience time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := awaitGreeting(ctx, conn, greetingTime); err != nil {
+	if err := awaitFirst(ctx, conn, patience); err != nil {
 		return err
 	}
+	config := windows()
+	config.SendPingTimeout, config.PingTimeout = patience, 2*patience
 	calls := newCallTracker()
 	server := &http.Server{
 		Protocols: cleartextHTTP2(),
-		HTTP2:     windows(),
+		HTTP2:     config,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if calls.begin() {
 				defer calls.end()
@@ -126,20 +126,21 @@ func serveStream(ctx context.Context, conn *streamConn, handler http.Handler) er
 	return err
 }
 
-// awaitGreeting reads the greeting. The end of the stream is not an error: the server meets it next.
-func awaitGreeting(ctx context.Context, in io.Reader, patience time.Duration) error {
-	greeted := make(chan struct{})
+// awaitFirst waits for the first octet, and leaves it to be read. The end of the stream is no error: the server meets it next.
+func awaitFirst(ctx context.Context, conn *streamConn, patience time.Duration) error {
+	in, first, came := conn.Reader, make([]byte, 1), make(chan int, 1)
 	go func() {
-		defer close(greeted)
-		_, _ = io.ReadFull(in, make([]byte, len(greeting)))
+		n, _ := io.ReadFull(in, first)
+		came <- n
 	}()
 	select {
-	case <-greeted:
+	case n := <-came:
+		conn.Reader = io.MultiReader(bytes.NewReader(first[:n]), in)
 		return nil
 	case <-ctx.Done():
 		return nil
 	case <-time.After(patience):
-		return fmt.Errorf("starting the agent: nobody spoke to it within %v", patience)
+		return fmt.Errorf("starting the agent: nobody has spoken to it within %v", patience)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func start(t *testing.T, routes func(*http.ServeMux)) (client *Client, ended cha
 	routes(mux)
 	ended = make(chan error, 1)
 	go func() {
-		err := serveStream(context.Background(), newStreamConn(far, far, nil), mux)
+		err := serveStream(context.Background(), newStreamConn(far, far, nil), mux, time.Minute)
 		far.Close() // what the end of the process does
 		ended <- err
 	}()
@@ -183,7 +184,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	_, far := pipes(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- serveStream(ctx, newStreamConn(far, far, nil), http.NewServeMux()) }()
+	go func() { ended <- serveStream(ctx, newStreamConn(far, far, nil), http.NewServeMux(), time.Minute) }()
 	g.Consistently(ended, "50ms").ShouldNot(Receive())
 	cancel()
 	g.Eventually(ended, "3s").Should(Receive(BeNil()))
@@ -384,7 +385,9 @@ func TestGarbageInsteadOfHTTPEndsTheAgent(t *testing.T) {
 		g := NewWithT(t)
 		near, far := pipes(t)
 		ended := make(chan error, 1)
-		go func() { ended <- serveStream(context.Background(), newStreamConn(far, far, nil), http.NewServeMux()) }()
+		go func() {
+			ended <- serveStream(context.Background(), newStreamConn(far, far, nil), http.NewServeMux(), time.Minute)
+		}()
 		go io.Copy(io.Discard, near)
 		_, err := io.Copy(near, bytes.NewReader([]byte(garbage)))
 		g.Expect(err).NotTo(HaveOccurred())
@@ -393,9 +396,49 @@ func TestGarbageInsteadOfHTTPEndsTheAgent(t *testing.T) {
 	}
 }
 
-func TestAnAgentThatNobodyGreetsEnds(t *testing.T) {
+func TestAnAgentThatNobodySpeaksToEnds(t *testing.T) {
+	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00" // and empty settings
+	for _, said := range []string{"", preface} {
+		g := NewWithT(t)
+		near, far := pipes(t) // stays open
+		ended := make(chan error, 1)
+		go func() {
+			ended <- serveStream(context.Background(), newStreamConn(far, far, nil), http.NewServeMux(), 20*time.Millisecond)
+		}()
+		go io.Copy(io.Discard, near)
+		_, err := io.WriteString(near, said)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Eventually(ended, "5s").Should(Receive(), "%q", said)
+	}
+}
+
+func TestAnIdleAgentIsAskedAndStays(t *testing.T) {
 	g := NewWithT(t)
-	in, _ := io.Pipe() // open, and silent
-	g.Expect(awaitGreeting(t.Context(), in, time.Millisecond)).To(MatchError(ContainSubstring("nobody spoke to it within 1ms")))
-	g.Expect(awaitGreeting(t.Context(), strings.NewReader(greeting), time.Hour)).To(Succeed())
+	near, far := pipes(t)
+	mux := http.NewServeMux()
+	asked := make(chan struct{})
+	watch := &countingReader{Reader: far, enough: asked}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- serveStream(context.Background(), newStreamConn(watch, far, nil), mux, 300*time.Millisecond)
+	}()
+	client := Dial(near)
+	defer client.Close()
+	g.Eventually(asked, "5s").Should(BeClosed(), "answers to its pings")
+	g.Expect(ended).NotTo(Receive())
+}
+
+// countingReader closes enough once it has been read from eight times: more often than its preface takes.
+type countingReader struct {
+	io.Reader
+	reads  atomic.Int32
+	enough chan struct{}
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if r.reads.Add(1) == 8 {
+		close(r.enough)
+	}
+	return n, err
 }
