@@ -44,7 +44,7 @@ func overlappingIPs(ctx context.Context, r *Run) {
 	for _, w := range r.Lab.Topology.Workers {
 		tcp, err := r.Lab.Worker(w.Name).ServeTCP(ctx, harness.TCPServeRequest{Listen: remote, Name: w.Name}, nil)
 		r.Check(err)
-		udp, err := r.Lab.Worker(w.Name).ServeUDP(ctx, harness.UDPServeRequest{Listen: remote}, nil)
+		udp, err := r.Lab.Worker(w.Name).ServeUDP(ctx, harness.UDPServeRequest{Listen: remote})
 		r.Check(err)
 		servers = append(servers, tcp, udp)
 	}

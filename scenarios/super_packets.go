@@ -76,7 +76,7 @@ func (r *Run) acceptsAll(ctx context.Context, c harness.Client, family Family) e
 	const octets, datagrams = 2 << 20, 50
 	worker := r.Lab.Worker(c.Worker)
 	remote := netip.AddrPortFrom(workerPrefix(family).Addr(), 5003)
-	echo, err := worker.ServeUDP(ctx, harness.UDPServeRequest{Listen: remote}, nil)
+	echo, err := worker.ServeUDP(ctx, harness.UDPServeRequest{Listen: remote})
 	if err != nil {
 		return err
 	}

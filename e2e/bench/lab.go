@@ -118,7 +118,7 @@ func lab(ctx context.Context, images harness.Images, clients int, results *resul
 // firstFrame returns once a worker has answered its client.
 func firstFrame(ctx context.Context, l *harness.Lab) error {
 	worker := netip.AddrPortFrom(workerAddress().Addr(), 5000)
-	server, err := l.Worker("w0").ServeUDP(ctx, harness.UDPServeRequest{Listen: worker}, nil)
+	server, err := l.Worker("w0").ServeUDP(ctx, harness.UDPServeRequest{Listen: worker})
 	if err != nil {
 		return fmt.Errorf("having the worker answer: %w", err)
 	}

@@ -193,7 +193,7 @@ func TestClientsTalkAcrossNamespaces(t *testing.T) {
 	g.Expect(progress).NotTo(BeEmpty())
 	g.Eventually(served, "5s").Should(Receive(And(HaveField("Sent", uint64(20<<20)), HaveField("Remote", netip.MustParseAddrPort("10.0.0.1:5001")))))
 
-	echo, err := lab.second.ServeUDP(ctx, traffic.UDPServeRequest{Listen: netip.MustParseAddrPort("10.0.0.2:5353")}, nil)
+	echo, err := lab.second.ServeUDP(ctx, traffic.UDPServeRequest{Listen: netip.MustParseAddrPort("10.0.0.2:5353")})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer echo.Close()
 	udp, err := lab.client.UDP(ctx, traffic.UDPRequest{Remote: echo.Address(), Local: netip.MustParseAddrPort("10.0.0.1:5002"), Count: 100, Size: 1200})

@@ -262,15 +262,12 @@ func TestUDPExchanges(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%d of %d octets to %s", c.Count, c.Size, listen.Addr()), func(t *testing.T) {
 				g := NewWithT(t)
-				var heard []UDPPeer
-				address, stop := serve(t, ServeUDP, UDPServeRequest{Listen: listen}, func(p UDPPeer) { heard = append(heard, p) })
+				address, stop := serve(t, ServeUDP, UDPServeRequest{Listen: listen}, func(struct{}) {})
 				c.Remote, c.Seed, c.Timeout = address, 11, 5*time.Second
 				report, err := UDP(within(t, 20*time.Second), c)
 				g.Expect(err).NotTo(HaveOccurred())
 				g.Expect(report).To(Equal(UDPReport{Local: report.Local, Sent: c.Count, Received: c.Count}))
 				g.Expect(stop()).To(Equal(UDPServeReport{Datagrams: uint64(c.Count), Octets: uint64(c.Count * c.Size)}))
-				g.Expect(heard).To(HaveLen(1))
-				g.Expect(heard[0].Remote).To(Equal(report.Local))
 			})
 		}
 	}

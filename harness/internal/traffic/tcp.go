@@ -33,12 +33,8 @@ type TCPRequest struct {
 	Rate uint64 `json:"rate,omitempty"`
 	// Seed chooses the pattern, so that two streams never look alike.
 	Seed uint64 `json:"seed,omitempty"`
-	// ConnectTimeout is the longest the handshake may take; 0 means 5 s.
-	ConnectTimeout time.Duration `json:"connect_timeout,omitempty"`
 	// IdleTimeout ends the exchange once no octet has moved for that long; 0 means 10 s.
 	IdleTimeout time.Duration `json:"idle_timeout,omitempty"`
-	// ProgressEvery is the least time between two progress reports; 0 means 100 ms. The first comes with the first octets.
-	ProgressEvery time.Duration `json:"progress_every,omitempty"`
 }
 
 // TCPProgress says how far an exchange has come.
@@ -64,22 +60,16 @@ type TCPReport struct {
 }
 
 const (
-	defaultConnect  = 5 * time.Second
-	defaultIdle     = 10 * time.Second
-	defaultProgress = 100 * time.Millisecond
+	connectTimeout = 5 * time.Second
+	defaultIdle    = 10 * time.Second
+	progressEvery  = 100 * time.Millisecond // at least, between two reports
 )
 
 // TCP makes one connection to a server started by ServeTCP, has its octets flow and compares each. progress, which may be nil, is called in this
-// goroutine's course, first when the first octets have moved, then at most once in ProgressEvery, and does not outlive the call.
+// goroutine's course, first when the first octets have moved, then at most once in 100 ms, and does not outlive the call.
 func TCP(ctx context.Context, request TCPRequest, progress func(TCPProgress)) (TCPReport, error) {
-	if request.ConnectTimeout == 0 {
-		request.ConnectTimeout = defaultConnect
-	}
 	if request.IdleTimeout == 0 {
 		request.IdleTimeout = defaultIdle
-	}
-	if request.ProgressEvery == 0 {
-		request.ProgressEvery = defaultProgress
 	}
 	doing := fmt.Sprintf("TCP %s with %s", request.Mode, request.Remote)
 	hello, err := greeting{mode: request.Mode, seed: request.Seed, octets: request.Octets, rate: request.Rate}.encode()
@@ -87,7 +77,7 @@ func TCP(ctx context.Context, request TCPRequest, progress func(TCPProgress)) (T
 		return TCPReport{}, fmt.Errorf("%s: %w", doing, err)
 	}
 	dial := dialer("tcp", request.Local)
-	dial.Timeout = request.ConnectTimeout
+	dial.Timeout = connectTimeout
 	dialed, err := dial.DialContext(ctx, "tcp", request.Remote.String())
 	if err != nil {
 		return TCPReport{}, fmt.Errorf("%s: %w", doing, explain(ctx, err))
@@ -189,7 +179,7 @@ func (x *exchange) verdict() error {
 
 func (x *exchange) moved(octets uint64) {
 	now := time.Now()
-	if x.progress == nil || !x.last.IsZero() && now.Sub(x.last) < x.request.ProgressEvery {
+	if x.progress == nil || !x.last.IsZero() && now.Sub(x.last) < progressEvery {
 		return
 	}
 	x.last = now

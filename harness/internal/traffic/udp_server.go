@@ -17,12 +17,6 @@ type UDPServeRequest struct {
 	Listen netip.AddrPort `json:"listen"`
 }
 
-// UDPPeer is a peer the echo server heard for the first time.
-type UDPPeer struct {
-	Time   time.Time      `json:"time"`
-	Remote netip.AddrPort `json:"remote"`
-}
-
 // UDPServeReport counts a server's life.
 type UDPServeReport struct {
 	Datagrams uint64 `json:"datagrams"`
@@ -32,9 +26,8 @@ type UDPServeReport struct {
 	FirstError string `json:"first_error,omitempty"`
 }
 
-// ServeUDP sends every datagram back to where it came from until ctx ends, which is no error. It calls ready once it listens, and heard for
-// each peer it hears for the first time, both in this goroutine.
-func ServeUDP(ctx context.Context, request UDPServeRequest, ready func(netip.AddrPort), heard func(UDPPeer)) (UDPServeReport, error) {
+// ServeUDP sends every datagram back to where it came from until ctx ends, which is no error. It calls ready once it listens.
+func ServeUDP(ctx context.Context, request UDPServeRequest, ready func(netip.AddrPort), _ func(struct{})) (UDPServeReport, error) {
 	var report UDPServeReport
 	var config net.ListenConfig
 	listening, err := config.ListenPacket(ctx, "udp", listenText(request.Listen))
@@ -47,7 +40,6 @@ func ServeUDP(ctx context.Context, request UDPServeRequest, ready func(netip.Add
 	defer stop()
 	ready(addrPort(conn.LocalAddr()))
 
-	peers := make(map[netip.AddrPort]struct{})
 	buffer := make([]byte, 1<<16)
 	for {
 		n, peer, err := conn.ReadFromUDPAddrPort(buffer)
@@ -56,10 +48,6 @@ func ServeUDP(ctx context.Context, request UDPServeRequest, ready func(netip.Add
 		}
 		if err != nil {
 			return report, fmt.Errorf("echoing datagrams on %s: %w", conn.LocalAddr(), err)
-		}
-		if _, known := peers[peer]; !known {
-			peers[peer] = struct{}{}
-			heard(UDPPeer{Time: time.Now(), Remote: unmap(peer)})
 		}
 		// A peer that can't be answered is no reason to leave the others alone.
 		if _, err := conn.WriteToUDPAddrPort(buffer[:n], peer); err != nil {
@@ -75,8 +63,7 @@ func ServeUDP(ctx context.Context, request UDPServeRequest, ready func(netip.Add
 
 func udpServeKind() Kind { return newKind("udp-serve", ServeUDP) }
 
-// ServeUDP starts an echo server and returns once it listens. heard, which may be nil, is called once for each peer, in a goroutine of the server's.
-// The server ends with ctx or Close.
-func (s Sockets) ServeUDP(ctx context.Context, request UDPServeRequest, heard func(UDPPeer)) (Server, error) {
-	return s.agent.Serve(ctx, "udp-serve", request, decoding(heard))
+// ServeUDP starts an echo server and returns once it listens. The server ends with ctx or Close.
+func (s Sockets) ServeUDP(ctx context.Context, request UDPServeRequest) (Server, error) {
+	return s.agent.Serve(ctx, "udp-serve", request, nil)
 }
