@@ -116,7 +116,7 @@ func (d *Demux) attach(a *device, link *Link) error {
 	if err := d.lose(a); err != nil {
 		return err
 	}
-	hook, err := d.hookNew(a, link.Index)
+	hook, err := d.hookNew(a, link.Index, false)
 	if err == nil {
 		a.hook = hook
 		err = d.enter(a, link.Index)
@@ -138,14 +138,15 @@ func (d *Demux) attach(a *device, link *Link) error {
 }
 
 // hookNew honours Options.Attach. The record for the next process is made
-// before the program runs, where that program would outlive this process.
-func (d *Demux) hookNew(a *device, ifindex int) (tchook.Hook, error) {
+// before the program runs, where that program would outlive this process. ownsQdisc says
+// that a clsact qdisc which is there is ours.
+func (d *Demux) hookNew(a *device, ifindex int, ownsQdisc bool) (tchook.Hook, error) {
 	if d.opts.Attach != AttachClsact {
 		pin := ""
 		if d.pins != nil {
 			pin = d.pins.link(ifindex)
 		}
-		tcx, err := tchook.AttachTCX(ifindex, d.program(a.role), pin)
+		tcx, err := tchook.AttachTCX(ifindex, d.program(a.role), pin, d.isOurs)
 		if err == nil {
 			return tcx, nil
 		}
@@ -153,14 +154,13 @@ func (d *Demux) hookNew(a *device, ifindex int) (tchook.Hook, error) {
 			return nil, fmt.Errorf("attaching to %s: %w", a.name, err)
 		}
 	}
-	filter, err := tchook.PrepareClsact(d.net, ifindex, filterName(a.role), d.isOurs)
+	filter, err := tchook.PrepareClsact(d.net, ifindex, filterName(a.role), d.isOurs, ownsQdisc, func(filter *tchook.Clsact) error {
+		record := *a
+		record.ifindex, record.hook = ifindex, filter
+		return d.save(&record)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("attaching to %s: %w", a.name, err)
-	}
-	record := *a
-	record.ifindex, record.hook = ifindex, filter
-	if err := d.save(&record); err != nil {
-		return nil, errors.Join(err, filter.Detach())
 	}
 	if err := filter.Replace(d.program(a.role)); err != nil {
 		return nil, errors.Join(fmt.Errorf("attaching to %s: %w", a.name, err), filter.Detach())
@@ -198,5 +198,5 @@ func (d *Demux) hookOpen(a *device, record bpfDevice) (tchook.Hook, error) {
 	case d.pins == nil:
 		return nil, tchook.ErrGone
 	}
-	return tchook.OpenTCX(d.pins.link(ifindex), ifindex)
+	return tchook.OpenTCX(d.pins.link(ifindex), ifindex, d.isOurs)
 }

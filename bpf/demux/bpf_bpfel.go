@@ -104,6 +104,7 @@ type bpfOwner struct {
 	PlacesLostBase uint64
 	PassedBase     bpfTally
 	DropBases      [32]bpfTally
+	OlderPrograms  [12]uint32
 }
 
 type bpfPage struct {

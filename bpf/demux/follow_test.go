@@ -26,7 +26,7 @@ func hold(path string) (letGo func() error, err error) {
 
 // churn makes and deletes an interface many times.
 func churn(host *netlink.Handle) error {
-	for i := range 50 {
+	for i := range 10 {
 		passing := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "passing"}, PeerName: fmt.Sprint("passed", i)}
 		if err := errors.Join(host.LinkAdd(passing), host.LinkDel(passing)); err != nil {
 			return err

@@ -151,7 +151,7 @@ func (d *Demux) firstLayoutFilter(snap *snapshot, device snapshotDevice) error {
 	}
 	for _, filter := range filters {
 		if bpf, ok := filter.(*netlink.BpfFilter); ok && bpf.Name == filterName(device.record.Role) {
-			snap.programs[device.record.Role-1] = uint32(bpf.Id)
+			snap.programs = append(snap.programs, uint32(bpf.Id))
 		}
 	}
 	return nil

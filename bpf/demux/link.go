@@ -209,7 +209,7 @@ func (d *Demux) checkServed(a *device, ifindex int) error {
 
 // isOurs tells whether a program is of this dataplane, of this process or one before it.
 func (d *Demux) isOurs(id ebpf.ProgramID) bool {
-	return slices.Contains(d.programs[:], uint32(id))
+	return slices.Contains(d.programs, uint32(id))
 }
 
 // isDemux tells whether a program is some vlandemux's, by the maps that it uses: each

@@ -32,7 +32,7 @@ type Demux struct {
 	sockets  map[int]*nl.SocketHandle // for what net cannot ask for
 	pins     *pins                    // nil without Options.PinPath
 	inner    *ebpf.Map                // what wait puts into grace_period
-	programs [4]uint32                // IDs of our programs and of those they took over from
+	programs []uint32                 // IDs of our programs and of those they take over from
 	done     chan struct{}            // closed by Close
 
 	// Maps, in memory.
@@ -255,7 +255,8 @@ func (d *Demux) change(fn func() error) error {
 // saveOwner records this Demux as the one that may change the maps.
 func (d *Demux) saveOwner() error {
 	d.base.Layout, d.base.Generation, d.base.Releases, d.base.Seeds = layoutVersion, d.generation, d.releases, d.seeds
-	d.base.Programs = d.programs
+	d.base.Programs, d.base.OlderPrograms = [4]uint32{}, [12]uint32{}
+	copy(d.base.OlderPrograms[:], d.programs[copy(d.base.Programs[:], d.programs):])
 	d.base.Options = 0
 	if d.opts.Untagged == UntaggedPass {
 		d.base.Options |= bpfOptionPassUntagged

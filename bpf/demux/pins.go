@@ -86,6 +86,21 @@ func (p *pins) link(ifindex int) string {
 	return filepath.Join(p.path, linkPinPrefix+strconv.Itoa(ifindex))
 }
 
+// links are the indexes of the interfaces for which a link is pinned.
+func (p *pins) links() (indexes []int, err error) {
+	entries, err := os.ReadDir(p.path)
+	if err != nil {
+		return nil, fmt.Errorf("listing pins: %w", err)
+	}
+	for _, entry := range entries {
+		text, is := strings.CutPrefix(entry.Name(), linkPinPrefix)
+		if ifindex, err := strconv.Atoi(text); is && err == nil {
+			indexes = append(indexes, ifindex)
+		}
+	}
+	return indexes, nil
+}
+
 // current returns the latest whole set of maps, and the one before it if its
 // successor was killed while it took over. Both may be nil.
 func (p *pins) current() (latest, former *pinSet, err error) {
@@ -230,7 +245,7 @@ func (p *pins) removeOrphan(set, former *pinSet) (bool, error) {
 		if record.Mode != bpfAttachModeMODE_TCX || ifindex == 0 {
 			continue
 		}
-		hook, err := tchook.OpenTCX(p.link(ifindex), ifindex)
+		hook, err := tchook.OpenTCX(p.link(ifindex), ifindex, nil)
 		switch {
 		case errors.Is(err, tchook.ErrGone):
 		case err != nil:
@@ -243,10 +258,10 @@ func (p *pins) removeOrphan(set, former *pinSet) (bool, error) {
 		return false, fmt.Errorf("reading the trunks and workers: %w", err)
 	}
 	// A clsact filter holds its program, which nothing else does.
-	for _, id := range set.owner.Programs {
+	for _, id := range programIDs(&set.owner) {
 		program, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
 		switch {
-		case !filters || id == 0 || errors.Is(err, fs.ErrNotExist):
+		case !filters || errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return false, fmt.Errorf("looking whether program %d is still there (it takes CAP_SYS_ADMIN): %w: %w", id, ErrOtherNamespace, err)
 		default:

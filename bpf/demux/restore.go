@@ -3,6 +3,7 @@ package demux
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
@@ -17,6 +18,7 @@ func (d *Demux) restore() error {
 		return fmt.Errorf("reading the owner of the maps: %w", err)
 	}
 	d.generation, d.releases = d.base.Generation+1, d.base.Releases
+	d.programs = programIDs(&d.base)
 	d.ran = true
 	records, err := d.restoreDevices()
 	if err != nil {
@@ -138,7 +140,9 @@ func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
 		}
 	}
 	d.publishLimits()
-	var errs []error
+	errs := []error{d.sweepLinks()}
+	d.programs = d.programs[:2] // no other is on any interface now
+	errs = append(errs, d.saveOwner())
 	d.renameAll(there, func(a *device, err error, format string, values ...any) {
 		d.missed = append(d.missed, Change{Name: a.name, What: fmt.Sprintf(format, values...), Err: err})
 		if !errors.Is(err, ErrWrongRole) {
@@ -153,18 +157,57 @@ func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
 	return errors.Join(errs...)
 }
 
-// knowPrograms makes our programs ours, beside those of the process before.
+// sweepLinks takes off the links of ours that no device has: a process was killed between
+// one step of attaching and the next.
+func (d *Demux) sweepLinks() error {
+	if d.pins == nil {
+		return nil
+	}
+	indexes, err := d.pins.links()
+	errs := []error{err}
+	for _, ifindex := range indexes {
+		if a := d.byIndex[ifindex]; a != nil {
+			if _, tcx := a.hook.(*tchook.TCX); tcx {
+				continue
+			}
+		}
+		ours, err := tchook.PinIsOurs(d.pins.link(ifindex), d.isOurs)
+		if err != nil || !ours {
+			errs = append(errs, err)
+			continue
+		}
+		left, err := tchook.OpenTCX(d.pins.link(ifindex), ifindex, d.isOurs)
+		switch {
+		case errors.Is(err, tchook.ErrGone):
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			errs = append(errs, left.Detach())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// knowPrograms makes our programs ours, beside those of the processes before: each of
+// these may be on an interface still, if one was killed while it took over.
 func (d *Demux) knowPrograms() error {
-	d.programs[2], d.programs[3] = d.base.Programs[0], d.base.Programs[1]
-	for i, program := range []*ebpf.Program{d.objs.Phys2virt, d.objs.Virt2phys} {
+	own := make([]uint32, 0, len(d.programs)+2)
+	for _, program := range []*ebpf.Program{d.objs.Phys2virt, d.objs.Virt2phys} {
 		info, err := program.Info()
 		if err != nil {
 			return fmt.Errorf("reading the ID of a program: %w", err)
 		}
 		id, _ := info.ID()
-		d.programs[i] = uint32(id)
+		own = append(own, uint32(id))
 	}
+	d.programs = append(own, d.programs...)
 	return nil
+}
+
+// programIDs are those of the process that wrote the record and of those before it.
+func programIDs(owner *bpfOwner) []uint32 {
+	all := slices.Concat(owner.Programs[:], owner.OlderPrograms[:])
+	return slices.DeleteFunc(all, func(id uint32) bool { return id == 0 })
 }
 
 // takeOverHook gives tchook.ErrGone, and the device is one that is not there, if the
@@ -200,8 +243,14 @@ func (d *Demux) takeOverHook(a *device, record bpfDevice) (*Link, error) {
 		if link.Name != a.name || d.checkLink(a, &link) != nil {
 			return nil, gone()
 		}
-		if a.hook, err = d.hookNew(a, link.Index); err != nil {
+		if a.hook, err = d.hookNew(a, link.Index, record.OwnsQdisc != 0); err != nil {
 			return nil, err
+		}
+		if _, clsact := a.hook.(*tchook.Clsact); !clsact && record.OwnsQdisc != 0 {
+			left := tchook.OpenClsact(d.net, link.Index, filterName(a.role), true, d.isOurs)
+			if err := left.Detach(); err != nil {
+				return nil, err
+			}
 		}
 		d.missed = append(d.missed, Change{Name: a.name, What: takenOff})
 		return &link, d.enterAgain(a, &link)
@@ -213,7 +262,7 @@ func (d *Demux) takeOverHook(a *device, record bpfDevice) (*Link, error) {
 	} else {
 		// The new program goes first: for a moment both are there, and TCX alone
 		// sees the frames.
-		next, err := d.hookNew(a, int(record.Ifindex))
+		next, err := d.hookNew(a, int(record.Ifindex), false)
 		if err != nil {
 			return nil, err
 		}

@@ -11,18 +11,24 @@ import (
 
 // step does one thing by chance and says what.
 func (s *soak) step() string {
-	switch s.rng.IntN(20) {
-	case 0:
+	switch chance := s.rng.IntN(400); {
+	case chance < 2:
+		return s.overflow()
+	case chance < 7:
+		return s.killed()
+	case chance < 15:
+		return s.second()
+	case chance < 35:
 		return s.restart(false)
-	case 1:
+	case chance < 55:
 		return s.restart(true)
-	case 2, 3, 4:
+	case chance < 115:
 		return s.assign()
-	case 5, 6:
+	case chance < 155:
 		return s.reassign()
-	case 7, 8:
+	case chance < 195:
 		return s.unassign()
-	case 9:
+	case chance < 215:
 		return s.trunk()
 	default:
 		index := 0

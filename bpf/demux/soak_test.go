@@ -90,7 +90,7 @@ func runSoak(t *testing.T, seed uint64, steps []uint64, verbose bool) (done int,
 			}
 			s.rng = rand.New(rand.NewPCG(seed, step))
 			failure = s.try(func() {
-				what := s.step()
+				what := s.during(s.step)
 				if verbose {
 					t.Logf("step %d: %s", step, what)
 				}
@@ -135,7 +135,7 @@ func (s *soak) fail(format string, values ...any) {
 // check sends a frame of each client and one to it, and demands both where they
 // belong, and nothing anywhere else.
 func (s *soak) check() {
-	s.compare()
+	s.must(s.differs(), "comparing")
 	for _, n := range s.clientNumbers() {
 		s.exchange(n)
 	}
@@ -173,14 +173,22 @@ func (s *soak) exchange(n int) {
 func (s *soak) send(from int, f nettest.Frame, at int) {
 	s.seq++
 	f.Payload = soakPayload(s.seq)
-	s.allowed[s.seq] = at
-	s.transmit(from, f.Bytes())
-	if at == 0 {
-		return
+	if at != 0 {
+		s.allowed[s.seq] = []int{at}
 	}
-	for end := time.Now().Add(soakPatience()); !s.arrived[s.seq]; {
+	s.transmit(from, f.Bytes())
+	if at != 0 {
+		s.await(s.seq, func() string {
+			return fmt.Sprintf("frame to %x of %x, sent at interface %d, to come in at interface %d", f.Destination, f.Source, from, at)
+		})
+	}
+}
+
+// await returns when the frame has come in where it may.
+func (s *soak) await(seq uint32, what func() string) {
+	for end := time.Now().Add(soakPatience()); !s.arrived[seq]; {
 		if time.Now().After(end) {
-			s.fail("frame to %x of %x, sent at interface %d, did not come in at interface %d in time: %s", f.Destination, f.Source, from, at, s.describe())
+			s.fail("%s: it did not in time: %s", what(), s.describe())
 		}
 		s.receive(10 * time.Millisecond)
 	}

@@ -205,6 +205,7 @@ struct owner {
 	__u64 places_lost_base;
 	struct tally passed_base;
 	struct tally drop_bases[MAX_DROP_REASONS];
+	__u32 older_programs[12]; /* those of processes before, which were killed while they took over */
 };
 
 #define OPTION_PASS_UNTAGGED 1

@@ -9,7 +9,7 @@ import (
 type snapshot struct {
 	devices  []snapshotDevice
 	clients  []snapshotClient
-	programs [4]uint32
+	programs []uint32
 	releases uint64
 
 	passed     bpfTally
@@ -39,7 +39,7 @@ func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 	}
 	records := make(map[*device]bpfDevice)
 	d.releases = old.releases
-	d.base.Programs = old.programs
+	d.programs = old.programs
 	for _, from := range old.devices {
 		a, err := d.device(from.name, from.record.Role)
 		if err != nil {
@@ -128,7 +128,7 @@ func (s *pinSet) read(d *Demux) (*snapshot, error) {
 	if s.layout == 1 {
 		return s.readFirstLayout(d)
 	}
-	snap := &snapshot{programs: s.owner.Programs, releases: s.owner.Releases}
+	snap := &snapshot{programs: programIDs(&s.owner), releases: s.owner.Releases}
 	names := make(map[uint32]string)
 	var (
 		key    deviceKey

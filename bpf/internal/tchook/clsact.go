@@ -6,6 +6,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,14 +28,38 @@ const filterPriority = 1
 
 // PrepareClsact makes the qdisc if there is none; Replace then adds the filter. The
 // name is for people; isOurs says of a filter's program whether it is ours to replace.
-func PrepareClsact(net *netlink.Handle, ifindex int, name string, isOurs func(ebpf.ProgramID) bool) (*Clsact, error) {
-	f := OpenClsact(net, ifindex, name, false, isOurs)
-	err := net.QdiscAdd(f.qdisc())
-	if err != nil && !errors.Is(err, unix.EEXIST) {
+// A qdisc that is there is ours if owned says so. What the filter will be is noted before
+// the qdisc is made: a process that is killed in between leaves none that nobody owns.
+func PrepareClsact(net *netlink.Handle, ifindex int, name string, isOurs func(ebpf.ProgramID) bool, owned bool,
+	note func(*Clsact) error,
+) (*Clsact, error) {
+	f := OpenClsact(net, ifindex, name, owned, isOurs)
+	there, err := f.qdiscThere()
+	if err != nil {
+		return nil, fmt.Errorf("looking for a clsact qdisc: %w", err)
+	}
+	f.ownsQdisc = owned || !there
+	if err := note(f); err != nil || there {
+		return f, err
+	}
+	if err := net.QdiscAdd(f.qdisc()); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("adding clsact qdisc: %w", err)
 	}
-	f.ownsQdisc = err == nil
 	return f, nil
+}
+
+// qdiscThere asks for the one qdisc: a list is one of all interfaces.
+func (f *Clsact) qdiscThere() (bool, error) {
+	request := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	request.AddData(&nl.TcMsg{
+		Family: nl.FAMILY_ALL, Ifindex: int32(f.ifindex), Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	})
+	_, err := request.Execute(unix.NETLINK_ROUTE, 0)
+	// EINVAL: what is there instead has another handle.
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // OpenClsact stands for a filter that may be there already.

@@ -19,13 +19,14 @@ type TCX struct {
 	link    link.Link
 	ifindex int
 	pin     string // path, empty for none
+	isOurs  func(ebpf.ProgramID) bool
 }
 
 // AttachTCX attaches at tc ingress and pins; pin may be empty. A kernel without
-// TCX gives [ebpf.ErrNotSupported]. A pin that is in the way was
+// TCX gives [ebpf.ErrNotSupported]. A pin of ours that is in the way was
 // left behind by a process that died at this very point, or belongs to an
-// interface that is gone.
-func AttachTCX(ifindex int, program *ebpf.Program, pin string) (*TCX, error) {
+// interface that is gone; isOurs says whose it is by its program.
+func AttachTCX(ifindex int, program *ebpf.Program, pin string, isOurs func(ebpf.ProgramID) bool) (*TCX, error) {
 	tcx, err := link.AttachTCX(link.TCXOptions{
 		Interface: ifindex,
 		Program:   program,
@@ -35,20 +36,46 @@ func AttachTCX(ifindex int, program *ebpf.Program, pin string) (*TCX, error) {
 		return nil, fmt.Errorf("attaching tcx link: %w", err)
 	}
 	if pin == "" {
-		return &TCX{tcx, ifindex, pin}, nil
+		return &TCX{tcx, ifindex, pin, isOurs}, nil
 	}
-	if err := os.Remove(pin); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.Join(fmt.Errorf("removing stale pin of tcx link: %w", err), tcx.Close())
+	ours, err := PinIsOurs(pin, isOurs)
+	switch {
+	case err == nil && !ours:
+		err = fmt.Errorf("pinning tcx link: another program's pin is in the way: %s", pin)
+	case err == nil:
+		err = os.Remove(pin)
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	}
+	if err != nil {
+		return nil, errors.Join(err, tcx.Close())
 	}
 	if err := tcx.Pin(pin); err != nil {
 		return nil, errors.Join(fmt.Errorf("pinning tcx link: %w", err), tcx.Close())
 	}
-	return &TCX{tcx, ifindex, pin}, nil
+	return &TCX{tcx, ifindex, pin, isOurs}, nil
+}
+
+// PinIsOurs tells whether a pin is a link of one of our programs.
+func PinIsOurs(pin string, isOurs func(ebpf.ProgramID) bool) (bool, error) {
+	pinned, err := link.LoadPinnedLink(pin, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if err != nil {
+		return false, nil // something else
+	}
+	defer pinned.Close()
+	info, err := pinned.Info()
+	if err != nil {
+		return false, fmt.Errorf("reading pinned link %s: %w", pin, err)
+	}
+	return isOurs(info.Program), nil
 }
 
 // OpenTCX opens a pinned link of the interface. It returns ErrGone if there is no
 // pin, and ErrGone without the pin if the link's interface is gone or another one.
-func OpenTCX(pin string, ifindex int) (*TCX, error) {
+func OpenTCX(pin string, ifindex int, isOurs func(ebpf.ProgramID) bool) (*TCX, error) {
 	pinned, err := link.LoadPinnedLink(pin, nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrGone
@@ -63,7 +90,7 @@ func OpenTCX(pin string, ifindex int) (*TCX, error) {
 	if tcx := info.TCX(); tcx == nil || int(tcx.Ifindex) != ifindex {
 		return nil, errors.Join(ErrGone, pinned.Unpin(), pinned.Close())
 	}
-	return &TCX{pinned, ifindex, pin}, nil
+	return &TCX{pinned, ifindex, pin, isOurs}, nil
 }
 
 // Replace implements [Hook].
@@ -84,7 +111,7 @@ func (l *TCX) Restore(program *ebpf.Program) (bool, error) {
 	if tcx := info.TCX(); tcx != nil && int(tcx.Ifindex) == l.ifindex {
 		return false, nil
 	}
-	next, err := AttachTCX(l.ifindex, program, l.pin)
+	next, err := AttachTCX(l.ifindex, program, l.pin, l.isOurs)
 	if err != nil {
 		return false, err
 	}
