@@ -15,6 +15,7 @@ const (
 	FaultDrop    = fault.Drop
 	FaultDouble  = fault.Double
 	FaultCorrupt = fault.Corrupt
+	FaultDelay   = fault.Delay // its By is how long
 )
 
 // Fault breaks one of the frames that leave an interface of the lab, by the name of its

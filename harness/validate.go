@@ -145,6 +145,9 @@ func (v *validator) worker(i int, w Worker) {
 		}
 	}
 	v.node(called("worker", i, w.Name), w.Name, w.MAC, w.Addresses, w.Neighbours, w.Image)
+	if w.MTU != 0 && (w.MTU < minMTU || w.MTU > v.topology.MTU) {
+		v.wrong("%s: MTU %d is not within %d to the lab's, %d", called("worker", i, w.Name), w.MTU, minMTU, v.topology.MTU)
+	}
 }
 
 func (v *validator) client(i int, c Client) {

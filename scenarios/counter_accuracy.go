@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -52,6 +53,16 @@ func CounterAccuracy() Scenario {
 				Text:     "counts every dropped frame under its reason",
 				Topology: sharing,
 				Run:      everyDrop,
+			},
+			{
+				Text:   "counts what is too long for a worker's MTU, and carries the rest",
+				Labels: []string{"mtu"},
+				Topology: func(v Variant) harness.Topology {
+					t := rack(v, 2)
+					t.Workers[0].MTU = 1000
+					return t
+				},
+				Run: narrowWorker,
 			},
 			{
 				Text: "leaves frames without a tag to the host's stack when it is told to, and no others",
@@ -289,4 +300,27 @@ func passUntagged(ctx context.Context, r *Run) {
 		r.Batch("to a client", each, w0.MAC, c0.MAC), r.Batch("to a stranger", each, w0.MAC, stranger), r.Batch("to all", each, w0.MAC, broadcast()))
 	r.Close(ctx, window)
 	r.Expect(r.Counters(ctx).Passed.Packets).To(gomega.BeEquivalentTo(4*each), "frames passed to the host's stack")
+}
+
+// narrowWorker sends frames of every length from 60 to 1514 octets, without a tag of their
+// own and with one, to a worker that takes 1014 and to one that takes all, and their answers.
+func narrowWorker(ctx context.Context, r *Run) {
+	const every, rate = 1514 - harness.MinFrame + 1, 10_000 // frames, frames/s
+	window := r.Introduce(ctx)
+	var group errgroup.Group
+	for _, c := range r.Lab.Topology.Clients {
+		w := r.WorkerOf(c)
+		send := func(node string, from, to harness.MAC, longest int, tags ...harness.Tag) {
+			b := sized(r.Batch(fmt.Sprintf("%s with %d tags", node, len(tags)), 0, from, to), every)
+			b.Size, b.MaxSize, b.Tags, b.Rate = b.Size+4*len(tags), longest, tags, rate
+			group.Go(func() error { return window.Send(ctx, node, b) })
+		}
+		inner := harness.Tag{Protocol: harness.Dot1Q, TCI: 77}
+		send(c.Name, c.MAC, w.MAC, 1514)
+		send(c.Name, c.MAC, w.MAC, 1514, inner)
+		send(w.Name, w.MAC, c.MAC, min(1514, harness.EthernetHeader+cmp.Or(w.MTU, 1500)))
+	}
+	r.Check(group.Wait())
+	verdict := r.Close(ctx, window)
+	r.Expect(verdict.Demux.Ended).To(gomega.And(gomega.HaveLen(1), gomega.HaveKeyWithValue("too_long", gomega.BeNumerically(">", 900))), "frames dropped")
 }

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/onsi/gomega"
 
@@ -13,10 +14,10 @@ import (
 func Faults() Scenario {
 	return Scenario{
 		Name:    "faults",
-		Summary: "A link that drops, doubles or corrupts one frame is found out: that frame and no other, and where.",
+		Summary: "A link that drops, doubles, corrupts or delays one frame is found out: that frame and no other, and where.",
 		Labels:  []string{"fault"},
 		Cases: []Case{{
-			Text: "finds the one frame that a link drops, doubles or corrupts",
+			Text: "finds the one frame that a link drops, doubles, corrupts or delays",
 			Topology: func(v Variant) harness.Topology {
 				t := rack(v, 2)
 				t.Trunks = 2
@@ -72,5 +73,35 @@ func faults(ctx context.Context, r *Run) {
 			r.Expect([]any{side.Tap, side.Missing, side.Extra}).To(gomega.Equal([]any{link.tap, broken.missing, broken.extra}))
 			r.Expect(verdict.Counters).To(gomega.BeEmpty(), "counters that disagree: those of the demux are right about what came to it")
 		}
+	}
+	delayed(ctx, r)
+}
+
+// delayed is the last step: a frame that comes after those sent behind it.
+func delayed(ctx context.Context, r *Run) {
+	const frames, rate, by = 40, 4_000, 200 * time.Millisecond // frames/s: the last leaves long before
+	c0, w0 := r.Lab.Topology.Clients[0], r.Lab.Topology.Workers[0]
+	for _, link := range []struct {
+		tap, sender string
+		from, to    harness.MAC
+	}{
+		{"c0/eth0", c0.Name, c0.MAC, w0.MAC}, {"host/w0", c0.Name, c0.MAC, w0.MAC}, {"switch/c0", w0.Name, w0.MAC, c0.MAC},
+	} {
+		f := harness.Fault{Kind: harness.FaultDelay, Nth: 1 + r.Seed.Rand("delay "+link.tap).IntN(frames-1), By: by}
+		what := fmt.Sprintf("%s frame %d at %s", f.Kind, f.Nth, link.tap)
+		r.Step(what)
+		window := r.OpenWindow(ctx)
+		r.Check(window.Fault(ctx, link.tap, f))
+		b := r.Batch(what, frames, link.from, link.to)
+		b.Rate = rate
+		r.Send(ctx, window, link.sender, b)
+		r.Await(ctx, window, map[string]uint64{c0.Name + "/eth0": frames, w0.Name + "/eth0": frames})
+		verdict, err := window.Close(ctx)
+		r.Check(err)
+		r.Expect(verdict.Err()).To(gomega.MatchError(gomega.And(
+			gomega.ContainSubstring("batch %q frame %d, sent at", what, f.Nth-1), gomega.MatchRegexp(`%s saw it [0-9.]+m?s after frame %d of the same batch`, link.tap, f.Nth))))
+		r.Expect(verdict.Wrong).To(gomega.Equal(1), "wrong frames: %v", verdict.Err())
+		r.Expect(verdict.Sides).To(gomega.BeEmpty(), "missing or too many: %v", verdict.Err())
+		r.Expect(verdict.Counters).To(gomega.BeEmpty(), "counters that disagree: %v", verdict.Err())
 	}
 }

@@ -49,6 +49,7 @@ func Operator() Scenario {
 			},
 			{
 				Text:     "loses no frame when vlandemux is killed and started again",
+				Labels:   []string{"upgrade"},
 				Topology: func(v Variant) harness.Topology { return rack(v, 2) },
 				Run:      restart,
 			},

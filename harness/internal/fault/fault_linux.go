@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -21,6 +22,7 @@ const (
 	Drop    Kind = "drop"    // it ends here
 	Double  Kind = "double"  // it leaves twice
 	Corrupt Kind = "corrupt" // its last octet is inverted
+	Delay   Kind = "delay"   // it leaves later; only where frames have no tag beside their data
 )
 
 // Fault is what happens to one of the frames that leave an interface.
@@ -29,6 +31,8 @@ type Fault struct {
 	// Nth is which frame, counted from 1 when the fault is installed. Frames that leave at
 	// the same moment on several CPUs may be counted as one: let one sender send.
 	Nth int `json:"nth"`
+	// By is how much later a delayed frame leaves.
+	By time.Duration `json:"by,omitempty"`
 }
 
 // Install adds a tc program at egress of an interface of the calling thread's network
@@ -45,7 +49,12 @@ func Install(name string, f Fault) error {
 	if err != nil {
 		return wrap(err)
 	}
-	broken, err := f.instructions(link.Attrs().Index)
+	var broken asm.Instructions
+	if f.Kind == Delay {
+		broken, err = f.delaying(link.Attrs().Index)
+	} else {
+		broken, err = f.instructions(link.Attrs().Index)
+	}
 	if err != nil {
 		return wrap(err)
 	}
@@ -82,6 +91,7 @@ func Install(name string, f Fault) error {
 const (
 	actUnspec = -1 // whatever is attached behind has its say
 	actShot   = 2
+	actStolen = 4 // like actShot, but its sender is not told
 )
 
 // counting leaves every frame alone but the nth, and falls through with that. R6 is the packet.

@@ -150,7 +150,7 @@ func (c *counters) compare(h *history, before, after *control.Counters) (wrong [
 		wrong = append(wrong, all)
 	}
 	// And nothing else may have counted anything, such as drops for other reasons:
-	// no_worker, wrong_place, too_long.
+	// wrong_place.
 	for _, name := range sortedNames(got) {
 		if got[name] != (control.Tally{}) {
 			wrong = append(wrong, tally{kind: name.kind, name: name.name, got: got[name]})

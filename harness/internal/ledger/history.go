@@ -54,6 +54,7 @@ type history struct {
 	names     []probe.MAC
 	assigned  []register
 	present   []register // by worker: 1 while it is there
+	mtus      []int      // by worker, 0 where every frame of the lab fits
 	locations []register
 	renewals  []renewal
 	clients   map[probe.MAC]int
@@ -157,6 +158,7 @@ func (h *history) followAssignments(lab *Lab) {
 // followWorkers follows the workers to their ends.
 func (h *history) followWorkers(lab *Lab) {
 	for _, w := range lab.Workers {
+		h.mtus = append(h.mtus, w.MTU)
 		r := register{initial: []uint64{1}}
 		for _, o := range lab.Outages {
 			if o.Worker == w.Name {

@@ -16,14 +16,15 @@ const (
 	dropUnlearned     = "unlearned"
 	dropTagFailed     = "tag_failed"
 	dropNoWorker      = "no_worker"
+	dropTooLong       = "too_long"
 )
 
 const whySevered = "its worker was going"
 
 // dropReasons are those that frames of a lab can be dropped for. Any other must not
-// be counted: no place is forbidden, nothing is too long.
+// be counted: no place is forbidden.
 func dropReasons() []string {
-	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed, dropNoWorker}
+	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed, dropNoWorker, dropTooLong}
 }
 
 // refDemux is the reference demux.
@@ -128,8 +129,13 @@ func (d *refDemux) fromTrunk(f *frame, p *pass) {
 			d.drop(dropTagFailed, p)
 			continue
 		}
+		out := emission{side: d.plan.out(workerPort, int(w-1)), tags: p.tags.pop(), length: p.length - tagOctets}
+		if d.tooLong(int(w-1), &out) {
+			d.drop(dropTooLong, p)
+			continue
+		}
 		d.alternatives.add(outcome{
-			want:  d.alternatives.one(emission{side: d.plan.out(workerPort, int(w-1)), tags: p.tags.pop(), length: p.length - tagOctets}),
+			want:  d.alternatives.one(out),
 			entry: d.counters.rx(mac, d.renewals[mac].of(p), uint64(p.length)),
 		})
 	}
@@ -139,6 +145,17 @@ func (d *refDemux) fromTrunk(f *frame, p *pass) {
 // off the first then, which makes the second the outer one (__skb_vlan_pop in net/core/skbuff.c).
 func cutBehindTag(f *frame, p *pass) bool {
 	return p.tags.count == 1 && (f.etherType == probe.Dot1Q || f.etherType == probe.Dot1AD) && p.length < ethernetHeader+2*tagOctets
+}
+
+// tooLong tells whether a worker of an MTU of its own cannot take a frame: the kernel allows
+// one tag in the data, and has another beside it (is_skb_forwardable in net/core/dev.c).
+func (d *refDemux) tooLong(worker int, e *emission) bool {
+	length := int(e.length)
+	if e.tags.count > 0 {
+		length -= tagOctets
+	}
+	mtu := d.mtus[worker]
+	return mtu != 0 && length > mtu+ethernetHeader+tagOctets
 }
 
 func (d *refDemux) toTrunk(p *pass, place uint64) emission {

@@ -207,10 +207,10 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 		}, []string{`it came to w0/eth0 from host/w0 5.\d+ms before it could|it came to w0/eth0 from host/w0 4.\d+ms before it could`}},
 		{"frames in another order", func(m *mover) {
 			m.late(m.frame(0, 1), 1500*time.Microsecond, "host/w0", "w0/eth0")
-		}, []string{`batch "c0/eth0-1" frame 2, `, `host/w0 saw it before frame 1 of the same batch, which came \d+.*µs later  ← wrong`}},
+		}, []string{`batch "c0/eth0-1" frame 1, `, `host/w0 saw it \d+.*µs after frame 2 of the same batch  ← wrong`}},
 		{"copies in another order", func(m *mover) {
 			m.late(m.frame(4, 1), 1500*time.Microsecond, "host/trunk0", "switch/trunk0", "switch/c0", "c0/eth0", "switch/c1", "c1/eth0")
-		}, []string{`batch "w0/eth0-5" frame 2, `, `host/trunk0 saw it before frame 1 of the same batch`}},
+		}, []string{`batch "w0/eth0-5" frame 1, `, `host/trunk0 saw it .* after frame 2 of the same batch`}},
 		{"a frame sent at another interface", func(m *mover) {
 			m.sent[5].Tap = "w2/eth0"
 		}, []string{`w2/eth0 +out .* 4 +0|w2/eth0 +out .* 1 +0`, `w1/eth0 +out .* 0 +1`}},

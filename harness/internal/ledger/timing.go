@@ -125,7 +125,7 @@ func (a *audit) held(p part, least, most int64) string {
 	return ""
 }
 
-// disorder finds the frames that a tap saw before an earlier one of the same batch,
+// disorder finds the frames that a tap saw after a later one of the same batch,
 // source and destination. Each batch is sent by one thread on one processor.
 func (a *audit) disorder() map[int32]string {
 	frames := make([]int32, len(a.table.origins)) // by origin, -1 for identical ones
@@ -137,35 +137,35 @@ func (a *audit) disorder() map[int32]string {
 			frames[o] = int32(i)
 		}
 	}
-	type latest struct {
+	type earliest struct {
 		record
 		number int32 // of the frame in its batch
 	}
 	wrong := map[int32]string{}
-	last := make([]latest, 2*len(a.plan.taps))
-	var before *frame
+	next := make([]earliest, 2*len(a.plan.taps))
+	var after *frame
 	batch := int32(-1)
-	for i, index := range frames {
+	for i, index := range slices.Backward(frames) {
 		if index < 0 {
 			continue
 		}
 		f, o := &a.table.frames[index], &a.table.origins[i]
-		if o.batch != batch || before == nil || f.source != before.source || f.dest != before.dest {
-			clear(last)
+		if o.batch != batch || after == nil || f.source != after.source || f.dest != after.dest {
+			clear(next)
 		}
-		batch, before = o.batch, f
+		batch, after = o.batch, f
 		seen := a.table.sightings(f)
 		for j, r := range seen {
 			if slices.ContainsFunc(seen[:j], func(x record) bool { return x.side == r.side }) {
 				continue // a copy
 			}
-			l := &last[r.side]
-			if r.place < l.place && !a.moving(f, min(r.time, l.time), max(r.time, l.time)) && wrong[index] == "" {
-				wrong[index] = fmt.Sprintf("%s saw it before frame %d of the same batch, which came %s later",
-					a.plan.of(r.side).name, l.number, time.Duration(l.time-r.time))
+			l := &next[r.side]
+			if l.time != 0 && r.place > l.place && !a.moving(f, min(r.time, l.time), max(r.time, l.time)) && wrong[index] == "" {
+				wrong[index] = fmt.Sprintf("%s saw it %s after frame %d of the same batch",
+					a.plan.of(r.side).name, time.Duration(r.time-l.time), l.number)
 			}
-			if r.place > l.place {
-				*l = latest{r, o.number}
+			if l.time == 0 || r.place < l.place {
+				*l = earliest{r, o.number}
 			}
 		}
 	}

@@ -134,7 +134,7 @@ func (b *builder) makeLinks(ctx context.Context) error {
 	for _, w := range plan.Workers {
 		b.workers = append(b.workers, &pair{
 			ns: n.host, name: w.Name, mac: b.macs.next(),
-			farNS: n.node(w.Name), farName: topology.NodeInterface, farMAC: w.MAC, mtu: plan.MTU, offloads: w.Offloads,
+			farNS: n.node(w.Name), farName: topology.NodeInterface, farMAC: w.MAC, mtu: cmp.Or(w.MTU, plan.MTU), offloads: w.Offloads,
 		})
 	}
 	for _, p := range b.pairs() {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func (n *Network) Replace(ctx context.Context, name string, pid int) (err error)
 	w := n.plan.Workers[i]
 	p := &pair{
 		ns: n.host, name: name, mac: n.workers[i].near.mac, farNS: ns, farName: topology.NodeInterface, farMAC: w.MAC,
-		mtu: n.plan.MTU, offloads: w.Offloads, group: n.group,
+		mtu: cmp.Or(w.MTU, n.plan.MTU), offloads: w.Offloads, group: n.group,
 	}
 	if err := makePair(p); err != nil {
 		return err
