@@ -33,6 +33,50 @@ func reportLab(lab *harness.Lab) {
 	}, ginkgo.ReportEntryVisibilityFailureOrVerbose)
 }
 
+// phasesEntry is the report entry of each spec that says how long the parts of its lab took.
+const phasesEntry = "phases"
+
+// phases are seconds by name of the phase.
+type phases map[string]float64
+
+func (p phases) String() string {
+	var text []string
+	for _, name := range harness.PhaseNames() {
+		text = append(text, fmt.Sprintf("%s %.2f", name, p[name]))
+	}
+	return strings.Join(text, " · ") + " s"
+}
+
+func reportPhases(lab *harness.Lab) {
+	took := phases{}
+	for _, phase := range lab.Phases() {
+		took[phase.Name] += phase.Took.Seconds()
+	}
+	ginkgo.AddReportEntry(phasesEntry, took, ginkgo.ReportEntryVisibilityFailureOrVerbose)
+}
+
+// sumPhases adds up all specs; the rest of their time is the scenarios' own traffic.
+func (s *suite) sumPhases(report ginkgo.Report) string {
+	sum, rest := phases{}, 0.0
+	for _, spec := range report.SpecReports {
+		for _, entry := range spec.ReportEntries {
+			if entry.Name != phasesEntry {
+				continue
+			}
+			took, ours := entry.GetRawValue().(phases)
+			if !ours { // of another Ginkgo process
+				s.check(json.Unmarshal([]byte(entry.Value.AsJSON), &took))
+			}
+			rest += spec.RunTime.Seconds()
+			for _, name := range harness.PhaseNames() {
+				sum[name] += took[name]
+				rest -= took[name]
+			}
+		}
+	}
+	return fmt.Sprintf("%v, traffic and the rest %.2f s", sum, rest)
+}
+
 // reportRun prints one line on what the specs have run on, which is in the JUnit
 // and JSON reports too. It names what was there, not what was asked for.
 func (s *suite) reportRun(report ginkgo.Report) {
@@ -70,6 +114,7 @@ func (s *suite) reportRun(report ginkgo.Report) {
 	if table := s.engineTable(report); table != "" {
 		ginkgo.AddReportEntry("engines", table)
 	}
+	ginkgo.AddReportEntry("time of all specs by phase", s.sumPhases(report))
 	ginkgo.AddReportEntry("ran on", fmt.Sprintf("kernel %s · switch %s · attach %s · Docker %s · %s",
 		set(kernels), set(switches), set(attachModes), set(dockers), machine))
 }

@@ -77,7 +77,9 @@ func (s *suite) end(ctx context.Context, lab *harness.Lab, text string) {
 		ginkgo.AddReportEntry("evidence", folder)
 	}
 	complaints := lab.KernelComplaints(ctx)
-	s.check(errors.Join(complaints, lab.Close()))
+	err := errors.Join(complaints, lab.Close())
+	reportPhases(lab)
+	s.check(err)
 }
 
 var notInFileNames = regexp.MustCompile(`[^a-zA-Z0-9]+`)

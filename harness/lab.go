@@ -37,6 +37,7 @@ type Lab struct {
 	// Attach is how vlandemux is attached: "tcx" or "clsact".
 	Attach string
 
+	started time.Time
 	host    *Node
 	clients map[string]*Node
 	workers map[string]*Node
@@ -47,6 +48,7 @@ type Lab struct {
 	mu     sync.Mutex
 	state  state   // guarded by mu
 	window *Window // guarded by mu; the one that is open, nil for none
+	phases []Phase // guarded by mu
 
 	follower *follower // guarded by mu; from the first window on
 
@@ -76,7 +78,7 @@ func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *L
 		return nil, err
 	}
 	l := &Lab{
-		Topology: topology.withDefaults(), Seed: seed, pool: h.pool,
+		Topology: topology.withDefaults(), Seed: seed, pool: h.pool, started: time.Now(),
 		clients: map[string]*Node{}, workers: map[string]*Node{},
 	}
 	defer func() {
@@ -97,6 +99,7 @@ func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *L
 			return nil, err
 		}
 	}
+	defer l.phase("attach")()
 	if err := l.host.agent.StartDemux(ctx, l.Topology.arguments()); err != nil {
 		return nil, fmt.Errorf("starting vlandemux in the host container: %w", err)
 	}
@@ -146,6 +149,7 @@ func (l *Lab) hostLog() error {
 }
 
 func (l *Lab) startContainers(ctx context.Context, h *Harness) error {
+	defer l.phase("containers")()
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(kind engine.Kind, name, image string, keep func(*Node)) {
@@ -184,6 +188,7 @@ func (l *Lab) startContainers(ctx context.Context, h *Harness) error {
 }
 
 func (l *Lab) wire(ctx context.Context) error {
+	defer l.phase("wiring")()
 	l.Features = l.host.container.features
 	var err error
 	if l.kind, err = l.chooseSwitch(); err != nil {
@@ -199,7 +204,13 @@ func (l *Lab) wire(ctx context.Context) error {
 	for _, n := range l.Nodes()[1:] {
 		plan.PIDs[n.Name] = n.PID
 	}
-	return l.host.agent.Wire(ctx, plan)
+	begun := time.Now()
+	steps, err := l.host.agent.Wire(ctx, plan)
+	for _, step := range steps {
+		l.ended("wiring: "+step.Name, begun, step.Took)
+		begun = begun.Add(step.Took)
+	}
+	return err
 }
 
 // Switch is the kind of switch in use.
@@ -274,6 +285,7 @@ func (l *Lab) lastWindow() error {
 func (l *Lab) abandon() error { return l.takeDown(end) }
 
 func (l *Lab) takeDown(how func(context.Context, []*container) error) error {
+	defer l.phase("close")()
 	l.stopFollowing()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()

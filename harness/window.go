@@ -210,9 +210,12 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 	if w.socketsAllowed() {
 		enough = quietForSockets
 	}
+	quiet := w.lab.phase("quiet")
 	if err := w.lab.quiet(ctx, enough); err != nil {
 		return nil, err
 	}
+	quiet()
+	defer w.lab.phase("ledger")()
 	// The taps go on until the next window is open: what comes late is not missed.
 	reports, err := w.lab.host.agent.MarkTaps(ctx)
 	if err != nil {

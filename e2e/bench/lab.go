@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,14 +30,17 @@ func (o options) labs(ctx context.Context, h *harness.Harness, results *result.R
 		if len(o.only) > 0 && !o.wantsLab(containers) || len(o.only) == 0 && clients == 64 {
 			continue
 		}
+		var last string
 		for range min(o.rounds, 1+40/containers) {
 			if err := bare(ctx, h, containers, results); err != nil {
 				return fmt.Errorf("bare containers: %w", err)
 			}
-			if err := lab(ctx, h.Images(), clients, results); err != nil {
+			var err error
+			if last, err = lab(ctx, h.Images(), clients, results); err != nil {
 				return fmt.Errorf("lab of %d containers: %w", containers, err)
 			}
 		}
+		fmt.Print(last)
 	}
 	return nil
 }
@@ -65,11 +70,25 @@ func (s *stopwatch) stop(group string, containers int) {
 	})
 }
 
+// timeline says what waited for what: one phase after another, the steps of one below it.
+func timeline(title string, l *harness.Lab) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s, ms from the start:\n", title)
+	phases := l.Phases()
+	slices.SortStableFunc(phases, func(a, b harness.Phase) int {
+		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(b.Took, a.Took))
+	})
+	for _, p := range phases {
+		fmt.Fprintf(&text, "  %6.1f  +%6.1f  %s\n", 1000*p.Start.Seconds(), 1000*p.Took.Seconds(), p.Name)
+	}
+	return text.String()
+}
+
 // lab starts a lab twice: its containers are new at first, then those of the first.
-func lab(ctx context.Context, images harness.Images, clients int, results *result.Run) (err error) {
+func lab(ctx context.Context, images harness.Images, clients int, results *result.Run) (timelines string, err error) {
 	h, err := harness.Connect(ctx, harness.Options{Images: images, Log: os.Stderr})
 	if err != nil {
-		return err
+		return "", err
 	}
 	closed := false
 	defer func() {
@@ -83,16 +102,17 @@ func lab(ctx context.Context, images harness.Images, clients int, results *resul
 		watch.set()
 		l, err := h.Start(ctx, topology, 0)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if err := firstFrame(ctx, l); err != nil {
-			return errors.Join(err, l.Close())
+			return "", errors.Join(err, l.Close())
 		}
 		watch.stop(group, len(l.Nodes()))
 		watch.set()
 		if err := l.Close(); err != nil {
-			return err
+			return "", err
 		}
+		timelines += timeline(fmt.Sprintf("%s/%d", group, 2*clients+1), l)
 		if group == "lab-pool-up" {
 			watch.stop("lab-pool-down", 2*clients+1)
 		}
@@ -101,18 +121,18 @@ func lab(ctx context.Context, images harness.Images, clients int, results *resul
 	watch.set()
 	l, err := h.Start(ctx, topology, 0)
 	if err != nil {
-		return err
+		return "", err
 	}
 	watch.set()
 	if err := l.Close(); err != nil {
-		return err
+		return "", err
 	}
 	closed = true
 	if err := h.Close(); err != nil {
-		return err
+		return "", err
 	}
 	watch.stop("lab-down", 2*clients+1)
-	return nil
+	return timelines, nil
 }
 
 // firstFrame returns once a worker has answered its client.

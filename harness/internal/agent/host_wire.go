@@ -38,10 +38,9 @@ func (c *Client) Features(ctx context.Context) (wire.Features, error) {
 	return call[Nothing, wire.Features](ctx, c, "/wire/features", Nothing{})
 }
 
-// Wire lays the lab's links, once in an agent's life. On an error nothing is left of them.
-func (c *Client) Wire(ctx context.Context, plan wire.Plan) error {
-	_, err := call[wire.Plan, Nothing](ctx, c, "/wire/apply", plan)
-	return err
+// Wire lays the lab's links, once in an agent's life, and says what took how long. On an error nothing is left of them.
+func (c *Client) Wire(ctx context.Context, plan wire.Plan) ([]wire.Step, error) {
+	return call[wire.Plan, []wire.Step](ctx, c, "/wire/apply", plan)
 }
 
 // Move plugs a client in elsewhere; its own interface does not notice. The window tells when it happened.
@@ -94,18 +93,18 @@ func (c *Client) ChecksumErrors(ctx context.Context) (map[string]uint64, error) 
 	return call[Nothing, map[string]uint64](ctx, c, "/wire/checksums", Nothing{})
 }
 
-func (h *host) apply(ctx context.Context, plan wire.Plan) (Nothing, error) {
+func (h *host) apply(ctx context.Context, plan wire.Plan) ([]wire.Step, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.network != nil {
-		return Nothing{}, errors.New("wiring the lab: it is wired already; each lab has a host container of its own")
+		return nil, errors.New("wiring the lab: it is wired already; each lab has a host container of its own")
 	}
 	network, err := wire.Apply(ctx, plan)
 	if err != nil {
-		return Nothing{}, err
+		return nil, err
 	}
 	h.network = network
-	return Nothing{}, nil
+	return network.Steps, nil
 }
 
 func (h *host) move(ctx context.Context, move wire.Move) (wire.MoveWindow, error) {

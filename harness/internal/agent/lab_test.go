@@ -45,8 +45,11 @@ func startSmallLab(t *testing.T, ctx context.Context) smallLab {
 		},
 		Workers: []topology.Worker{{Name: "w0", MAC: workerMAC, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}}},
 	}
-	g.Expect(lab.host.Wire(ctx, plan)).To(Succeed())
-	g.Expect(lab.host.Wire(ctx, plan)).To(MatchError(ContainSubstring("wired already")))
+	steps, err := lab.host.Wire(ctx, plan)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(steps).To(HaveLen(7))
+	_, err = lab.host.Wire(ctx, plan)
+	g.Expect(err).To(MatchError(ContainSubstring("wired already")))
 	points, err := lab.host.TapPoints(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	for _, p := range points {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -35,17 +36,29 @@ func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
 		}
 	}()
 	b := builder{n: n, macs: newMACs(&n.plan)}
-	for _, step := range []func(context.Context) error{
-		b.openNamespaces, b.quietNamespaces, b.makeLinks, b.pinOffloads, b.makeSwitch, b.bringUp, b.configure,
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"namespaces", b.openNamespaces}, {"sysctls", b.quietNamespaces}, {"links", b.makeLinks}, {"offloads", b.pinOffloads},
+		{"switch", b.makeSwitch}, {"up", b.bringUp}, {"addresses", b.configure},
 	} {
+		start := time.Now()
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("wiring the lab: %w", context.Cause(ctx))
 		}
-		if err := step(ctx); err != nil {
+		if err := step.do(ctx); err != nil {
 			return nil, fmt.Errorf("wiring the lab: %w", err)
 		}
+		n.Steps = append(n.Steps, Step{Name: step.name, Took: time.Since(start)})
 	}
 	return n, nil
+}
+
+// Step is a part of the wiring.
+type Step struct {
+	Name string
+	Took time.Duration
 }
 
 // newGroup draws an interface group number that no other lab's links in the

@@ -16,6 +16,8 @@ import (
 // Network is a laid Plan. All methods are safe for concurrent use; moves are
 // made one at a time.
 type Network struct {
+	Steps []Step // that made it
+
 	group uint32 // of every veth pair's near end and every bridge
 	nodes []*namespace
 	host  *namespace
