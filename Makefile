@@ -25,6 +25,9 @@ ON_HOST = $(filter-out $(shell go list ./e2e $(AGAINST_ENGINE) $(IN_CONTAINER) $
 # get a folder of their own. What checks or tests is compiled in any case, since
 # `go tool` makes a success of a program that is killed.
 export ENGINES
+# Programs run in folders of their own.
+override DEMUX := $(if $(DEMUX),$(abspath $(DEMUX)))
+export DEMUX
 ifneq ($(CAPTURES),)
 # Not every shell replaces the ~ of CAPTURES=~/captures.
 override CAPTURES := $(patsubst ~/%,$(HOME)/%,$(CAPTURES))
@@ -61,6 +64,7 @@ help: ## list these targets
 	@printf '  FULL=1                    the largest sizes there are     (e2e)\n'
 	@printf '  CAPTURES=DIR              replay the captures in DIR      (e2e)\n'
 	@printf '  VLANDEMUX_SWITCH=KINDS    run on each of these switches: 8021q,tc,bridge or all  (e2e; one: demo)\n'
+	@printf '  DEMUX=PROGRAM             test this program instead of ours (e2e)\n'
 	@printf '  ENGINES=tcp://a,ssh://b   on several Docker engines at once, or =slurm (e2e)\n'
 	@printf '  DOCKER_HOST=...           another Docker engine           (e2e, test, demo)\n'
 
@@ -81,7 +85,7 @@ else
 	go build -o $(BUILT)/vm ./images/vm/vm
 	go run ./harness/imagetool build $(BUILT)/images
 	$(BUILT)/ginkgo build -o $(BUILT)/e2e.test ./e2e
-	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
+	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(DEMUX),--env=DEMUX=$(DEMUX)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
 		--env=VLANDEMUX_REPORTS=$(abspath $(OUT)) -- $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) $(BUILT)/e2e.test
 endif
 

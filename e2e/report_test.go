@@ -107,6 +107,9 @@ func (s *suite) reportRun(report ginkgo.Report) {
 	if len(s.skipped) > 0 {
 		ginkgo.AddReportEntry("not replayed", fmt.Sprintf("%s holds files whose names do not end in .pcap, .pcapng or .cap (and .gz): %s", s.captures, strings.Join(s.skipped, ", ")))
 	}
+	if program := os.Getenv("DEMUX"); program != "" {
+		ginkgo.AddReportEntry("program under test", program)
+	}
 	if pairsOnly() {
 		ginkgo.AddReportEntry("axes", "pairs: each scenario ran on each switch and in each attach mode, not on each switch in each mode")
 	}

@@ -23,6 +23,10 @@ const Label = "io.github.vlandemux.image"
 // Folder is the variable that names a folder of ready-made programs, as [Build] writes it, to use instead of compiling them.
 const Folder = "VLANDEMUX_IMAGES"
 
+// Demux is the variable that names a program to test instead of this source's vlandemux: an older build, a fork, or another program with the same
+// command line and API.
+const Demux = "DEMUX"
+
 // Set holds the lab's images, as the engine identifies them.
 type Set struct {
 	Host, Client, Worker string
@@ -102,7 +106,14 @@ func (p Program) read(folder, arch string) ([]tarEntry, error) {
 	for _, name := range p.Packages {
 		executable := path.Base(name)
 		file := filepath.Join(folder, executable)
+		other := os.Getenv(Demux)
+		if executable == "vlandemux" && other != "" {
+			file = other
+		}
 		binary, err := os.ReadFile(file)
+		if err != nil && file == other {
+			return nil, fmt.Errorf("reading the program to test: %w; %s must be its path", err, Demux)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("reading a program of image %s: %w; %s=%s must name a folder that `go run ./harness/imagetool build DIR` has written",
 				p.Name, err, Folder, folder)

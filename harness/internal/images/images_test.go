@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -253,4 +254,28 @@ func TestPruneRemovesOnlyOurUnusedImages(t *testing.T) {
 
 	g.Expect(c.Close(t.Context())).To(Succeed())
 	g.Expect(prune(t.Context(), e, label)).To(ConsistOf(kept.tag(), used.tag()))
+}
+
+func TestAnotherDemuxIsPutIntoTheHostsImage(t *testing.T) {
+	g := NewWithT(t)
+	folder := t.TempDir()
+	g.Expect(compile(t.Context(), folder, runtime.GOARCH, []Program{standin()})).To(Succeed())
+	program, err := os.ReadFile(filepath.Join(folder, "standin"))
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, name := range []string{"host", "vlandemux", "other"} {
+		g.Expect(os.WriteFile(filepath.Join(folder, name), slices.Concat(program, []byte(name)), 0o755)).To(Succeed())
+	}
+	last := func() []string {
+		files, err := Programs()[0].read(folder, runtime.GOARCH)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(files).To(HaveLen(2))
+		return []string{files[0].name + " " + string(files[0].data[len(program):]), files[1].name + " " + string(files[1].data[len(program):])}
+	}
+	t.Setenv(Demux, "")
+	g.Expect(last()).To(Equal([]string{"host host", "vlandemux vlandemux"}))
+	t.Setenv(Demux, filepath.Join(folder, "other"))
+	g.Expect(last()).To(Equal([]string{"host host", "vlandemux other"}))
+	t.Setenv(Demux, filepath.Join(folder, "none"))
+	_, err = Programs()[0].read(folder, runtime.GOARCH)
+	g.Expect(err).To(MatchError(And(ContainSubstring("reading the program to test"), ContainSubstring("none"), ContainSubstring("DEMUX"))))
 }
