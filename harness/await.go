@@ -65,9 +65,9 @@ func (w *Window) patience() time.Duration {
 	return stillFor
 }
 
-// A lab is quiet when nothing has moved at any tap for so long. Where sockets may
-// speak that is longer than a delayed TCP acknowledgement (40 to 200 ms); where
-// none may, a frame has only to be carried.
+// A lab is quiet when no tap has seen a frame for this time. Where sockets may
+// send, it is longer than a delayed TCP acknowledgement (40 to 200 ms); where
+// they may not, a frame only has to cross the lab.
 const (
 	quietFor        = 100 * time.Millisecond
 	quietForSockets = 250 * time.Millisecond
@@ -79,7 +79,7 @@ const (
 	stillWhileSending = 10 * time.Second
 )
 
-// quiet returns once the taps' totals have stood still for long enough.
+// quiet waits until the taps' totals have not changed for the time enough.
 func (l *Lab) quiet(ctx context.Context, enough time.Duration) error {
 	tick := time.NewTicker(quietPoll)
 	defer tick.Stop()
@@ -103,8 +103,8 @@ func (l *Lab) quiet(ctx context.Context, enough time.Duration) error {
 	}
 }
 
-// silence returns once a new lab is quiet. It needs no open window: the taps that it
-// starts go on until the first one is open.
+// silence waits until a new lab is quiet. No window is open yet: the taps that it
+// starts go on until the first window opens.
 func (l *Lab) silence(ctx context.Context) error {
 	points, err := l.host.agent.TapPoints(ctx)
 	if err != nil {

@@ -19,7 +19,7 @@ type follower struct {
 // follow returns once the demux is being watched: whatever it learns from then on is
 // collected, until stop is called.
 func (l *Lab) follow(ctx context.Context) (*follower, error) {
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // for the lab's life
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // until stopFollowing
 	f := &follower{events: make(chan control.Event, 4096), stop: stop, ended: make(chan struct{})}
 	ready := make(chan struct{})
 	go func() {

@@ -15,7 +15,7 @@ import (
 // Images are the IDs of the images that labs are made from.
 type Images = images.Set
 
-// Guard is a program's leave to be started once more, as a process that removes
+// Guard allows the harness to start the program a second time, as a process that removes
 // the containers it has created and not started when it was killed.
 type Guard = engine.Guard
 

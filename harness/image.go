@@ -24,7 +24,7 @@ func imagesOf(t Topology) map[string]*topology.Image {
 	return all
 }
 
-// startImages starts the programs of the nodes' images, once in a lab's life.
+// startImages starts the programs of the nodes' images, once for a lab.
 func (l *Lab) startImages(ctx context.Context) error {
 	l.imagesMu.Lock()
 	defer l.imagesMu.Unlock()

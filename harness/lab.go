@@ -225,7 +225,7 @@ func (l *Lab) Client(name string) *Node { return l.clients[name] }
 // Worker returns the worker of that name, nil if there is none.
 func (l *Lab) Worker(name string) *Node { return l.workers[name] }
 
-// Demux speaks to vlandemux through its socket.
+// Demux is a client of vlandemux's socket.
 func (l *Lab) Demux() *control.Client { return l.host.agent.Demux() }
 
 // Nodes are all containers of the lab: the host, then clients and workers in

@@ -274,7 +274,7 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 }
 
 // late is an error if frames came after the window was closed. Where sockets may
-// speak, a frame that they sent after it is none of the window's.
+// send, a frame that they sent after it does not belong to the window.
 func (w *Window) late(late []agent.LateSighting) error {
 	if w == nil || len(late) == 0 {
 		return nil

@@ -119,7 +119,7 @@ func idleMove(ctx context.Context, r *Run) {
 			r.Batch(name("reply to who shares the worker"), 5, w0.MAC, c1.MAC),
 			r.Batch(name("broadcast"), 5, w0.MAC, broadcast()))
 		verdict := r.Close(ctx, window)
-		r.Expect(verdict.Costs).To(gomega.HaveLen(3), "frames lost: those sent before the client had said a word, and no other")
+		r.Expect(verdict.Costs).To(gomega.HaveLen(3), "frames lost: those sent before the client had sent anything, and no other")
 	}
 }
 

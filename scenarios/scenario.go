@@ -14,7 +14,7 @@ import (
 	"github.com/vlandemux/vlandemux/harness"
 )
 
-// Scenario is a story about the demux in one or more cases.
+// Scenario is one subject, checked in one or more cases.
 type Scenario struct {
 	// Name is what --focus finds, in lower case but for proper names.
 	Name string

@@ -22,7 +22,7 @@ type Client struct {
 	conn *http.ClientConn // guarded by mu; made once, kept for good
 }
 
-// Dial speaks to the agent at the other end of stream, which it owns from then on. The connection is made at once, while others go on: the agent
+// Dial makes a client of the agent at the other end of stream, which it owns from then on. The connection is made at once, while others go on: the agent
 // ends when nobody speaks to it. Close ends the stream, and with it the agent.
 func Dial(stream io.ReadWriteCloser) *Client {
 	watch := &watchedReader{r: stream, ended: make(chan struct{})}

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// KernelHealth is the kernel's own opinion of its state. The first two only grow while the machine is up.
+// KernelHealth is what the kernel reports about its own errors. The first two only grow while the machine is up.
 type KernelHealth struct {
 	WarnCount uint64 `json:"warn_count"` // /sys/kernel/warn_count
 	OopsCount uint64 `json:"oops_count"` // /sys/kernel/oops_count

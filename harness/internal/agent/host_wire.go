@@ -38,7 +38,7 @@ func (c *Client) Features(ctx context.Context) (wire.Features, error) {
 	return call[Nothing, wire.Features](ctx, c, "/wire/features", Nothing{})
 }
 
-// Wire lays the lab's links, once in an agent's life, and says what took how long. On an error nothing is left of them.
+// Wire lays the lab's links, once for each agent process, and says which step took how long. On an error nothing is left of them.
 func (c *Client) Wire(ctx context.Context, plan wire.Plan) ([]wire.Step, error) {
 	return call[wire.Plan, []wire.Step](ctx, c, "/wire/apply", plan)
 }

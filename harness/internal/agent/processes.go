@@ -43,7 +43,7 @@ func (c *child) signal(sig unix.Signal) error {
 	return nil
 }
 
-// start runs cmd. The child is killed when the agent dies, however it dies (PR_SET_PDEATHSIG). The kernel ties that signal to the death of
+// start runs cmd. The child is killed when the agent ends, however it ends (PR_SET_PDEATHSIG). The kernel ties that signal to the death of
 // the thread that started the child, so one locked goroutine starts it and stays until it has ended.
 func (p *processes) start(cmd *exec.Cmd) (*child, error) {
 	if cmd.SysProcAttr == nil {
@@ -102,7 +102,7 @@ func (p *processes) reap(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// reapOrphans takes the exit status of each dead child that this agent has not started.
+// reapOrphans takes the exit status of each ended child that this agent has not started.
 func (p *processes) reapOrphans() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,7 +122,7 @@ func (p *processes) reapOrphans() error {
 	return errors.Join(errs...)
 }
 
-// childrenOf lists the children of parent, the dead ones that nobody waited for included.
+// childrenOf lists the children of parent, those that have ended and that nobody waited for included.
 func childrenOf(parent int) ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {

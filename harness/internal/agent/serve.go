@@ -47,7 +47,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, config Config) erro
 	role, log := config.Role, config.Log
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	// A broken standard output must end the agent the orderly way; unless someone asks for SIGPIPE, the runtime dies of it.
+	// A broken standard output must end the agent the orderly way; unless someone asks for SIGPIPE, the Go runtime ends the process on it.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
 	processes := newProcesses()

@@ -15,7 +15,7 @@ type streamAddr struct{}
 func (streamAddr) Network() string { return "stream" }
 func (streamAddr) String() string  { return "agent" }
 
-// streamConn makes a net.Conn of a pair of streams. Deadlines are not kept: the connection lives as long as its streams,
+// streamConn makes a net.Conn of a pair of streams. Deadlines are not kept: the connection exists as long as its streams,
 // and each call has a context of its own.
 type streamConn struct {
 	io.Reader

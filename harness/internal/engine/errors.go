@@ -16,7 +16,7 @@ import (
 var (
 	// ErrNoSocket: there is no socket where the engine should listen.
 	ErrNoSocket = errors.New("no Docker socket")
-	// ErrPermission: this user may not talk to the engine.
+	// ErrPermission: this user may not connect to the engine.
 	ErrPermission = errors.New("no permission to use Docker")
 	// ErrNotAnswering: nothing answers at the engine's address.
 	ErrNotAnswering = errors.New("the Docker engine does not answer")

@@ -30,7 +30,7 @@ const (
 	guardPoll = 100 * time.Millisecond
 )
 
-// Guard is a program's leave to be started once more as its own guard. The zero value is none.
+// Guard allows a program to be started a second time, as its own guard. The zero value does not.
 type Guard struct{ given bool }
 
 // StandGuard is called at the beginning of a program's main function, or of TestMain. In a process that is a guard it does the guard's work and

@@ -16,7 +16,7 @@ const createTimeout = time.Minute
 
 // Start creates a container, attaches to it and starts it. It returns once the container's program runs.
 //
-// The container lives no longer than its stream: the program must exit when its stdin ends, and the engine then removes it. So nothing stays
+// The container ends with its stream: the program must exit when its stdin ends, and the engine then removes it. So nothing stays
 // behind even when this process is killed; in the moment before the container runs, a second process, the guard, sees to that, if the program has one (see [StandGuard]). On an error,
 // nothing of the container is left either.
 //

@@ -53,7 +53,7 @@ type audit struct {
 	faults  []string // what is wrong with a frame besides
 }
 
-// note is a frame that had to end at a part.
+// note is why a frame had to end at a part.
 type note struct {
 	part part
 	why  string

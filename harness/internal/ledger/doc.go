@@ -24,8 +24,8 @@
 //
 // Where it cannot be known when a part was done with a frame (it was never seen to
 // leave, or several of the same octets were on their way), 10 ms after it came in
-// are taken for the end of its interval. This matters only that close to a move, a
-// change of an assignment or something learned anew. Nothing else is tolerated.
+// are taken for the end of its interval. This matters only within 10 ms of a move, of a
+// change of an assignment, or of something that was learned. Nothing else is tolerated.
 //
 // Everything that a part remembers is kept in a register: a list of writes, each
 // somewhere within an interval, that can be asked which values a read within another

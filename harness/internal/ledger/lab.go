@@ -50,8 +50,8 @@ type Lab struct {
 	Assignments map[probe.MAC]string
 	// PassUntagged says that the demux leaves untagged frames to the host's stack.
 	PassUntagged bool
-	// Learned are the locations that the demux knew when the taps began, such as
-	// an earlier verdict's. Of several for one MAC, it is one of them. Optional.
+	// Learned are the locations that the demux knew when the taps began, as Verdict.Learned
+	// of the window before has them. Where a MAC has several, the demux knew one of them. Optional.
 	Learned map[probe.MAC][]Location
 	// SwitchKnows says that the switch may have learned ports before the taps
 	// began: its first frame to each MAC may be flooded or not. Optional.

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// mostHeld bounds how long a part or a link may keep a frame. It is generous:
-	// emulated processors on a busy machine take some 100 ms at worst.
+	// mostHeld bounds how long a part or a link may keep a frame. Emulated
+	// processors on a busy machine take some 100 ms at worst.
 	mostHeld = int64(5 * time.Second)
 	// clockSkew bounds how far the clocks of two processors may be apart.
 	clockSkew = int64(time.Millisecond)

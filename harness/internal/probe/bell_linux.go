@@ -9,7 +9,7 @@ import (
 )
 
 // bell wakes the goroutine that reads a tap's packets, for it to stop or to answer.
-// That goroutine alone hears and closes it; the other methods may be called by any.
+// Only that goroutine calls hear and close; the other methods may be called by any.
 type bell struct {
 	ringing  sync.Mutex  // keeps close from closing event under wake
 	event    int         // an eventfd, -1 once closed

@@ -158,7 +158,7 @@ func (r *recorder) keep(p *tapped, frame []byte) {
 	r.retain -= len(data)
 }
 
-// recorded is what was there at some moment. Whatever is added afterwards lies behind it.
+// recorded is what had been recorded at some moment. What is added afterwards is not in it.
 type recorded struct {
 	chunks [][]byte
 	kept   []keptFrame

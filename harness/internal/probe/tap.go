@@ -66,12 +66,12 @@ type TapReport struct {
 	Packets uint64 `json:"packets"`
 	// Read is the packets that arrived in the ring.
 	Read uint64 `json:"read"`
-	// Dropped is packets the tap lost: any makes every verdict void. Either the
+	// Dropped is packets the tap lost: with any, the ledger is inconclusive. Either the
 	// ring was full, or the kernel could not describe a super-packet: before 6.2
 	// it drops those of UDP.
 	Dropped uint64 `json:"dropped"`
 	// Undecoded is packets that could not be turned into wire frames, such as a
-	// super-packet of an unknown protocol: any makes every verdict void.
+	// super-packet of an unknown protocol: with any, the ledger is inconclusive.
 	Undecoded uint64 `json:"undecoded"`
 	// UndecodedReason is why, of the first one.
 	UndecodedReason string `json:"undecoded_reason,omitempty"`
@@ -85,8 +85,8 @@ type TapReport struct {
 	Duration time.Duration `json:"duration"`
 }
 
-// Err is nil for a tap that saw everything, and else says what it missed: a
-// verdict on its frames is then void, and no frame may be called lost.
+// Err is nil for a tap that saw everything. Otherwise it says what the tap missed:
+// then the ledger is inconclusive, and no frame is reported as lost.
 func (r TapReport) Err() error {
 	var errs []error
 	if r.Dropped > 0 {

@@ -50,7 +50,7 @@ type HTTPSeen struct {
 	Octets int `json:"octets"`
 }
 
-// HTTPServeReport counts a server's life.
+// HTTPServeReport counts what a server has done.
 type HTTPServeReport struct {
 	Requests uint64 `json:"requests"`
 }

@@ -43,7 +43,7 @@ type Server interface {
 // Sockets are those of a client or worker. Its methods are safe for concurrent use.
 type Sockets struct{ agent Agent }
 
-// Of are the sockets of the process that an agent speaks for.
+// Of returns the sockets of the process that the agent runs in.
 func Of(a Agent) Sockets { return Sockets{a} }
 
 // newKind makes a kind of a function. event may be called until it returns.

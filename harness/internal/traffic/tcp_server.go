@@ -35,7 +35,7 @@ type TCPServed struct {
 	Error string `json:"error,omitempty"`
 }
 
-// TCPServeReport counts a server's life.
+// TCPServeReport counts what a server has done.
 type TCPServeReport struct {
 	Connections uint64 `json:"connections"`
 	Sent        uint64 `json:"sent"`

@@ -17,7 +17,7 @@ type UDPServeRequest struct {
 	Listen netip.AddrPort `json:"listen"`
 }
 
-// UDPServeReport counts a server's life.
+// UDPServeReport counts what a server has done.
 type UDPServeReport struct {
 	Datagrams uint64 `json:"datagrams"`
 	Octets    uint64 `json:"octets"`

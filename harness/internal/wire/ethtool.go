@@ -12,7 +12,7 @@ import (
 )
 
 // Offloads are read and set through ethtool's netlink family (Linux 5.7): it
-// speaks in ifindexes and feature names, and no pointer crosses an ioctl.
+// takes ifindexes and feature names, and no pointer crosses an ioctl.
 
 // ethtoolFamily asks for the number the kernel gave ethtool's netlink family.
 func (ns *namespace) ethtoolFamily() (int, error) {

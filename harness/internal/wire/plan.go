@@ -27,7 +27,7 @@ const HostStack = HostNode + "/stack"
 type Plan struct {
 	Switch  string            `json:"switch"`         // one of SwitchKinds
 	MTU     int               `json:"mtu,omitempty"`  // of clients' and workers' interfaces, octets behind the Ethernet header; DefaultMTU if 0
-	IPv6    bool              `json:"ipv6,omitempty"` // clients and workers speak IPv6; the host and the switch never do
+	IPv6    bool              `json:"ipv6,omitempty"` // clients and workers have IPv6; the host and the switch never do
 	Trunks  int               `json:"trunks"`         // how many; their names are topology.TrunkName's
 	Clients []topology.Client `json:"clients"`
 	Workers []topology.Worker `json:"workers"`

@@ -11,7 +11,7 @@ import (
 
 // switch8021Q is made of VLAN subinterfaces, for kernels with 8021q: per place a bridge holding
 // the trunk's VLAN subinterface and the access ports. A bridge stays when its
-// last port leaves it: it hears nothing but its own VLAN and sends nothing.
+// last port leaves it: it receives its own VLAN only and sends nothing.
 type switch8021Q struct {
 	inside
 	trunks  map[int]int   // number → ifindex

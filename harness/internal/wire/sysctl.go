@@ -75,7 +75,7 @@ func (p procfs) write(path, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// quiet makes a namespace's stack send nothing that nobody asked for, before
+// quiet keeps a namespace's stack from sending frames of its own accord, before
 // any interface of the lab is in it. ipv6 says whether it is to have IPv6.
 func (p procfs) quiet(ns *namespace, ipv6 bool) error {
 	settings := []sysctl{
@@ -117,7 +117,7 @@ func (p procfs) quiet(ns *namespace, ipv6 bool) error {
 	return p.set(ns, settings)
 }
 
-// ipv6On turns IPv6 on with as little of its own talk as the kernel allows.
+// ipv6On turns IPv6 on; the stack sends as few frames of its own accord as the kernel allows.
 func ipv6On() []sysctl {
 	settings := []sysctl{
 		{"net/ipv6/conf/all/disable_ipv6", "0"},

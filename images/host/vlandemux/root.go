@@ -27,7 +27,7 @@ Start it on the interface that carries tagged frames, then look:
   sudo vlandemux status
   sudo vlandemux counters --watch 1s
 
-The dataplane lives in the kernel, pinned in a BPF file system. It keeps working when ` + "`vlandemux run`" + ` ends or
+The dataplane runs in the kernel and is pinned in a BPF file system. It keeps working when ` + "`vlandemux run`" + ` ends or
 is killed, and the next ` + "`vlandemux run`" + ` takes it over. ` + "`vlandemux detach`" + ` removes it.
 
 Exit codes: 0 done; 1 it failed, standard error says why; 2 the command line makes no sense.`
