@@ -34,6 +34,8 @@ type (
 	Place = topology.Place
 	// Neighbour is a permanent entry of a node's neighbour table.
 	Neighbour = topology.Neighbour
+	// Tunnel is a VXLAN between a client and a worker.
+	Tunnel = topology.Tunnel
 	// Image is a program of any image that the engine has, in a client or a worker.
 	Image = topology.Image
 	// Mount is a folder or file of the engine's machine in an image's file system.
@@ -59,6 +61,8 @@ type Topology struct {
 	Clients []Client
 	// Workers are the boxes behind the host, at least one.
 	Workers []Worker
+	// Tunnels between clients and workers. Optional.
+	Tunnels []Tunnel
 	// Demux is how vlandemux is started. Optional.
 	Demux Demux
 	// Switch is how the switch is built. Optional: [SwitchAuto].

@@ -50,6 +50,12 @@ func CounterAccuracy() Scenario {
 				Run:      superPackets,
 			},
 			{
+				Text:     "counts super-packets in a VXLAN tunnel as the frames they stand for",
+				Labels:   []string{"tunnel"},
+				Topology: tunnelling,
+				Run:      tunnelled,
+			},
+			{
 				Text:     "counts every dropped frame under its reason",
 				Topology: sharing,
 				Run:      everyDrop,

@@ -14,7 +14,7 @@ func labels() []string {
 	return []string{
 		"dhcp", "arp", "link-local", "fragments", "duplicate-mac",
 		"inhabited-vlan", "swap", "two-movers", "trunk-down", "move-during-upgrade",
-		"overload", "mtu", "worker-replaced", "upgrade",
+		"tunnel", "overload", "mtu", "worker-replaced", "upgrade",
 		"pool", "tap-worker",
 		"ethertypes", "qinq",
 		"flood-unknown", "spoof", "truncated",

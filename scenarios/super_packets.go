@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vlandemux/vlandemux/bpf/linux"
@@ -140,4 +141,43 @@ func sendSuperPackets(ctx context.Context, r *Run, window *harness.Window, kind 
 	}
 	r.Check(group.Wait())
 	return 2 * count * uint64(kind.segments)
+}
+
+// tunnelling is offloading with a VXLAN between each client and its worker.
+func tunnelling(v Variant) harness.Topology {
+	t := offloading(v)
+	for i, c := range t.Clients {
+		t.Workers[i].Offloads = true
+		t.Tunnels = append(t.Tunnels, harness.Tunnel{
+			Client: c.Name, Worker: c.Worker,
+			ClientAddress: netip.MustParsePrefix("203.0.113.1/24"), WorkerAddress: netip.MustParsePrefix("203.0.113.2/24"),
+		})
+	}
+	return t
+}
+
+// tunnelled sends TCP both ways in tunnels: the frames that leave the stacks are
+// super-packets within a UDP packet.
+func tunnelled(ctx context.Context, r *Run) {
+	const octets = 4 << 20
+	window := r.OpenWindow(ctx)
+	window.AllowSockets()
+	var group errgroup.Group
+	for i, c := range r.Lab.Topology.Clients {
+		remote := netip.AddrPortFrom(r.Lab.Topology.Tunnels[i].WorkerAddress.Addr(), 5003)
+		group.Go(func() error {
+			server, err := r.Lab.Worker(c.Worker).ServeTCP(ctx, harness.TCPServeRequest{Listen: remote, Name: c.Worker}, nil)
+			if err != nil {
+				return err
+			}
+			for _, mode := range []harness.TCPMode{harness.Download, harness.Upload} {
+				_, failed := r.Lab.Client(c.Name).TCP(ctx, harness.TCPRequest{Remote: remote, Mode: mode, Octets: octets, Seed: 1}, nil)
+				err = errors.Join(err, failed)
+			}
+			return errors.Join(err, server.Close())
+		})
+	}
+	r.Check(group.Wait())
+	verdict := r.Close(ctx, window)
+	r.Expect(verdict.Demux.Forwarded).To(gomega.BeNumerically(">", len(r.Lab.Topology.Clients)*2*octets/1500), "frames, super-packets counted as what they stand for")
 }

@@ -35,6 +35,9 @@ func (s *Segmenter) Frames(packet []byte, hdr VirtioNetHeader, emit func(frame [
 		}
 		return s.finish(packet, hdr, emit)
 	case VirtioGSOTCPv4, VirtioGSOTCPv6, VirtioGSOUDPL4:
+		if at, outer := innerFrame(packet); at != 0 && int(hdr.CsumStart) > at {
+			return s.cutInner(packet, at, outer, hdr, gso, emit)
+		}
 		return s.cut(packet, hdr, gso, emit)
 	default:
 		return fmt.Errorf("splitting a super-packet of %d octets: GSO type %d is neither TCP nor UDP", len(packet), gso)

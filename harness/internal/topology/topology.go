@@ -85,6 +85,15 @@ type Worker struct {
 	Image *Image `json:"image,omitempty"`
 }
 
+// Tunnel is a VXLAN between a client and a worker, over the first address that each has.
+type Tunnel struct {
+	Client string `json:"client"`
+	Worker string `json:"worker"`
+	// ClientAddress and WorkerAddress are those of its ends.
+	ClientAddress netip.Prefix `json:"client_address"`
+	WorkerAddress netip.Prefix `json:"worker_address"`
+}
+
 // Image is a program of any image that the engine has, in a node's network: it finds the
 // node's eth0 wired, and may send what it likes. It runs without any privilege but CAP_NET_RAW,
 // from the first window of the lab on, and ends with the lab. A status other than 0

@@ -41,7 +41,7 @@ func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
 		do   func(context.Context) error
 	}{
 		{"namespaces", b.openNamespaces}, {"sysctls", b.quietNamespaces}, {"links", b.makeLinks}, {"offloads", b.pinOffloads},
-		{"switch", b.makeSwitch}, {"up", b.bringUp}, {"addresses", b.configure},
+		{"switch", b.makeSwitch}, {"up", b.bringUp}, {"addresses", b.configure}, {"tunnels", b.makeTunnels},
 	} {
 		start := time.Now()
 		if err := ctx.Err(); err != nil {

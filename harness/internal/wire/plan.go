@@ -31,6 +31,7 @@ type Plan struct {
 	Trunks  int               `json:"trunks"`         // how many; their names are topology.TrunkName's
 	Clients []topology.Client `json:"clients"`
 	Workers []topology.Worker `json:"workers"`
+	Tunnels []topology.Tunnel `json:"tunnels,omitempty"`
 	// PIDs of a process in the network namespace of each client and worker, by name,
 	// in the caller's PID namespace.
 	PIDs map[string]int `json:"pids"`
