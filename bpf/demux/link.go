@@ -165,7 +165,10 @@ func (d *Demux) unfit(a *device, link *Link) (string, error) {
 	}
 	for _, route := range routes {
 		if route.Dst == nil || !route.Dst.IP.IsLinkLocalUnicast() && !route.Dst.IP.IsMulticast() {
-			return "it has the route " + strings.TrimSpace(route.String()), nil
+			if route.Dst == nil {
+				return "it has the default route", nil
+			}
+			return "it has the route " + route.Dst.String(), nil
 		}
 	}
 	return "", nil
