@@ -55,7 +55,7 @@ help: ## list these targets
 	@printf '\nVariables:\n'
 	@printf '  FOCUS="MAC move"          only the scenarios that match   (e2e)\n'
 	@printf '  SEED=42                   repeat the run of that seed     (e2e)\n'
-	@printf '  KERNEL=6.1                in a VM with that kernel: of the package index, a .deb, a folder (e2e, test)\n'
+	@printf '  KERNEL=6.1                in a VM with that kernel: of the package index, a .deb, a folder (e2e, test, bench)\n'
 	@printf '  KERNEL_SOURCES="deb ..."  from another archive than this machine has (e2e, test)\n'
 	@printf '  PROCS=2                   number of labs run in parallel  (e2e)\n'
 	@printf '  BENCH=program,lab         only these names or groups      (bench)\n'
@@ -113,10 +113,11 @@ demo: ## watch three clients with one IP address reach three workers
 
 bench: ## measure the demux beside its limit and the kernel's own means, and labs beside bare containers
 	@go build -o $(BUILT)/dockerexec ./harness/dockerexec
+	@$(if $(KERNEL),go build -o $(BUILT)/vm ./images/vm/vm)
 	@CGO_ENABLED=0 go build -o $(BUILT)/bench/testdata/vlandemux ./images/host/vlandemux
 	@CGO_ENABLED=0 go build -o $(BUILT)/bench/dataplane ./e2e/bench/dataplane
 	@go build -o $(BUILT)/bench/bench ./e2e/bench
-	@exec $(BUILT)/bench/bench -built=$(BUILT) -reports=$(REPORTS) $(if $(BENCH),-only=$(BENCH)) $(if $(COMPARE),-compare=$(COMPARE))
+	@exec $(BUILT)/bench/bench -built=$(BUILT) -reports=$(REPORTS) $(if $(BENCH),-only=$(BENCH)) $(if $(COMPARE),-compare=$(COMPARE)) $(if $(KERNEL),-kernel=$(KERNEL))
 
 lint: sources ## gofmt, go vet, golangci-lint, actionlint, generated files up to date
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'these files want gofmt -w'; exit 1; }

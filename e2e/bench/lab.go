@@ -22,7 +22,7 @@ import (
 // labs measures labs from their start to the first frame delivered, and from Close
 // to nothing left; the same from the harness's pool; and beside them bare containers.
 func (o options) labs(ctx context.Context, h *harness.Harness, results *result.Run) error {
-	if !o.wants("lab-up") && !o.wants("lab-down") && !o.wants("lab-pool") && !o.wants("lab") {
+	if o.kernel != "" || !o.wants("lab-up") && !o.wants("lab-down") && !o.wants("lab-pool") && !o.wants("lab") {
 		return nil
 	}
 	for _, clients := range []int{1, 3, 16, 64} {

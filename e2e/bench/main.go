@@ -28,6 +28,7 @@ type options struct {
 	reports string   // folder for the results
 	only    []string // names or groups; empty for all
 	compare string   // an earlier bench.json
+	kernel  string   // measure in a VM with it; empty: in a container
 	rounds  int
 }
 
@@ -38,6 +39,7 @@ func main() {
 	flag.StringVar(&o.reports, "reports", "reports", "folder for bench.json, bench.txt, bench.svg and bench.png")
 	flag.StringVar(&only, "only", "", "names or groups to measure, separated by commas; all if empty")
 	flag.StringVar(&o.compare, "compare", "", "bench.json of an earlier run to compare with")
+	flag.StringVar(&o.kernel, "kernel", "", "measure in a virtual machine with this kernel, and keep the rows of other kernels")
 	flag.IntVar(&o.rounds, "rounds", 10, "how often each variant has its turn")
 	flag.Parse()
 	if only != "" {
@@ -89,8 +91,12 @@ func (o options) dataplane(ctx context.Context, results *result.Run) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(built, "dockerexec"), filepath.Join(built, "bench", "dataplane"),
-		"-only", strings.Join(o.only, ","), "-rounds", fmt.Sprint(o.rounds))
+	runner := []string{filepath.Join(built, "dockerexec")}
+	if o.kernel != "" {
+		runner = []string{filepath.Join(built, "vm"), "--kernel=" + o.kernel, "--no-docker", "--timeout=1h", "--"}
+	}
+	args := append(runner, filepath.Join(built, "bench", "dataplane"), "-only", strings.Join(o.only, ","), "-rounds", fmt.Sprint(o.rounds))
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Stderr = filepath.Join(built, "bench"), os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := cmd.StdoutPipe()
@@ -107,6 +113,9 @@ func (o options) dataplane(ctx context.Context, results *result.Run) error {
 		if err := json.Unmarshal(lines.Bytes(), &s); err != nil {
 			errs = append(errs, fmt.Errorf("reading a measurement: %w: %s", err, lines.Text()))
 			continue
+		}
+		if o.kernel != "" {
+			s.Name += "@" + o.kernel
 		}
 		results.Add(s)
 	}
@@ -130,11 +139,12 @@ func (o options) report(results *result.Run, rows []result.Row, m result.Machine
 	if err := os.MkdirAll(o.reports, 0o755); err != nil {
 		return err
 	}
+	kept := o.besides(path)
 	var table bytes.Buffer
 	fmt.Fprintf(&table, "%s\n\n", m)
 	err := errors.Join(
 		result.WriteTable(&table, rows, notes()),
-		result.WriteJSON(path, rows),
+		result.WriteJSON(path, append(rows, kept...)),
 		results.WriteText(result.TextPath(path), m),
 		result.WritePlot(filepath.Join(o.reports, "bench"), rows))
 	if err != nil {
@@ -151,6 +161,20 @@ func (o options) report(results *result.Run, rows []result.Row, m result.Machine
 	return err
 }
 
+// besides are the rows of other kernels in the last bench.json.
+func (o options) besides(path string) (kept []result.Row) {
+	last, err := result.ReadJSON(path)
+	if err != nil {
+		return nil // there is none
+	}
+	for _, row := range last {
+		if _, kernel, _ := strings.Cut(row.Name, "@"); kernel != o.kernel {
+			kept = append(kept, row)
+		}
+	}
+	return kept
+}
+
 // notes say what a variant is, and what it cannot do.
 func notes() map[string]string {
 	return map[string]string{
@@ -158,12 +182,14 @@ func notes() map[string]string {
 		"limit":              "pops or pushes the tag and redirects, nothing else.",
 		"seed":               "the algorithm of BCC's vlan_learning: shared atomic counters, the location stored in three pieces with each frame, a copy sent and the frame dropped.",
 		"redirect_peer":      "the limit with bpf_redirect_peer towards the worker: taps on the host's end of its veth see nothing.",
+		"xdp":                "the limit by native XDP: a tag that the kernel has taken out of the frame is not seen, and group frames cannot be copied.",
 		"macvlan-source":     "the kernel's macvlan in source mode: the tag stays on, no way back with a tag, no learning, no counters by client.",
 		"u32-mirred":         "a u32 filter a client and mirred: the tag stays on, no way back, no learning; one filter after another is tried.",
 		"nft-fwd":            "nftables' netdev fwd, a rule a client: the tag stays on, no way back, no learning, no counters by client; one rule after another is tried.",
 		"flower-vlan-mirred": "flower, vlan pop and mirred, a filter a client, found by hash: no way back with the place learned, no counters of the wire's octets.",
 		"maps-2cpus":         "memory of the maps, reckoned for so many possible CPUs from what the kernel says of them here.",
 		"drop":               "drops each frame without a look at it: what sending costs.",
+		"ovs-learn":          "Open vSwitch, a flow a client with learn(): there is a way back; no counters by client in wire frames, a place that changes is relearned by a flow of the slow path.",
 		"bare":               "as many containers of the same image, made and removed side by side through the same API, and nothing else.",
 	}
 }

@@ -36,6 +36,8 @@ const (
 	bpfProgPortPush       = "port_push"
 	bpfProgSeedPhys2virt  = "seed_phys2virt"
 	bpfProgSeedVirt2phys  = "seed_virt2phys"
+	bpfProgXdpPass        = "xdp_pass"
+	bpfProgXdpPhys2virt   = "xdp_phys2virt"
 	bpfVarTci             = "tci"
 	bpfVarTrunk           = "trunk"
 	bpfVarWorker          = "worker"
@@ -91,6 +93,8 @@ type bpfProgramSpecs struct {
 	PortPush       *ebpf.ProgramSpec `ebpf:"port_push"`
 	SeedPhys2virt  *ebpf.ProgramSpec `ebpf:"seed_phys2virt"`
 	SeedVirt2phys  *ebpf.ProgramSpec `ebpf:"seed_virt2phys"`
+	XdpPass        *ebpf.ProgramSpec `ebpf:"xdp_pass"`
+	XdpPhys2virt   *ebpf.ProgramSpec `ebpf:"xdp_phys2virt"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -162,6 +166,8 @@ type bpfPrograms struct {
 	PortPush       *ebpf.Program `ebpf:"port_push"`
 	SeedPhys2virt  *ebpf.Program `ebpf:"seed_phys2virt"`
 	SeedVirt2phys  *ebpf.Program `ebpf:"seed_virt2phys"`
+	XdpPass        *ebpf.Program `ebpf:"xdp_pass"`
+	XdpPhys2virt   *ebpf.Program `ebpf:"xdp_phys2virt"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -174,6 +180,8 @@ func (p *bpfPrograms) Close() error {
 		p.PortPush,
 		p.SeedPhys2virt,
 		p.SeedVirt2phys,
+		p.XdpPass,
+		p.XdpPhys2virt,
 	)
 }
 

@@ -46,7 +46,7 @@ func (b *bench) oneClient(ctx context.Context) (err error) {
 	var rates []rate
 	var started []*running
 	defer func() { err = errors.Join(err, closeAll(started)) }()
-	for _, v := range []variant{direct(), limit(), ours(), seed(), peer(), macvlan(), u32(), nft(), flower(), drop()} {
+	for _, v := range []variant{direct(), limit(), ours(), seed(), peer(), xdp(), macvlan(), u32(), nft(), flower(), ovs(), drop()} {
 		r, err := v.start(ctx, 2)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench: variant %s is left out: %v\n", v.name, err)

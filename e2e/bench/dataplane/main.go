@@ -54,6 +54,7 @@ func run() error {
 		name    string
 		measure func(context.Context) error
 	}{
+		{"verifier", b.instructions},
 		{"program", b.programs},
 		{"group", b.groups},
 		{"frames", b.frameRates},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -44,9 +46,6 @@ func (b *bench) programs(ctx context.Context) (err error) {
 				turn{name + "/phys2virt", v.name, r.phys2virt, in, perTurn},
 				turn{name + "/virt2phys", v.name, r.virt2phys, out, perTurn})
 		}
-	}
-	if err := b.instructions(started); err != nil {
-		return err
 	}
 	return errors.Join(b.takeTurns(1, turns[1]), b.takeTurns(burst, turns[burst]))
 }
@@ -173,20 +172,38 @@ func (t turn) slice(frames int) (float64, error) {
 	}
 }
 
-// instructions emits what the verifier went through for each program.
-func (b *bench) instructions(started []*running) error {
-	for _, r := range started {
-		for name, program := range map[string]*ebpf.Program{"verifier/phys2virt": r.phys2virt, "verifier/virt2phys": r.virt2phys} {
-			info, err := program.Info()
-			if err != nil {
-				return err
-			}
-			if count, known := info.VerifiedInstructions(); known {
-				if err := b.emit(name, r.variant.name, "instructions", float64(count)); err != nil {
-					return err
-				}
-			}
+// instructions emits what the verifier went through for each of vlandemux's programs.
+func (b *bench) instructions(ctx context.Context) (err error) {
+	p, err := newPath(false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	if _, err := startDemux(ctx, p, 1); err != nil {
+		return err
+	}
+	for id := ebpf.ProgramID(0); ; {
+		if id, err = ebpf.ProgramGetNextID(id); err != nil {
+			break
 		}
+		program, err := ebpf.NewProgramFromID(id)
+		if err != nil {
+			continue // it has gone
+		}
+		info, err := program.Info()
+		if err = errors.Join(err, program.Close()); err != nil {
+			return err
+		}
+		count, known := info.VerifiedInstructions()
+		if known && slices.Contains([]string{"phys2virt", "virt2phys", "recount"}, info.Name) {
+			err = b.emit("verifier/"+info.Name, "ours", "instructions", float64(count))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("looking for programs: %w", err)
 	}
 	return nil
 }

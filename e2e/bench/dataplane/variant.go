@@ -92,6 +92,30 @@ func peer() variant {
 	}}
 }
 
+// xdp is the limit by native XDP.
+func xdp() variant {
+	return variant{name: "xdp", tagged: true, attach: func(_ context.Context, p *path, _ int) (*running, error) {
+		objects, err := p.load(1)
+		if err != nil {
+			return nil, err
+		}
+		far, err := p.virt.index(p.far)
+		if err != nil {
+			return nil, err
+		}
+		native := func(ns *namespace, ifindex int, program *ebpf.Program) error {
+			return ns.do(func() error {
+				l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: ifindex, Flags: link.XDPDriverMode})
+				if err == nil {
+					p.keep(l)
+				}
+				return err
+			})
+		}
+		return &running{}, errors.Join(native(p.host, p.trunk, objects.XdpPhys2virt), native(p.virt, far, objects.XdpPass))
+	}}
+}
+
 func seed() variant {
 	return variant{name: "seed", tagged: true, attach: func(_ context.Context, p *path, clients int) (*running, error) {
 		objects, err := p.load(clients)

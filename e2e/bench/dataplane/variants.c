@@ -45,6 +45,27 @@ int peer_phys2virt(struct __sk_buff *skb)
 	return bpf_redirect_peer(worker, 0);
 }
 
+/* The limit by native XDP. The worker's veth takes redirected frames only if its far end runs XDP too. */
+SEC("xdp")
+int xdp_phys2virt(struct xdp_md *xdp)
+{
+	__u8 *data = (void *)(long)xdp->data, macs[2 * ETH_ALEN];
+
+	if (data + ETH_HLEN + 4 > (__u8 *)(long)xdp->data_end)
+		return XDP_DROP;
+	__builtin_memcpy(macs, data, sizeof(macs));
+	__builtin_memcpy(data + 4, macs, sizeof(macs));
+	if (bpf_xdp_adjust_head(xdp, 4))
+		return XDP_DROP;
+	return bpf_redirect(worker, 0);
+}
+
+SEC("xdp")
+int xdp_pass(struct xdp_md *xdp)
+{
+	return XDP_PASS;
+}
+
 /* The seed: BCC's vlan_learning. A table by MAC and a table by worker, counters
  * that all processors share, the location stored in three pieces with each
  * frame, and a copy sent instead of the frame.

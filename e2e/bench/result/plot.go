@@ -3,9 +3,9 @@ package result
 import (
 	"fmt"
 	"image/color"
-	"slices"
-
 	"os"
+	"slices"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -19,13 +19,12 @@ import (
 type panel struct {
 	title string
 	names []string
-	log   bool
 }
 
 func panels() []panel {
 	return []panel{
 		{title: "program, ns a frame", names: []string{"program/phys2virt", "program/virt2phys", "burst/phys2virt", "burst/virt2phys"}},
-		{title: "group frame, ns, by clients of the worker", names: []string{"group/100", "group/10000", "group/100000"}, log: true},
+		{title: "group frame, ns, by clients of the worker", names: []string{"group/100", "group/10000", "group/100000"}},
 		{title: "frames a second, 60 octets", names: []string{"frames/60", "frames/60/2cpus", "frames/unknown"}},
 		{title: "frames a second, by clients", names: []string{"frames/1", "frames/1000", "frames/65536", "frames/1000000"}},
 		{title: "TCP, Gbit/s", names: []string{"tcp"}},
@@ -115,7 +114,11 @@ func (p panel) draw(rows []Row) (*plot.Plot, error) {
 	}
 	chart := plot.New()
 	chart.Title.Text = p.title
-	chart.NominalX(names...)
+	var labels []string
+	for _, name := range names {
+		labels = append(labels, strings.Replace(name, "/", "/\n", 1))
+	}
+	chart.NominalX(labels...)
 	chart.X.Min, chart.X.Max = -0.5, float64(len(names))-0.5
 	chart.Legend.Top = true
 	chart.Legend.TextStyle.Font.Size = vg.Points(8)
@@ -145,12 +148,8 @@ func (p panel) draw(rows []Row) (*plot.Plot, error) {
 		chart.Add(scatter, bars)
 		chart.Legend.Add(variant, scatter)
 	}
-	if p.log {
-		chart.Y.Scale, chart.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
-	} else {
-		chart.Y.Min = 0
-		chart.Y.Max *= 1.25 // room for the legend
-	}
+	chart.Y.Min = 0
+	chart.Y.Max *= 1.25 // room for the legend
 	return chart, nil
 }
 
@@ -164,7 +163,7 @@ type marks struct {
 func shade(n int) color.Color {
 	all := []color.RGBA{
 		{0xe6, 0x9f, 0x00, 0xff}, {0x56, 0xb4, 0xe9, 0xff}, {0x00, 0x9e, 0x73, 0xff}, {0xd5, 0x5e, 0x00, 0xff},
-		{0x00, 0x72, 0xb2, 0xff}, {0xcc, 0x79, 0xa7, 0xff}, {0x00, 0x00, 0x00, 0xff}, {0x99, 0x99, 0x99, 0xff},
+		{0x00, 0x72, 0xb2, 0xff}, {0xcc, 0x79, 0xa7, 0xff}, {0x00, 0x00, 0x00, 0xff}, {0x99, 0x99, 0x99, 0xff}, {0xf0, 0xe4, 0x42, 0xff}, {0x6a, 0x3d, 0x9a, 0xff}, {0x8b, 0x45, 0x13, 0xff},
 	}
 	return all[n%len(all)]
 }
