@@ -28,7 +28,7 @@ func panels() []panel {
 		{title: "frames a second, 60 octets", names: []string{"frames/60", "frames/60/2cpus", "frames/unknown"}},
 		{title: "frames a second, by clients", names: []string{"frames/1", "frames/1000", "frames/65536", "frames/1000000"}},
 		{title: "TCP, Gbit/s", names: []string{"tcp"}},
-		{title: "lab, s", names: []string{"lab-up/7", "lab-up/33", "lab-down/7", "lab-down/33", "lab-pool/7", "lab-pool/33"}},
+		{title: "lab, s", names: []string{"lab-up/7", "lab-up/33", "lab-down/7", "lab-down/33", "lab-pool-up/7", "lab-pool-up/33"}},
 	}
 }
 
