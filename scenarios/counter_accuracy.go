@@ -114,7 +114,7 @@ func manyFrames(ctx context.Context, r *Run) {
 	const unicasts, groups = 225, 10 // a sender each round; groups once as broadcast, once as multicast
 	const groupFrames = 2 * groups
 	rounds, least := 70, 200_000
-	if r.Emulated {
+	if r.Emulated && !r.Full {
 		rounds, least = 18, 50_000
 		r.Step(fmt.Sprintf("scaled down: %d frames and not %d, since the processors are emulated", least, 200_000))
 	}

@@ -37,7 +37,7 @@ func Hostile() Scenario {
 func floodUnknown(ctx context.Context, r *Run) {
 	const perBatch = 5_000
 	total, rate := 100_000, 50_000 // frames, frames/s
-	if r.Emulated {
+	if r.Emulated && !r.Full {
 		total, rate = 10_000, 5_000
 		r.Step(fmt.Sprintf("scaled down: %d unknown sources and not 100,000, since the processors are emulated", total))
 	}
