@@ -20,8 +20,8 @@ import (
 )
 
 // Apply lays plan, the calling process's network namespace being the host. The
-// caller has seen that the plan makes sense. On
-// an error everything it made is gone again. The order keeps the lab silent:
+// caller has validated the topology. On an error everything it made is gone
+// again. The order keeps the lab silent:
 // namespaces, sysctls, links (down), offloads, trunks up, the switch's inside,
 // ports and workers up, addresses and neighbours.
 func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {

@@ -10,7 +10,8 @@
 // Each ══ is a veth pair. The host is the network namespace of the calling
 // process, the switch is a namespace of its own that exists as long as the
 // Network holds its descriptor, and clients and workers are namespaces of
-// other processes (containers), named by process ID.
+// other processes (containers), named by process ID. One worker can be in the
+// host's own namespace instead.
 //
 // The switch comes in three kinds that behave alike. The kind "8021q" is a
 // Linux bridge per (trunk, protocol, VID) holding a VLAN subinterface of the
