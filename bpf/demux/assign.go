@@ -307,7 +307,7 @@ func (d *Demux) UnassignAll(macs []MAC) error {
 func (d *Demux) forgetIdle(workers map[*device]bool) error {
 	var errs []error
 	for worker := range workers {
-		if worker.clients == 0 {
+		if worker.clients == 0 && !worker.isDefault {
 			errs = append(errs, d.forget(worker))
 		}
 	}

@@ -56,7 +56,7 @@ type bpfDevice struct {
 	Role        bpfAttachRole
 	Mode        bpfAttachMode
 	OwnsQdisc   uint32
-	Forced      uint32
+	Flags       uint32
 	FloodedBase bpfTally
 }
 
@@ -74,7 +74,8 @@ const (
 	bpfDropReasonDROP_NO_WORKER      bpfDropReason = 8
 	bpfDropReasonDROP_TOO_LONG       bpfDropReason = 9
 	bpfDropReasonDROP_NO_TRUNK       bpfDropReason = 10
-	bpfDropReasonDROP_REASONS        bpfDropReason = 11
+	bpfDropReasonDROP_GROUP_LIMIT    bpfDropReason = 11
+	bpfDropReasonDROP_REASONS        bpfDropReason = 12
 )
 
 type bpfEvent struct {
@@ -137,9 +138,11 @@ type bpfPagesKey struct {
 }
 
 type bpfPolicies struct {
-	_           structs.HostLayout
-	WorkerLimit uint32
-	TrunkLimit  uint32
+	_             structs.HostLayout
+	WorkerLimit   uint32
+	TrunkLimit    uint32
+	DefaultWorker uint32
+	Reserved      uint32
 }
 
 type bpfSettings struct {
@@ -159,6 +162,14 @@ type bpfTally struct {
 	Bytes   uint64
 }
 
+type bpfUnknownPolicy uint32
+
+const (
+	bpfUnknownPolicyUNKNOWN_DROP   bpfUnknownPolicy = 0
+	bpfUnknownPolicyUNKNOWN_PASS   bpfUnknownPolicy = 1
+	bpfUnknownPolicyUNKNOWN_WORKER bpfUnknownPolicy = 2
+)
+
 type bpfWorkerState struct {
 	_       structs.HostLayout
 	Clients uint64
@@ -168,36 +179,39 @@ type bpfWorkerState struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapClientTallies = "client_tallies"
-	bpfMapClientWorkers = "client_workers"
-	bpfMapClients       = "clients"
-	bpfMapCountedPlaces = "counted_places"
-	bpfMapCpuStates     = "cpu_states"
-	bpfMapDevices       = "devices"
-	bpfMapDrops         = "drops"
-	bpfMapEvents        = "events"
-	bpfMapFloodStates   = "flood_states"
-	bpfMapGracePeriod   = "grace_period"
-	bpfMapLimits        = "limits"
-	bpfMapLocations     = "locations"
-	bpfMapOwners        = "owners"
-	bpfMapPlacePages    = "place_pages"
-	bpfMapPoliciesMap   = "policies_map"
-	bpfMapSettingsMap   = "settings_map"
-	bpfMapSlots         = "slots"
-	bpfMapTrunkIndexes  = "trunk_indexes"
-	bpfMapTrunkNumbers  = "trunk_numbers"
-	bpfMapWorkerFloods  = "worker_floods"
-	bpfMapWorkerNumbers = "worker_numbers"
-	bpfMapWorkerPages   = "worker_pages"
-	bpfMapWorkerStates  = "worker_states"
-	bpfProgPhys2virt    = "phys2virt"
-	bpfProgRecount      = "recount"
-	bpfProgVirt2phys    = "virt2phys"
-	bpfVarBucketShift   = "bucket_shift"
-	bpfVarFirstSeed     = "first_seed"
-	bpfVarPassUntagged  = "pass_untagged"
-	bpfVarSecondSeed    = "second_seed"
+	bpfMapClientTallies   = "client_tallies"
+	bpfMapClientWorkers   = "client_workers"
+	bpfMapClients         = "clients"
+	bpfMapCountedPlaces   = "counted_places"
+	bpfMapCpuStates       = "cpu_states"
+	bpfMapDevices         = "devices"
+	bpfMapDrops           = "drops"
+	bpfMapEvents          = "events"
+	bpfMapFloodStates     = "flood_states"
+	bpfMapGracePeriod     = "grace_period"
+	bpfMapGroupClocks     = "group_clocks"
+	bpfMapLimits          = "limits"
+	bpfMapLocations       = "locations"
+	bpfMapOwners          = "owners"
+	bpfMapPlacePages      = "place_pages"
+	bpfMapPoliciesMap     = "policies_map"
+	bpfMapSettingsMap     = "settings_map"
+	bpfMapSlots           = "slots"
+	bpfMapTrunkIndexes    = "trunk_indexes"
+	bpfMapTrunkNumbers    = "trunk_numbers"
+	bpfMapWorkerFloods    = "worker_floods"
+	bpfMapWorkerNumbers   = "worker_numbers"
+	bpfMapWorkerPages     = "worker_pages"
+	bpfMapWorkerStates    = "worker_states"
+	bpfProgPhys2virt      = "phys2virt"
+	bpfProgRecount        = "recount"
+	bpfProgVirt2phys      = "virt2phys"
+	bpfVarBucketShift     = "bucket_shift"
+	bpfVarFirstSeed       = "first_seed"
+	bpfVarGroupIntervalNs = "group_interval_ns"
+	bpfVarPassUntagged    = "pass_untagged"
+	bpfVarSecondSeed      = "second_seed"
+	bpfVarUnknownMacs     = "unknown_macs"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -261,6 +275,7 @@ type bpfMapSpecs struct {
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	FloodStates   *ebpf.MapSpec `ebpf:"flood_states"`
 	GracePeriod   *ebpf.MapSpec `ebpf:"grace_period"`
+	GroupClocks   *ebpf.MapSpec `ebpf:"group_clocks"`
 	Limits        *ebpf.MapSpec `ebpf:"limits"`
 	Locations     *ebpf.MapSpec `ebpf:"locations"`
 	Owners        *ebpf.MapSpec `ebpf:"owners"`
@@ -280,10 +295,12 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	BucketShift  *ebpf.VariableSpec `ebpf:"bucket_shift"`
-	FirstSeed    *ebpf.VariableSpec `ebpf:"first_seed"`
-	PassUntagged *ebpf.VariableSpec `ebpf:"pass_untagged"`
-	SecondSeed   *ebpf.VariableSpec `ebpf:"second_seed"`
+	BucketShift     *ebpf.VariableSpec `ebpf:"bucket_shift"`
+	FirstSeed       *ebpf.VariableSpec `ebpf:"first_seed"`
+	GroupIntervalNs *ebpf.VariableSpec `ebpf:"group_interval_ns"`
+	PassUntagged    *ebpf.VariableSpec `ebpf:"pass_untagged"`
+	SecondSeed      *ebpf.VariableSpec `ebpf:"second_seed"`
+	UnknownMacs     *ebpf.VariableSpec `ebpf:"unknown_macs"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -316,6 +333,7 @@ type bpfMaps struct {
 	Events        *ebpf.Map `ebpf:"events"`
 	FloodStates   *ebpf.Map `ebpf:"flood_states"`
 	GracePeriod   *ebpf.Map `ebpf:"grace_period"`
+	GroupClocks   *ebpf.Map `ebpf:"group_clocks"`
 	Limits        *ebpf.Map `ebpf:"limits"`
 	Locations     *ebpf.Map `ebpf:"locations"`
 	Owners        *ebpf.Map `ebpf:"owners"`
@@ -343,6 +361,7 @@ func (m *bpfMaps) Close() error {
 		m.Events,
 		m.FloodStates,
 		m.GracePeriod,
+		m.GroupClocks,
 		m.Limits,
 		m.Locations,
 		m.Owners,
@@ -363,10 +382,12 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	BucketShift  *ebpf.Variable `ebpf:"bucket_shift"`
-	FirstSeed    *ebpf.Variable `ebpf:"first_seed"`
-	PassUntagged *ebpf.Variable `ebpf:"pass_untagged"`
-	SecondSeed   *ebpf.Variable `ebpf:"second_seed"`
+	BucketShift     *ebpf.Variable `ebpf:"bucket_shift"`
+	FirstSeed       *ebpf.Variable `ebpf:"first_seed"`
+	GroupIntervalNs *ebpf.Variable `ebpf:"group_interval_ns"`
+	PassUntagged    *ebpf.Variable `ebpf:"pass_untagged"`
+	SecondSeed      *ebpf.Variable `ebpf:"second_seed"`
+	UnknownMacs     *ebpf.Variable `ebpf:"unknown_macs"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

@@ -41,12 +41,15 @@ type DropCounter struct {
 // be from different moments. None is ever set back; they start at 0 with the
 // maps, clients and workers as their types say.
 type Counters struct {
-	Clients    []ClientCounters // by MAC
-	Workers    []WorkerCounters // by name
-	Drops      []DropCounter    // every reason, in order
-	Passed     Tally            // untagged frames left to the stack, see UntaggedPass
-	EventsLost uint64           // nobody read events, and the ring was full
-	PlacesLost uint64           // no memory to note where a client is: group frames may miss it
+	Clients []ClientCounters // by MAC
+	Workers []WorkerCounters // by name
+	Drops   []DropCounter    // every reason, in order
+	Passed  Tally            // untagged frames left to the stack, see UntaggedPass
+	// Tagged frames of MACs without a worker, see Options.Unknown: left to the stack, and
+	// given to the default worker.
+	UnknownPassed, UnknownForwarded Tally
+	EventsLost                      uint64 // nobody read events, and the ring was full
+	PlacesLost                      uint64 // no memory to note where a client is: group frames may miss it
 }
 
 // Counters returns the present state of all counters.
@@ -126,13 +129,20 @@ func (d *Demux) readWorkers(c *Counters) error {
 }
 
 // readDrops reads what is counted for no client and no worker.
-func (d *Demux) readDrops(c *Counters) error {
-	for reason := range DropReason(bpfDropReasonDROP_REASONS) {
+func (d *Demux) readDrops(c *Counters) (err error) {
+	read := func(index uint32) Tally {
 		var cpus []bpfTally
-		if err := d.objs.Drops.Lookup(uint32(reason), &cpus); err != nil {
-			return fmt.Errorf("reading drops of reason %s: %w", reason, err)
+		if lookupErr := d.objs.Drops.Lookup(index, &cpus); lookupErr != nil {
+			err = fmt.Errorf("reading drops of reason %s: %w", DropReason(index), lookupErr)
 		}
-		c.Drops = append(c.Drops, DropCounter{Reason: reason, Tally: sum(d.base.DropBases[reason], cpus)})
+		return sum(d.base.DropBases[index], cpus)
+	}
+	for reason := range DropReason(bpfDropReasonDROP_REASONS) {
+		c.Drops = append(c.Drops, DropCounter{Reason: reason, Tally: read(uint32(reason))})
+	}
+	c.UnknownPassed, c.UnknownForwarded = read(bpfUnknownPassed), read(bpfUnknownForwarded)
+	if err != nil {
+		return err
 	}
 	var cpus []bpfCpuState
 	if err := d.objs.CpuStates.Lookup(uint32(0), &cpus); err != nil {

@@ -28,6 +28,7 @@
 #include "flood.h"
 
 const volatile bool pass_untagged = false;
+const volatile enum unknown_policy unknown_macs = UNKNOWN_DROP;
 
 static __always_inline int drop(enum drop_reason reason, const struct tally *wire)
 {
@@ -46,6 +47,31 @@ static __always_inline int untagged(const struct tally *wire)
 	return TC_ACT_UNSPEC; /* whatever is attached behind us may have its say */
 }
 
+/* A frame of a MAC without a worker. Nothing is learned from it. */
+static __always_inline int unknown(struct __sk_buff *skb, const struct tally *wire, __u32 longest)
+{
+	__u32 zero = 0, length = skb->len, to, refused;
+	struct policies *policies;
+
+	if (unknown_macs == UNKNOWN_DROP)
+		return drop(DROP_UNKNOWN_CLIENT, wire);
+	if (unknown_macs == UNKNOWN_PASS) {
+		count_drop(UNKNOWN_PASSED, wire);
+		return TC_ACT_UNSPEC;
+	}
+	policies = bpf_map_lookup_elem(&policies_map, &zero);
+	to = policies ? *(volatile __u32 *)&policies->default_worker : 0;
+	if (!to)
+		return drop(DROP_NO_WORKER, wire);
+	if (bpf_skb_vlan_pop(skb))
+		return drop(DROP_TAG_FAILED, wire);
+	refused = worker_refuses(to, longest - (length - skb->len));
+	if (refused != NOT_REFUSED)
+		return drop(refused, wire);
+	count_drop(UNKNOWN_FORWARDED, wire);
+	return bpf_redirect(to, 0);
+}
+
 SEC("tc")
 int phys2virt(struct __sk_buff *skb)
 {
@@ -62,7 +88,7 @@ int phys2virt(struct __sk_buff *skb)
 		return drop(DROP_INVALID_VLAN, &wire);
 	client = find_client(mac);
 	if (!client)
-		return drop(DROP_UNKNOWN_CLIENT, &wire);
+		return unknown(skb, &wire, longest);
 	value = client_value(client);
 	if (!value_worker(value))
 		return drop(DROP_NO_WORKER, &wire);

@@ -31,6 +31,7 @@ type device struct {
 	first       uint32
 	clients     int
 	floodedBase bpfTally
+	isDefault   bool // it gets the frames of unknown MACs
 }
 
 // Attachment is one trunk or worker.
@@ -62,8 +63,15 @@ func (a *device) target() int {
 
 // As in types.h.
 const (
-	maxTrunks             = 256
-	bpfOptionPassUntagged = 1
+	maxTrunks                = 256
+	bpfOptionPassUntagged    = 1
+	bpfOptionPassUnknown     = 2
+	bpfOptionUnknownWorker   = 4
+	bpfOptionGroupLimitShift = 32
+	bpfDeviceForced          = 1
+	bpfDeviceDefaultWorker   = 2
+	bpfUnknownPassed         = 30
+	bpfUnknownForwarded      = 31
 )
 
 type deviceKey = [unix.IFNAMSIZ]byte
@@ -156,7 +164,10 @@ func (d *Demux) save(a *device) error {
 		}
 	}
 	if a.forced {
-		record.Forced = 1
+		record.Flags |= bpfDeviceForced
+	}
+	if a.isDefault {
+		record.Flags |= bpfDeviceDefaultWorker
 	}
 	if err := d.objs.Devices.Put(a.key(), &record); err != nil {
 		return fmt.Errorf("recording interface %s: %w", a.name, err)

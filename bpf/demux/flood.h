@@ -126,6 +126,33 @@ static long flood_step(__u32 index, struct flood *flood)
 /* Each place, page, word of pages and trunk at most, and the end. */
 #define MAX_FLOOD_STEPS (MAX_TRUNKS * (2 * 4096 + PLACE_PAGES + PLACE_WORDS + 1) + 1)
 
+/* Between two group frames of a worker, in the long run; 0 for no limit. */
+const volatile __u64 group_interval_ns = 0;
+
+#define NSEC_PER_SEC 1000000000ULL
+
+/* Those of a second may come at once. When other CPUs win each time, the frame passes. */
+static __always_inline bool over_group_limit(__u32 *worker, const struct tally *wire)
+{
+	__u64 *clock, now, until;
+
+	if (!group_interval_ns)
+		return false;
+	clock = bpf_map_lookup_elem(&group_clocks, worker);
+	if (!clock)
+		return false;
+	now = bpf_ktime_get_ns();
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		until = *(volatile __u64 *)clock;
+		if (until > now + NSEC_PER_SEC - group_interval_ns)
+			return true;
+		if (__sync_val_compare_and_swap(clock, until, (until > now ? until : now) + wire->packets * group_interval_ns) == until)
+			break;
+	}
+	return false;
+}
+
 /* Every copy is a clone and the frame itself is dropped, which does not count. */
 static __always_inline void flood_clients(struct __sk_buff *skb, const struct tally *wire, __u32 longest)
 {
@@ -140,6 +167,10 @@ static __always_inline void flood_clients(struct __sk_buff *skb, const struct ta
 	flood.state = bpf_map_lookup_elem(&flood_states, &zero);
 	if (!number || !worker || !settings || !flood.state || !*(volatile __u64 *)&worker->clients) {
 		count_drop(DROP_NOT_ASSIGNED, wire);
+		return;
+	}
+	if (over_group_limit(number, wire)) {
+		count_drop(DROP_GROUP_LIMIT, wire);
 		return;
 	}
 	flood.state->wire = *wire;

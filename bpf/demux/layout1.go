@@ -83,7 +83,7 @@ func (s *pinSet) readFirstLayout(d *Demux) (*snapshot, error) {
 		}
 		names[ifindex] = name
 		device := snapshotDevice{name: name, record: bpfDevice{
-			Ifindex: ifindex, Role: bpfAttachRole(record.Role), Mode: bpfAttachMode(record.Mode), OwnsQdisc: record.OwnsQdisc, Forced: 1,
+			Ifindex: ifindex, Role: bpfAttachRole(record.Role), Mode: bpfAttachMode(record.Mode), OwnsQdisc: record.OwnsQdisc, Flags: bpfDeviceForced,
 		}}
 		if device.record.Role == bpfAttachRoleROLE_WORKER {
 			var cpus []bpfTally

@@ -257,10 +257,7 @@ func (d *Demux) saveOwner() error {
 	d.base.Layout, d.base.Generation, d.base.Releases, d.base.Seeds = layoutVersion, d.generation, d.releases, d.seeds
 	d.base.Programs, d.base.OlderPrograms = [4]uint32{}, [12]uint32{}
 	copy(d.base.OlderPrograms[:], d.programs[copy(d.base.Programs[:], d.programs):])
-	d.base.Options = 0
-	if d.opts.Untagged == UntaggedPass {
-		d.base.Options |= bpfOptionPassUntagged
-	}
+	d.base.Options = d.opts.bits()
 	var err error
 	if d.base.Netns, err = netnsCookie(); err != nil {
 		return err
@@ -273,6 +270,19 @@ func (d *Demux) saveOwner() error {
 
 // Capacity returns the most assignments there can be.
 func (d *Demux) Capacity() int { return d.opts.Capacity }
+
+// Unknown returns what happens to frames of MACs without a worker, as Options.Unknown says it.
+func (d *Demux) Unknown() string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if a := d.defaultWorker(); a != nil {
+		return a.name
+	}
+	return d.opts.Unknown
+}
+
+// GroupLimit returns how many group frames a second a worker may send, 0 for no limit.
+func (d *Demux) GroupLimit() int { return max(d.opts.GroupLimit, 0) }
 
 // Untagged returns what happens to untagged frames on a trunk.
 func (d *Demux) Untagged() UntaggedPolicy { return d.opts.Untagged }

@@ -161,6 +161,16 @@ struct {
 	__uint(map_flags, BPF_F_RDONLY_PROG);
 } limits SEC(".maps");
 
+/* By worker number: when it will have sent its group frames, at the rate of the limit. Not
+ * pinned: each process begins anew.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* workers + 1 */
+	__type(key, __u32);
+	__type(value, __u64);
+} group_clocks SEC(".maps");
+
 /* One a CPU: a flood ends before its CPU handles another frame. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -35,6 +35,7 @@ func (d *Demux) specs() (*ebpf.CollectionSpec, error) {
 		bpfMapWorkerFloods:  workers + 1,
 		bpfMapDevices:       workers + maxTrunks,
 		bpfMapLimits:        workers + maxTrunks,
+		bpfMapGroupClocks:   workers + 1,
 	} {
 		spec.Maps[name].MaxEntries = entries
 	}
@@ -53,10 +54,12 @@ func (d *Demux) loadObjects(set *pinSet) error {
 		return err
 	}
 	for name, value := range map[string]any{
-		bpfVarFirstSeed:    d.seeds[0],
-		bpfVarSecondSeed:   d.seeds[1],
-		bpfVarBucketShift:  uint32(tableShift(int(spec.Maps[bpfMapClients].MaxEntries))),
-		bpfVarPassUntagged: d.opts.Untagged == UntaggedPass,
+		bpfVarFirstSeed:       d.seeds[0],
+		bpfVarSecondSeed:      d.seeds[1],
+		bpfVarBucketShift:     uint32(tableShift(int(spec.Maps[bpfMapClients].MaxEntries))),
+		bpfVarPassUntagged:    d.opts.Untagged == UntaggedPass,
+		bpfVarUnknownMacs:     unknownPolicy(d.opts.Unknown),
+		bpfVarGroupIntervalNs: groupInterval(d.opts.GroupLimit),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("setting %s: %w", name, err)

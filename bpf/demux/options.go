@@ -1,6 +1,9 @@
 package demux
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // DefaultCapacity is the capacity of a Demux whose Options name none.
 const DefaultCapacity = 4096
@@ -8,6 +11,8 @@ const DefaultCapacity = 4096
 // maxCapacity keeps the maps of one Demux within reason: about 100 octets a
 // client and processor.
 const maxCapacity = 1 << 20
+
+const maxGroupLimit = 1_000_000
 
 // AttachMode is how a program is attached to an interface. While a clsact qdisc
 // is added to or removed from an interface, the kernel drops what is being
@@ -41,6 +46,15 @@ type Options struct {
 	// Untagged is what happens to untagged frames on a trunk. Optional: what is
 	// pinned keeps its policy, the default is [UntaggedDrop].
 	Untagged UntaggedPolicy
+	// Unknown is what happens to tagged frames of MACs without a worker: "drop"
+	// (counted as "unknown_client"), "pass" (they are left to the stack, with the tag) or the
+	// name of a worker that gets them, see [Demux.SetDefaultWorker]. Optional: what is pinned
+	// keeps its policy, the default is "drop".
+	Unknown string
+	// GroupLimit is how many group frames a second a worker may send; those of one
+	// second may come at once. Optional: what is pinned keeps its limit, the default is no
+	// limit, and so is a negative number.
+	GroupLimit int
 	// Attach forces a way to attach. Optional, default [AttachAuto].
 	Attach AttachMode
 	// PinPath is the folder in a BPF file system that holds maps and links, so
@@ -57,8 +71,67 @@ func (o *Options) complete() {
 	if o.Untagged == "" {
 		o.Untagged = UntaggedDrop
 	}
+	if o.Unknown == "" {
+		o.Unknown = UnknownDrop
+	}
 	if o.Attach == "" {
 		o.Attach = AttachAuto
+	}
+}
+
+// The values of Options.Unknown that are no worker.
+const (
+	UnknownDrop = "drop"
+	UnknownPass = "pass"
+)
+
+func unknownPolicy(unknown string) uint32 {
+	switch unknown {
+	case UnknownDrop:
+		return uint32(bpfUnknownPolicyUNKNOWN_DROP)
+	case UnknownPass:
+		return uint32(bpfUnknownPolicyUNKNOWN_PASS)
+	}
+	return uint32(bpfUnknownPolicyUNKNOWN_WORKER)
+}
+
+// groupInterval is how many nanoseconds are between two frames of the limit.
+func groupInterval(limit int) uint64 {
+	if limit <= 0 {
+		return 0
+	}
+	return uint64(time.Second) / uint64(limit)
+}
+
+// bits are the options as the owner's record has them.
+func (o *Options) bits() uint64 {
+	bits := uint64(max(o.GroupLimit, 0)) << bpfOptionGroupLimitShift
+	if o.Untagged == UntaggedPass {
+		bits |= bpfOptionPassUntagged
+	}
+	switch unknownPolicy(o.Unknown) {
+	case uint32(bpfUnknownPolicyUNKNOWN_PASS):
+		bits |= bpfOptionPassUnknown
+	case uint32(bpfUnknownPolicyUNKNOWN_WORKER):
+		bits |= bpfOptionUnknownWorker
+	}
+	return bits
+}
+
+// remember takes the options that are not given from an owner's record.
+func (o *Options) remember(bits uint64, defaultWorker string) {
+	if o.Untagged == "" && bits&bpfOptionPassUntagged != 0 {
+		o.Untagged = UntaggedPass
+	}
+	switch {
+	case o.Unknown != "":
+	case bits&bpfOptionPassUnknown != 0:
+		o.Unknown = UnknownPass
+	case bits&bpfOptionUnknownWorker != 0:
+		o.Unknown = defaultWorker
+	}
+	if o.GroupLimit == 0 {
+		o.GroupLimit = int(bits >> bpfOptionGroupLimitShift)
 	}
 }
 
@@ -70,6 +143,9 @@ func (o *Options) check() error {
 	case "", UntaggedDrop, UntaggedPass:
 	default:
 		return fmt.Errorf("untagged policy %q: %q or %q is possible", o.Untagged, UntaggedDrop, UntaggedPass)
+	}
+	if o.GroupLimit > maxGroupLimit {
+		return fmt.Errorf("limit of %d group frames a second: %d at most is possible", o.GroupLimit, maxGroupLimit)
 	}
 	switch o.Attach {
 	case "", AttachAuto, AttachTCX, AttachClsact:

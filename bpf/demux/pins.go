@@ -335,9 +335,17 @@ func (s *pinSet) check(opts *Options) error {
 		if s.owner.Netns != here {
 			return fmt.Errorf("%w: run in that one, or pin in another folder; if it has gone, `vlandemux detach` removes them", ErrOtherNamespace)
 		}
-		if opts.Untagged == "" && s.owner.Options&bpfOptionPassUntagged != 0 {
-			opts.Untagged = UntaggedPass
+		var (
+			key           deviceKey
+			record        bpfDevice
+			defaultWorker string
+		)
+		for entry := s.maps[bpfMapDevices].Iterate(); entry.Next(&key, &record); {
+			if record.Flags&bpfDeviceDefaultWorker != 0 {
+				defaultWorker = nameOf(key)
+			}
 		}
+		opts.remember(s.owner.Options, defaultWorker)
 	}
 	if opts.Capacity == 0 {
 		opts.Capacity = s.capacity

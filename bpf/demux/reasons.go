@@ -17,6 +17,7 @@ const (
 	DropNoWorker      = DropReason(bpfDropReasonDROP_NO_WORKER)      // trunk: the client's worker is not there, or down
 	DropTooLong       = DropReason(bpfDropReasonDROP_TOO_LONG)       // the frame has more octets than the worker or the trunk takes
 	DropNoTrunk       = DropReason(bpfDropReasonDROP_NO_TRUNK)       // worker: the client's trunk is down
+	DropGroupLimit    = DropReason(bpfDropReasonDROP_GROUP_LIMIT)    // worker: more group frames than Options.GroupLimit
 	DropCopyFailed    = DropReason(bpfDropReasonDROP_COPY_FAILED)    // the kernel could not clone or queue a copy of a group frame
 )
 
@@ -43,6 +44,8 @@ func (r DropReason) String() string {
 		return "no_worker"
 	case DropTooLong:
 		return "too_long"
+	case DropGroupLimit:
+		return "group_limit"
 	case DropNoTrunk:
 		return "no_trunk"
 	}

@@ -121,6 +121,7 @@ func (d *Demux) absorb(a, waiting *device) error {
 	if waiting.role != a.role {
 		return fmt.Errorf("%w: %s is remembered in the other role", ErrWrongRole, waiting.name)
 	}
+	a.isDefault = a.isDefault || waiting.isDefault
 	slots := d.slotsOf(waiting)
 	for _, slot := range slots {
 		d.leave(slot)

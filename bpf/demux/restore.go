@@ -38,8 +38,9 @@ func (d *Demux) restoreDevices() (map[*device]bpfDevice, error) {
 		entry   = d.objs.Devices.Iterate()
 	)
 	for entry.Next(&key, &record) {
-		a := &device{name: nameOf(key), number: record.Number, role: record.Role, forced: record.Forced != 0,
-			first: noSlot, floodedBase: record.FloodedBase}
+		a := &device{name: nameOf(key), number: record.Number, role: record.Role, forced: record.Flags&bpfDeviceForced != 0,
+			isDefault: record.Flags&bpfDeviceDefaultWorker != 0,
+			first:     noSlot, floodedBase: record.FloodedBase}
 		numbers := d.workerNumbers
 		if a.role == bpfAttachRoleROLE_TRUNK {
 			numbers = d.trunkNumbers

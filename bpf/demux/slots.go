@@ -3,6 +3,7 @@ package demux
 import (
 	"cmp"
 	"slices"
+	"sync/atomic"
 )
 
 // noSlot ends a list of slots.
@@ -56,6 +57,9 @@ func (d *Demux) slotsOf(worker *device) []uint32 {
 // point writes where the worker is now into the entries of its clients: one store
 // each, between two frames.
 func (d *Demux) point(worker *device) {
+	if worker.isDefault {
+		atomic.StoreUint32(&d.policies[0].DefaultWorker, uint32(worker.target()))
+	}
 	for slot := worker.first; slot != noSlot; slot = d.clients[slot].next {
 		d.table.find(d.clients[slot].mac).value.Store(clientValue(slot, worker))
 	}

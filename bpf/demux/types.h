@@ -21,11 +21,23 @@ enum drop_reason {
 	DROP_NO_WORKER,      /* trunk: the client's worker is not there, or down */
 	DROP_TOO_LONG,       /* the frame has more octets than the worker or the trunk takes */
 	DROP_NO_TRUNK,       /* worker: the client's trunk is down */
+	DROP_GROUP_LIMIT,    /* worker: more group frames than it may send */
 	DROP_REASONS,
 };
 
 /* How many reasons there can ever be: the map has room for a later build's. */
 #define MAX_DROP_REASONS 32
+
+/* The last two of them count what is no drop: tagged frames of MACs without a worker. */
+#define UNKNOWN_PASSED 30    /* left to the stack */
+#define UNKNOWN_FORWARDED 31 /* given to the default worker */
+
+/* What becomes of those. */
+enum unknown_policy {
+	UNKNOWN_DROP,
+	UNKNOWN_PASS,
+	UNKNOWN_WORKER,
+};
 
 struct mac {
 	__u8 octets[6];
@@ -158,6 +170,8 @@ struct flood_state {
 struct policies {
 	__u32 worker_limit; /* the least of the workers that are up */
 	__u32 trunk_limit;  /* the least of the trunks; 0 if one is down */
+	__u32 default_worker; /* ifindex; 0 if there is none, or it is down */
+	__u32 reserved;
 };
 
 /* Written by user space while the programs run. */
@@ -188,9 +202,12 @@ struct device {
 	enum attach_role role;
 	enum attach_mode mode;
 	__u32 owns_qdisc; /* the clsact qdisc was made by us */
-	__u32 forced;     /* attached although it looks like an interface of the host's own */
+	__u32 flags;      /* DEVICE_ bits */
 	struct tally flooded_base; /* added to worker_floods: counted by earlier maps */
 };
+
+#define DEVICE_FORCED 1         /* attached although it looks like an interface of the host's own */
+#define DEVICE_DEFAULT_WORKER 2 /* gets frames of MACs without a worker */
 
 /* Who runs the dataplane. Not read by the programs. */
 struct owner {
@@ -199,7 +216,7 @@ struct owner {
 	__u64 releases;   /* counts the slots freed, for slot.released */
 	__u64 seeds[2];   /* of the table of clients */
 	__u64 netns;      /* cookie of the network namespace of the devices */
-	__u64 options;    /* OPTION_ bits that are remembered */
+	__u64 options;    /* OPTION_ bits, and the limit of group frames: they are remembered */
 	__u32 programs[4]; /* IDs: phys2virt and virt2phys of this process and of the one before it */
 	__u64 events_lost_base; /* added to the sums of the counters: by earlier maps */
 	__u64 places_lost_base;
@@ -209,5 +226,8 @@ struct owner {
 };
 
 #define OPTION_PASS_UNTAGGED 1
+#define OPTION_PASS_UNKNOWN 2
+#define OPTION_UNKNOWN_WORKER 4
+#define OPTION_GROUP_LIMIT_SHIFT 32
 
 #endif

@@ -45,7 +45,7 @@ func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.forced = from.record.Forced != 0
+		a.forced, a.isDefault = from.record.Flags&bpfDeviceForced != 0, from.record.Flags&bpfDeviceDefaultWorker != 0
 		record := from.record
 		record.Number = a.number
 		records[a] = record

@@ -69,7 +69,7 @@ func TestStatusNamesWhatIsAttached(t *testing.T) {
 	g.Expect(status.Started).To(BeTemporally("~", time.Now(), patience))
 	status.Started, status.PID = time.Time{}, 0
 	g.Expect(status).To(Equal(control.Status{
-		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x", Untagged: "pass", Capacity: 8, Assigned: 1,
+		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x", Untagged: "pass", Unknown: "w1", GroupLimit: 100, Capacity: 8, Assigned: 1,
 		Trunks: []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx", State: "up", MTU: 1500, Problems: []string{
 			"eth1 is not promiscuous: frames to MACs other than its own may not get in; ip link set eth1 promisc on"}}},
 		Workers: []control.Interface{
@@ -253,7 +253,7 @@ func TestTheJSONIsSnakeCase(t *testing.T) {
 			"location":{"trunk":"eth1","trunk_index":2,"protocol":"802.1Q","vid":12,"pcp":0,"dei":false}}],
 		"workers":[{"worker":"w0","flooded":{"packets":3,"bytes":192}}],
 		"drops":[{"reason":%q,"packets":7,"bytes":448}],
-		"passed":{"packets":5,"bytes":300},"events_lost":2,"places_lost":0}`, demux.DropReason(0))))
+		"passed":{"packets":5,"bytes":300},"unknown_passed":{"packets":0,"bytes":0},"unknown_forwarded":{"packets":6,"bytes":360},"events_lost":2,"places_lost":0}`, demux.DropReason(0))))
 	g.Expect(body(raw(t, socket, "DELETE", "/v1/assignments/02:00:00:00:00:02", ""))).To(
 		MatchJSON(`{"code":"not_assigned","message":"02:00:00:00:00:02: not assigned"}`))
 }

@@ -28,6 +28,8 @@ type Dataplane interface {
 	Workers() []demux.Attachment
 	Capacity() int
 	Untagged() demux.UntaggedPolicy
+	Unknown() string
+	GroupLimit() int
 }
 
 var _ Dataplane = (*demux.Demux)(nil)

@@ -144,9 +144,9 @@ func (f *fakePlane) Assignments() ([]demux.Assignment, error) {
 func (f *fakePlane) Counters() (demux.Counters, error) {
 	list, err := f.Assignments()
 	counters := demux.Counters{
-		Workers:    []demux.WorkerCounters{{Worker: "w0", Flooded: demux.Tally{Packets: 3, Bytes: 192}}},
-		Drops:      []demux.DropCounter{{Reason: 0, Tally: demux.Tally{Packets: 7, Bytes: 448}}},
-		Passed:     demux.Tally{Packets: 5, Bytes: 300},
+		Workers: []demux.WorkerCounters{{Worker: "w0", Flooded: demux.Tally{Packets: 3, Bytes: 192}}},
+		Drops:   []demux.DropCounter{{Reason: 0, Tally: demux.Tally{Packets: 7, Bytes: 448}}},
+		Passed:  demux.Tally{Packets: 5, Bytes: 300}, UnknownForwarded: demux.Tally{Packets: 6, Bytes: 360},
 		EventsLost: 2,
 	}
 	for _, a := range list {
@@ -183,6 +183,10 @@ func (f *fakePlane) Workers() []demux.Attachment {
 }
 
 func (f *fakePlane) Capacity() int { return f.capacity }
+
+func (f *fakePlane) Unknown() string { return "w1" }
+
+func (f *fakePlane) GroupLimit() int { return 100 }
 
 func (f *fakePlane) Untagged() demux.UntaggedPolicy { return demux.UntaggedPass }
 

@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
 )
 
 // collector gives Prometheus what [Counters] and [Status] hold, read anew for each scrape. Packets and bytes
@@ -17,6 +19,7 @@ type collector struct {
 	floodedPackets, floodedBytes       *prometheus.Desc
 	droppedPackets, droppedBytes       *prometheus.Desc
 	passedPackets, passedBytes         *prometheus.Desc
+	unknownPackets, unknownBytes       *prometheus.Desc
 	eventsLost, placesLost             *prometheus.Desc
 	interfaceUp, assignments, capacity *prometheus.Desc
 }
@@ -37,6 +40,8 @@ func newCollector(plane Dataplane) *collector {
 		droppedBytes:   desc("dropped_bytes_total", "Octets of the frames dropped.", "reason"),
 		passedPackets:  desc("passed_packets_total", "Frames left to the host's own stack."),
 		passedBytes:    desc("passed_bytes_total", "Octets of the frames left to the host's own stack."),
+		unknownPackets: desc("unknown_packets_total", "Tagged frames of MACs without a worker that were not dropped.", "to"),
+		unknownBytes:   desc("unknown_bytes_total", "Octets of these frames.", "to"),
 		eventsLost:     desc("events_lost_total", "Learned and moved events that found the ring buffer full."),
 		placesLost:     desc("places_lost_total", "Times the kernel had no memory to note where a client is."),
 		interfaceUp:    desc("interface_up", "1 if the trunk or worker is there and up, else 0.", "interface", "role"),
@@ -49,6 +54,7 @@ func newCollector(plane Dataplane) *collector {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.clientPackets, c.clientBytes, c.floodedPackets, c.floodedBytes, c.droppedPackets, c.droppedBytes, c.passedPackets, c.passedBytes,
+		c.unknownPackets, c.unknownBytes,
 		c.eventsLost, c.placesLost, c.interfaceUp, c.assignments, c.capacity,
 	} {
 		to <- d
@@ -82,6 +88,10 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	for _, drop := range counted.Drops {
 		count(c.droppedPackets, drop.Packets, drop.Reason.String())
 		count(c.droppedBytes, drop.Bytes, drop.Reason.String())
+	}
+	for to, unknown := range map[string]demux.Tally{"stack": counted.UnknownPassed, "worker": counted.UnknownForwarded} {
+		count(c.unknownPackets, unknown.Packets, to)
+		count(c.unknownBytes, unknown.Bytes, to)
 	}
 	count(c.passedPackets, counted.Passed.Packets)
 	count(c.passedBytes, counted.Passed.Bytes)

@@ -140,6 +140,7 @@ func TestMetrics(t *testing.T) {
 		`vlandemux_flooded_bytes_total{worker="w0"} 192`,
 		`vlandemux_dropped_packets_total{reason="` + demux.DropReason(0).String() + `"} 7`,
 		`vlandemux_passed_bytes_total 300`,
+		`vlandemux_unknown_bytes_total{to="worker"} 360`,
 		`vlandemux_events_lost_total 2`,
 		`vlandemux_interface_up{interface="eth1",role="trunk"} 1`,
 		`vlandemux_interface_up{interface="w1",role="worker"} 0`,

@@ -187,17 +187,19 @@ func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
 	trunks, workers := interfaces(s.options.Dataplane.Trunks()), interfaces(s.options.Dataplane.Workers())
 	examine(s.options.Names, trunks, workers)
 	return Status{
-		Version:   s.options.Version,
-		PID:       os.Getpid(),
-		Started:   s.started,
-		Kernel:    s.options.Kernel,
-		BPFFS:     s.options.BPFFS,
-		Trunks:    trunks,
-		Workers:   workers,
-		Capacity:  s.options.Dataplane.Capacity(),
-		Assigned:  s.options.Dataplane.Assigned(),
-		Untagged:  string(s.options.Dataplane.Untagged()),
-		Following: s.options.Following(),
+		Version:    s.options.Version,
+		PID:        os.Getpid(),
+		Started:    s.started,
+		Kernel:     s.options.Kernel,
+		BPFFS:      s.options.BPFFS,
+		Trunks:     trunks,
+		Workers:    workers,
+		Capacity:   s.options.Dataplane.Capacity(),
+		Assigned:   s.options.Dataplane.Assigned(),
+		Untagged:   string(s.options.Dataplane.Untagged()),
+		Unknown:    s.options.Dataplane.Unknown(),
+		GroupLimit: s.options.Dataplane.GroupLimit(),
+		Following:  s.options.Following(),
 	}, nil
 }
 

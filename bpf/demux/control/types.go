@@ -28,6 +28,10 @@ type Status struct {
 	Assigned int `json:"assigned"`
 	// Untagged is what happens to frames without a tag on a trunk: "drop" or "pass".
 	Untagged string `json:"untagged"`
+	// Unknown is what happens to tagged frames of MACs without a worker: "drop", "pass" or the name of the worker that gets them.
+	Unknown string `json:"unknown"`
+	// GroupLimit is how many group frames a second a worker may send, 0 for no limit.
+	GroupLimit int `json:"group_limit"`
 	// Following is how the kernel's messages about interfaces are followed.
 	Following Following `json:"following"`
 }
@@ -138,6 +142,10 @@ type Counters struct {
 	Drops []DropCounter `json:"drops"`
 	// Passed counts untagged frames left to the host's own stack (policy "pass").
 	Passed Tally `json:"passed"`
+	// UnknownPassed counts tagged frames of MACs without a worker that were left to the host's own stack, UnknownForwarded
+	// those given to the default worker.
+	UnknownPassed    Tally `json:"unknown_passed"`
+	UnknownForwarded Tally `json:"unknown_forwarded"`
 	// EventsLost counts learned and moved events that found the dataplane's ring buffer full.
 	EventsLost uint64 `json:"events_lost"`
 	// PlacesLost counts how often the kernel had no memory to note where a client is: group frames may miss it.

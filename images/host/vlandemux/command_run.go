@@ -36,6 +36,8 @@ The same in a file, for --config; flags override it, assignment by assignment:
     02:00:00:00:00:01: w0
     02:00:00:00:00:02: w1
   untagged: pass                  # drop (default), or pass to the host's own stack
+  unknown: pass                   # tagged frames of MACs without a worker: drop (default), pass, or a worker's name
+  group_limit: 1000               # group frames a second that a worker may send; 0 (default) for no limit
   attach: auto                    # auto (default), tcx or clsact
   capacity: 4096
   bpffs: /sys/fs/bpf/vlandemux    # "" pins nothing: all ends with the process
@@ -64,6 +66,7 @@ type runFlags struct {
 	config
 	assignments []string
 	file        string
+	limit       int
 	logFormat   string
 	verbose     bool
 }
@@ -100,6 +103,8 @@ func newRunWith(flags *runFlags, run runner) *cobra.Command {
 	f.StringSliceVar(&flags.trunks, "trunk", nil, "interface on which tagged frames arrive; several are possible")
 	f.StringSliceVar(&flags.assignments, "assign", nil, "give the client MAC the interface WORKER, as MAC=WORKER; several are possible")
 	f.StringVar(&flags.untagged, "untagged", flags.untagged, "frames without a tag on a trunk: drop, or pass to the host's stack")
+	f.StringVar(&flags.unknown, "unknown", "", "tagged frames of MACs without a worker: drop, pass to the host's stack, or the interface that gets them")
+	f.IntVar(&flags.limit, "group-limit", 0, "group frames (broadcast, multicast) a second that a worker may send; 0 for no limit")
 	f.StringVar(&flags.attach, "attach", flags.attach, "how to attach: auto (tcx where the kernel has it), tcx or clsact")
 	f.IntVar(&flags.capacity, "capacity", flags.capacity, "how many MACs can be assigned")
 	f.StringVar(&flags.bpffs, "bpffs", flags.bpffs, `folder in a BPF file system for pins; "" pins nothing`)
@@ -152,6 +157,8 @@ func (f *runFlags) settings(changed func(flag string) bool) (config, error) {
 	}
 	flag("trunk", errors.Join(names...), func() { merged.trunks = f.trunks })
 	flag("untagged", checkOneOf(f.untagged, untaggedPolicies()), func() { merged.untagged = f.untagged })
+	flag("unknown", checkName(f.unknown), func() { merged.unknown = f.unknown })
+	flag("group-limit", checkGroupLimit(f.limit), func() { merged.groupLimit = &f.limit })
 	flag("attach", checkOneOf(f.attach, attachModes()), func() { merged.attach = f.attach })
 	flag("capacity", checkCapacity(f.capacity), func() { merged.capacity = f.capacity })
 	flag("bpffs", nil, func() { merged.bpffs = f.bpffs })

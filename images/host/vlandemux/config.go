@@ -22,10 +22,14 @@ type config struct {
 	trunks   []string
 	assign   []demux.Assignment // by MAC
 	untagged string
-	attach   string
-	capacity int
-	bpffs    string // empty: nothing is pinned
-	socket   string
+	// unknown is drop, pass or a worker's name; empty: as in the last run.
+	unknown string
+	// groupLimit is in frames a second; nil: as in the last run, 0: none.
+	groupLimit *int
+	attach     string
+	capacity   int
+	bpffs      string // empty: nothing is pinned
+	socket     string
 	// socketGroup is the group of the socket besides root, if any.
 	socketGroup string
 	// metrics is the TCP address that serves Prometheus; empty: none.
@@ -44,6 +48,34 @@ func defaults() config {
 // The values a setting can have.
 func untaggedPolicies() []string {
 	return []string{string(demux.UntaggedDrop), string(demux.UntaggedPass)}
+}
+
+// defaultWorker gets the frames of unknown MACs; "" for none.
+func (c config) defaultWorker() string {
+	if c.unknown == demux.UnknownDrop || c.unknown == demux.UnknownPass {
+		return ""
+	}
+	return c.unknown
+}
+
+// groupLimitOption is the limit as [demux.Options] has it.
+func (c config) groupLimitOption() int {
+	switch {
+	case c.groupLimit == nil:
+		return 0
+	case *c.groupLimit == 0:
+		return -1
+	}
+	return *c.groupLimit
+}
+
+const maxGroupLimit = 1_000_000
+
+func checkGroupLimit(n int) error {
+	if n < 0 || n > maxGroupLimit {
+		return fmt.Errorf("%d is not between 0 and %d", n, maxGroupLimit)
+	}
+	return nil
 }
 
 func attachModes() []string {
@@ -147,6 +179,9 @@ func (c config) validate() error {
 		if trunks[p.Worker] {
 			mistakes = append(mistakes, fmt.Errorf("%s is assigned to %s, which is a trunk", p.MAC, p.Worker))
 		}
+	}
+	if trunks[c.defaultWorker()] {
+		mistakes = append(mistakes, fmt.Errorf("unknown MACs are given to %s, which is a trunk", c.unknown))
 	}
 	if c.capacity > 0 && len(c.assign) > c.capacity {
 		mistakes = append(mistakes, fmt.Errorf("%d assignments are more than the capacity of %d", len(c.assign), c.capacity))

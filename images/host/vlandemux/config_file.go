@@ -77,7 +77,7 @@ func (p *configParser) mistake(at *yaml.Node, err error) {
 	}
 }
 
-const configKeys = "trunks, assign, untagged, attach, capacity, bpffs, socket, socket_group, metrics"
+const configKeys = "trunks, assign, untagged, unknown, group_limit, attach, capacity, bpffs, socket, socket_group, metrics"
 
 func (p *configParser) document(document *yaml.Node) {
 	top := document.Content[0]
@@ -92,10 +92,17 @@ func (p *configParser) document(document *yaml.Node) {
 			p.assign(key, value)
 		case "untagged":
 			p.text(value, &p.config.untagged, func(s string) error { return checkOneOf(s, untaggedPolicies()) })
+		case "unknown":
+			p.text(value, &p.config.unknown, checkName)
+		case "group_limit":
+			var limit int
+			if p.number(value, "group_limit", &limit, checkGroupLimit) {
+				p.config.groupLimit = &limit
+			}
 		case "attach":
 			p.text(value, &p.config.attach, func(s string) error { return checkOneOf(s, attachModes()) })
 		case "capacity":
-			p.capacity(value)
+			p.number(value, "capacity", &p.config.capacity, checkCapacity)
 		case "bpffs":
 			p.text(value, &p.config.bpffs, nil)
 		case "socket":
@@ -161,21 +168,22 @@ func (p *configParser) text(node *yaml.Node, into *string, check func(string) er
 	*into = value
 }
 
-func (p *configParser) capacity(node *yaml.Node) {
+func (p *configParser) number(node *yaml.Node, name string, into *int, check func(int) error) bool {
 	value, ok := p.scalar(node)
 	if !ok {
-		return
+		return false
 	}
 	n, err := strconv.Atoi(value)
 	if err != nil {
-		p.mistake(node, fmt.Errorf("capacity %q is no number", value))
-		return
+		p.mistake(node, fmt.Errorf("%s %q is no number", name, value))
+		return false
 	}
-	if err := checkCapacity(n); err != nil {
-		p.mistake(node, fmt.Errorf("capacity %w", err))
-		return
+	if err := check(n); err != nil {
+		p.mistake(node, fmt.Errorf("%s %w", name, err))
+		return false
 	}
-	p.config.capacity = n
+	*into = n
+	return true
 }
 
 func (p *configParser) trunks(node *yaml.Node) {

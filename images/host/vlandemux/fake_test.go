@@ -109,6 +109,9 @@ func (f *fakePlane) Expect(name string, trunk, _ bool) error {
 }
 
 func (f *fakePlane) Follow(context.Context, demux.FollowOptions) error { return nil }
+func (f *fakePlane) SetDefaultWorker(string) error                     { return nil }
+func (f *fakePlane) Unknown() string                                   { return demux.UnknownDrop }
+func (f *fakePlane) GroupLimit() int                                   { return 0 }
 func (f *fakePlane) Untagged() demux.UntaggedPolicy                    { return demux.UntaggedDrop }
 
 func (f *fakePlane) Unassign(mac demux.MAC) error {

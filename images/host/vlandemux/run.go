@@ -50,10 +50,12 @@ func run(ctx context.Context, settings config, reread func() (config, error), lo
 	}
 	defer func() { err = errors.Join(err, pins.release()) }()
 	plane, err := demux.Load(demux.Options{
-		Capacity: settings.capacity,
-		Untagged: demux.UntaggedPolicy(settings.untagged),
-		Attach:   demux.AttachMode(settings.attach),
-		PinPath:  settings.bpffs,
+		Capacity:   settings.capacity,
+		Untagged:   demux.UntaggedPolicy(settings.untagged),
+		Unknown:    settings.unknown,
+		GroupLimit: settings.groupLimitOption(),
+		Attach:     demux.AttachMode(settings.attach),
+		PinPath:    settings.bpffs,
 	})
 	if err != nil {
 		return fmt.Errorf("loading the dataplane: %w", err)

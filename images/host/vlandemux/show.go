@@ -50,6 +50,10 @@ func writeCounters(w io.Writer, c control.Counters) error {
 	p.table(drops)
 	p.line("")
 	p.line("untagged, passed to the stack: %s packets, %s bytes", count(c.Passed.Packets), count(c.Passed.Bytes))
+	if c.UnknownPassed.Packets+c.UnknownForwarded.Packets > 0 {
+		p.line("of MACs without a worker: %s packets, %s bytes passed to the stack; %s packets, %s bytes given to the default worker",
+			count(c.UnknownPassed.Packets), count(c.UnknownPassed.Bytes), count(c.UnknownForwarded.Packets), count(c.UnknownForwarded.Bytes))
+	}
 	if c.EventsLost > 0 {
 		p.line("events lost: %s", count(c.EventsLost))
 	}
@@ -71,8 +75,13 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 	if r.BPFFS != "" {
 		pinned = "pinned in " + r.BPFFS
 	}
-	p.line("%s of %s MACs assigned, untagged frames: %s, %s",
-		count(uint64(r.Assigned)), count(uint64(r.Capacity)), r.Untagged, pinned)
+	limit := "no limit"
+	if r.GroupLimit > 0 {
+		limit = count(uint64(r.GroupLimit)) + "/s for each worker"
+	}
+	p.line("untagged frames: %s; of unknown MACs: %s; group frames: %s", r.Untagged, r.Unknown, limit)
+	p.line("%s of %s MACs assigned, %s",
+		count(uint64(r.Assigned)), count(uint64(r.Capacity)), pinned)
 	p.line("")
 	interfaces := newTable(left("INTERFACE"), left("ROLE"), numbers("IFINDEX"), left("ATTACHED"), left("STATE"), numbers("MTU"))
 	for _, trunk := range r.Trunks {

@@ -16,6 +16,7 @@ type dataplane interface {
 	control.Dataplane
 	AttachTrunk(name string, force bool) (demux.AttachMode, error)
 	Expect(name string, trunk, force bool) error
+	SetDefaultWorker(name string) error
 	Follow(ctx context.Context, opts demux.FollowOptions) error
 	Close() error
 	Detach() error
@@ -98,7 +99,11 @@ func (s *starter) trunks(ctx context.Context, settings config) error {
 func (s *starter) workers(ctx context.Context, settings config) error {
 	before := names(s.plane.Workers())
 	done := make(map[string]bool)
-	for _, p := range settings.assign {
+	wanted := settings.assign
+	if name := settings.defaultWorker(); name != "" {
+		wanted = append(slices.Clip(wanted), demux.Assignment{Worker: name})
+	}
+	for _, p := range wanted {
 		if done[p.Worker] {
 			continue
 		}
@@ -125,7 +130,10 @@ func (s *starter) workers(ctx context.Context, settings config) error {
 		}
 		s.log.Debug("attached worker", "worker", p.Worker, "attach", mode)
 	}
-	return nil
+	if settings.unknown == "" {
+		return nil // as in the last run
+	}
+	return s.plane.SetDefaultWorker(settings.defaultWorker())
 }
 
 // assignments makes the assignments of the settings. A MAC that has another worker is moved.
