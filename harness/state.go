@@ -26,7 +26,7 @@ type state struct {
 func newState(t Topology) state {
 	lab := ledger.Lab{
 		Trunks: t.Trunks, Clients: slices.Clone(t.Clients), Workers: t.Workers,
-		Assignments: map[MAC]string{}, PassUntagged: t.Demux.Untagged == demux.UntaggedPass,
+		Unknown: t.Demux.Unknown, Assignments: map[MAC]string{}, PassUntagged: t.Demux.Untagged == demux.UntaggedPass,
 	}
 	for _, c := range t.Clients {
 		if c.Worker != "" {

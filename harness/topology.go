@@ -80,6 +80,9 @@ type Demux struct {
 	Attach demux.AttachMode
 	// Untagged says what becomes of frames without a tag. Optional: drop.
 	Untagged demux.UntaggedPolicy
+	// Unknown says what becomes of tagged frames of MACs without a worker: "drop", "pass" or a
+	// worker's name. Optional: drop.
+	Unknown string
 	// Capacity is the most clients that can be assigned. Optional: vlandemux's own default.
 	Capacity int
 }
@@ -133,6 +136,9 @@ func (t Topology) arguments() []string {
 	args = append(args, "--attach", string(t.Demux.Attach), "--untagged", string(t.Demux.Untagged))
 	if slices.ContainsFunc(t.Workers, func(w Worker) bool { return w.Kind == WorkerBridgePort }) {
 		args = append(args, "--force") // vlandemux takes a bridge's port for one that the host needs
+	}
+	if t.Demux.Unknown != "" {
+		args = append(args, "--unknown", t.Demux.Unknown)
 	}
 	if t.Demux.Capacity != 0 {
 		args = append(args, "--capacity", fmt.Sprint(t.Demux.Capacity))

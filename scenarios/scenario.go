@@ -87,6 +87,7 @@ func All() []Scenario {
 		Scale(),
 		Faults(),
 		Operator(),
+		Policies(),
 		WorkerEnd(),
 	}
 }

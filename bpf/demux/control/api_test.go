@@ -115,9 +115,9 @@ func TestCountersKeepAll64Bits(t *testing.T) {
 			Rx: control.Tally{Packets: 1, Bytes: 64}, Tx: control.Tally{Packets: 1 << 60, Bytes: 1<<64 - 1},
 			Location: &control.Location{Trunk: "ifindex 3 (gone)", TrunkIndex: 3, Protocol: "802.1Q"},
 		}},
-		Workers:    []control.WorkerCounters{{Worker: "w0", Flooded: control.Tally{Packets: 3, Bytes: 192}}},
-		Drops:      []control.DropCounter{{Reason: demux.DropReason(0).String(), Tally: control.Tally{Packets: 7, Bytes: 448}}},
-		Passed:     control.Tally{Packets: 5, Bytes: 300},
+		Workers: []control.WorkerCounters{{Worker: "w0", Flooded: control.Tally{Packets: 3, Bytes: 192}}},
+		Drops:   []control.DropCounter{{Reason: demux.DropReason(0).String(), Tally: control.Tally{Packets: 7, Bytes: 448}}},
+		Passed:  control.Tally{Packets: 5, Bytes: 300}, UnknownForwarded: control.Tally{Packets: 6, Bytes: 360},
 		EventsLost: 2,
 	}))
 }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"slices"
 	"strings"
 
@@ -124,7 +125,12 @@ func (a *audit) remember() {
 	a.counters = newCounters(a.lab, a.history)
 	a.refSwitch = &refSwitch{history: a.history, plan: a.plan, alternatives: &a.alternatives}
 	a.refDemux = &refDemux{
-		history: a.history, plan: a.plan, alternatives: &a.alternatives, counters: a.counters, passUntagged: a.lab.PassUntagged,
+		history: a.history, plan: a.plan, alternatives: &a.alternatives, counters: a.counters, passUntagged: a.lab.PassUntagged, passUnknown: a.lab.Unknown == demux.UnknownPass,
+	}
+	for i, w := range a.lab.Workers {
+		if w.Name == a.lab.Unknown {
+			a.refDemux.unknown = i + 1
+		}
 	}
 	for i := range a.table.frames {
 		f := &a.table.frames[i]

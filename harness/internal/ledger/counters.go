@@ -16,11 +16,12 @@ type counter int
 
 // Kinds of counters, in the order of reports.
 const (
-	kindRx      = "rx"
-	kindTx      = "tx"
-	kindFlooded = "flooded"
-	kindPassed  = "passed"
-	kindDropped = "dropped"
+	kindRx        = "rx"
+	kindTx        = "tx"
+	kindFlooded   = "flooded"
+	kindPassed    = "passed"
+	kindForwarded = "forwarded"
+	kindDropped   = "dropped"
 )
 
 // tally is what one counter must have counted in the window.
@@ -40,7 +41,9 @@ type counters struct {
 	first   int // of the clients'
 	workers int // the first of the workers'
 	pass    counter
-	severed control.Tally // what may be a drop or not
+	// Of MACs without a worker.
+	unknownPassed, unknownForwarded counter
+	severed                         control.Tally // what may be a drop or not
 }
 
 func newCounters(lab *Lab, h *history) *counters {
@@ -66,6 +69,7 @@ func newCounters(lab *Lab, h *history) *counters {
 		add(kindFlooded, w.Name)
 	}
 	c.pass = add(kindPassed, "untagged")
+	c.unknownPassed, c.unknownForwarded = add(kindPassed, "unknown"), add(kindForwarded, "unknown")
 	for _, reason := range dropReasons() {
 		c.drops[reason] = add(kindDropped, reason)
 	}
@@ -206,6 +210,7 @@ func byName(r *control.Counters) map[counterName]control.Tally {
 		m[counterName{kindFlooded, x.Worker}] = x.Flooded
 	}
 	m[counterName{kindPassed, "untagged"}] = r.Passed
+	m[counterName{kindPassed, "unknown"}], m[counterName{kindForwarded, "unknown"}] = r.UnknownPassed, r.UnknownForwarded
 	for _, x := range r.Drops {
 		m[counterName{kindDropped, x.Reason}] = x.Tally
 	}

@@ -50,6 +50,9 @@ type Lab struct {
 	Assignments map[probe.MAC]string
 	// PassUntagged says that the demux leaves untagged frames to the host's stack.
 	PassUntagged bool
+	// Unknown is what the demux does with tagged frames of MACs without a worker: "pass" leaves
+	// them to the host's stack, a worker's name gives them to it. Optional: they are dropped.
+	Unknown string
 	// Learned are the locations that the demux knew when the taps began, as Verdict.Learned
 	// of the window before has them. Where a MAC has several, the demux knew one of them. Optional.
 	Learned map[probe.MAC][]Location

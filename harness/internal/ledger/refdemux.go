@@ -34,6 +34,8 @@ type refDemux struct {
 	alternatives *alternatives
 	counters     *counters
 	passUntagged bool
+	passUnknown  bool
+	unknown      int // the worker of unknown MACs + 1
 	values       []uint64
 	workers      []uint64
 	candidates   []candidate
@@ -106,13 +108,13 @@ func (d *refDemux) fromTrunk(f *frame, p *pass) {
 	}
 	mac, known := d.macs[f.source]
 	if !known {
-		d.drop(dropUnknownClient, p)
+		d.fromUnknown(p)
 		return
 	}
 	d.workers = d.assigned[mac].legal(p.time, p.doneBy, d.workers[:0])
 	for _, w := range d.workers {
 		if w == 0 {
-			d.drop(dropUnknownClient, p)
+			d.fromUnknown(p)
 			continue
 		}
 		there, sure := d.present[w-1].sole(p.time, p.doneBy)
@@ -139,6 +141,25 @@ func (d *refDemux) fromTrunk(f *frame, p *pass) {
 			entry: d.counters.rx(mac, d.renewals[mac].of(p), uint64(p.length)),
 		})
 	}
+}
+
+// fromUnknown is for a MAC without a worker.
+func (d *refDemux) fromUnknown(p *pass) {
+	out := emission{tags: p.tags.pop(), length: p.length - tagOctets}
+	counted := entry{frames: 1, octets: uint64(p.length)}
+	switch {
+	case d.passUnknown: // the stack takes the tag off before it looks
+		out.side, counted.counter = d.plan.out(hostStack, 0), d.counters.unknownPassed
+	case d.unknown == 0:
+		d.drop(dropUnknownClient, p)
+		return
+	case d.tooLong(d.unknown-1, &out):
+		d.drop(dropTooLong, p)
+		return
+	default:
+		out.side, counted.counter = d.plan.out(workerPort, d.unknown-1), d.counters.unknownForwarded
+	}
+	d.alternatives.add(outcome{entry: counted, want: d.alternatives.one(out)})
 }
 
 // cutBehindTag tells whether a second tag is not there to its end: the kernel cannot take

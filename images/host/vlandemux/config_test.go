@@ -38,6 +38,8 @@ assign:
 untagged: pass
 attach: clsact
 capacity: 20000
+unknown: w9
+group_limit: 50
 bpffs: ""
 socket: /tmp/x.sock
 `)
@@ -45,7 +47,7 @@ socket: /tmp/x.sock
 	g.Expect(settings).To(Equal(config{
 		trunks:   []string{"eth1", "eth2"},
 		assign:   []demux.Assignment{{MAC: demux.MAC{2, 0, 0, 0, 0, 1}, Worker: "w0"}, {MAC: demux.MAC{2, 0, 0, 0, 0, 10}, Worker: "w1"}},
-		untagged: "pass", attach: "clsact", capacity: 20000, bpffs: "", socket: "/tmp/x.sock",
+		untagged: "pass", attach: "clsact", capacity: 20000, unknown: "w9", groupLimit: new(50), bpffs: "", socket: "/tmp/x.sock",
 	}))
 }
 
@@ -121,6 +123,8 @@ func TestOddFilesAreErrorsAndNoPanics(t *testing.T) {
 		"\x00\xff":                    "yaml:",
 		"capacity: 99999999999999999": "between",
 		"capacity: 12cows":            `"12cows" is no number`,
+		"group_limit: -1":             "between",
+		"unknown: a/b":                "no interface name",
 		"capacity: 1.5":               `"1.5" is no number`,
 		"x: &a [*a]":                  "no setting \"x\"",
 		"assign: *missing":            "yaml:",

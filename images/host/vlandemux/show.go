@@ -79,9 +79,8 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 	if r.GroupLimit > 0 {
 		limit = count(uint64(r.GroupLimit)) + "/s for each worker"
 	}
+	p.line("%s of %s MACs assigned, %s", count(uint64(r.Assigned)), count(uint64(r.Capacity)), pinned)
 	p.line("untagged frames: %s; of unknown MACs: %s; group frames: %s", r.Untagged, r.Unknown, limit)
-	p.line("%s of %s MACs assigned, %s",
-		count(uint64(r.Assigned)), count(uint64(r.Capacity)), pinned)
 	p.line("")
 	interfaces := newTable(left("INTERFACE"), left("ROLE"), numbers("IFINDEX"), left("ATTACHED"), left("STATE"), numbers("MTU"))
 	for _, trunk := range r.Trunks {

@@ -76,7 +76,7 @@ func TestStatusTable(t *testing.T) {
 			Version: "v1.2.3", PID: 42, Started: now.Add(-90 * time.Minute), Kernel: "6.12.48", BPFFS: "/sys/fs/bpf/vlandemux",
 			Trunks:   []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx", State: "up", MTU: 1500, Problems: []string{"eth1 is not promiscuous"}}},
 			Workers:  []control.Interface{{Name: "w0", Index: 11, Attach: "tcx", State: "down", MTU: 1500}, {Name: "w1", State: "absent"}},
-			Capacity: 4096, Assigned: 2, Untagged: "drop",
+			Capacity: 4096, Assigned: 2, Untagged: "drop", Unknown: "w9", GroupLimit: 1000,
 		},
 		Assignments: []control.Assignment{
 			{Assignment: given("02:00:00:00:00:01", "w0"), WorkerIndex: 11, Location: eth1(12)},
