@@ -14,8 +14,9 @@ import (
 
 // FollowOptions configure [Demux.Follow].
 type FollowOptions struct {
-	// Started is called when the first look at every interface is done.
-	Started func()
+	// Looked is called each time every interface has been looked at: at the start, and
+	// after messages were lost.
+	Looked func()
 	// Changed is called for each thing that was done.
 	Changed func(Change)
 	// Overflowed is called when the kernel had to drop messages.
@@ -57,7 +58,6 @@ func (d *Demux) Follow(ctx context.Context, opts FollowOptions) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		opts.Started = func() {}
 		opts.Overflowed()
 		select {
 		case <-ctx.Done():
@@ -113,7 +113,7 @@ func (d *Demux) followOnce(ctx context.Context, opts FollowOptions) error {
 		}
 	}
 	tell(done)
-	opts.Started()
+	opts.Looked()
 	for {
 		messages, _, err := socket.Receive()
 		switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func TestFollowsOnAfterMessagesAreLost(t *testing.T) {
 		ended <- err
 	}()
 	b.Expect(b.demux.Follow(ctx, demux.FollowOptions{
-		Started: func() { close(started) }, Changed: func(demux.Change) {}, Overflowed: func() { overflows++ }, Buffer: 1,
+		Looked: sync.OnceFunc(func() { close(started) }), Changed: func(demux.Change) {}, Overflowed: func() { overflows++ }, Buffer: 1,
 	})).To(Succeed())
 	b.Expect(<-ended).To(Succeed())
 	b.Expect(overflows).NotTo(BeZero())

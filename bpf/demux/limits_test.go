@@ -121,7 +121,7 @@ func TestTooLongForTheOtherEndInItsNamespace(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	changed, ended := make(chan demux.Change, 10), make(chan error)
 	go func() {
-		ended <- b.demux.Follow(ctx, demux.FollowOptions{Started: func() {}, Changed: func(c demux.Change) { changed <- c }})
+		ended <- b.demux.Follow(ctx, demux.FollowOptions{Looked: func() {}, Changed: func(c demux.Change) { changed <- c }})
 	}()
 	defer func() {
 		stop()

@@ -20,7 +20,7 @@ type follower struct {
 
 // follow has plane follow the interfaces until ctx ends. It is ready once it has called started.
 func (f *follower) follow(ctx context.Context, plane dataplane, started func()) error {
-	return plane.Follow(ctx, demux.FollowOptions{Started: started, Changed: f.changed, Overflowed: f.overflowed})
+	return plane.Follow(ctx, demux.FollowOptions{Looked: sync.OnceFunc(started), Changed: f.changed, Overflowed: f.overflowed})
 }
 
 func (f *follower) changed(change demux.Change) {
