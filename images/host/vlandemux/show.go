@@ -113,7 +113,7 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 	}
 	if unseen > 0 {
 		p.line("")
-		p.line("%s of %s clients not seen: a worker reaches a client only after the client's first frame, which shows its VLAN.",
+		p.line("%s of %s clients not seen: what a worker sends to one is dropped as unlearned until the client's first frame shows its VLAN.",
 			count(uint64(unseen)), count(uint64(len(r.Assignments))))
 	}
 	return p.err
