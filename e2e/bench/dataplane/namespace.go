@@ -34,7 +34,7 @@ func newNamespace() (_ *namespace, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if ns.net, err = netlink.NewHandleAt(netns.NsHandle(ns.file.Fd())); err != nil {
+	if ns.net, err = netlink.NewHandleAt(netns.NsHandle(ns.file.Fd()), unix.NETLINK_ROUTE); err != nil {
 		return nil, fmt.Errorf("opening netlink socket: %w", err)
 	}
 	return ns, nil
