@@ -32,12 +32,15 @@ func (s *soak) during(change func() string) string {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		for len(frames) > 0 && !stop.Load() {
+		for round := range 200 { // what comes in has to fit into the buffer of the capture
+			if len(frames) == 0 || stop.Load() {
+				return
+			}
 			for _, frame := range frames {
 				// The trunk may go in between.
 				_ = unix.Sendto(s.sender, frame, 0, &unix.SockaddrLinklayer{Ifindex: trunk.peer})
 			}
-			time.Sleep(200 * time.Microsecond) // what comes in has to fit into the buffer of the capture
+			time.Sleep(time.Duration(200+20*round) * time.Microsecond)
 		}
 	}()
 	defer func() { stop.Store(true); <-stopped }()
