@@ -78,7 +78,7 @@ func Install(name string, f Fault) error {
 		return wrap(err)
 	}
 	err = netlink.FilterAdd(&netlink.BpfFilter{
-		FilterAttrs: netlink.FilterAttrs{LinkIndex: link.Attrs().Index, Parent: netlink.HANDLE_MIN_EGRESS, Protocol: unix.ETH_P_ALL},
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: link.Attrs().Index, Parent: netlink.HANDLE_MIN_EGRESS, Priority: 1, Protocol: unix.ETH_P_ALL},
 		Fd:          program.FD(), Name: "fault", DirectAction: true,
 	})
 	if err != nil {

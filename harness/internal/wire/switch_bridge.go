@@ -51,7 +51,7 @@ var _ switcher = (*switchBridge)(nil)
 
 // Priorities of the rules. Those of one protocol share one.
 const (
-	firstRule = iota + 1
+	firstRule = iota + 2 // a fault comes before them
 	secondRule
 	lastRule
 )
