@@ -93,11 +93,7 @@ func (o options) dataplane(ctx context.Context, results *result.Run) error {
 	}
 	runner := []string{filepath.Join(built, "dockerexec")}
 	if o.kernel != "" {
-		runner = []string{filepath.Join(built, "vm"), "--kernel=" + o.kernel, "--no-docker", "--timeout=1h"}
-		for _, module := range []string{"nf_tables", "nft_fwd_netdev", "openvswitch"} {
-			runner = append(runner, "--module="+module)
-		}
-		runner = append(runner, "--")
+		runner = []string{filepath.Join(built, "vm"), "--kernel=" + o.kernel, "--no-docker", "--timeout=1h", "--"}
 	}
 	args := append(runner, filepath.Join(built, "bench", "dataplane"), "-only", strings.Join(o.only, ","), "-rounds", fmt.Sprint(o.rounds))
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
