@@ -63,7 +63,7 @@ func flower() variant {
 			filter := &netlink.Flower{
 				FilterAttrs: netlink.FilterAttrs{LinkIndex: p.trunk, Parent: netlink.HANDLE_MIN_INGRESS, Priority: 1, Protocol: unix.ETH_P_8021Q},
 				SrcMac:      address[:],
-				Actions:     []netlink.Action{&netlink.VlanAction{Action: netlink.TCA_VLAN_ACT_POP}, netlink.NewMirredAction(p.worker)},
+				Actions:     []netlink.Action{&netlink.VlanAction{ActionAttrs: netlink.ActionAttrs{Action: netlink.TC_ACT_PIPE}, Action: netlink.TCA_VLAN_ACT_POP}, netlink.NewMirredAction(p.worker)},
 			}
 			if err := p.host.net.FilterAdd(filter); err != nil {
 				return nil, fmt.Errorf("adding flower filter: %w", err)
