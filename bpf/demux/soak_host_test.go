@@ -28,7 +28,6 @@ type soak struct {
 	modes   []demux.AttachMode // that the kernel has
 	home    int                // network namespaces
 	away    int
-	mounts  int // our mount namespace
 	capture int
 	sender  int
 
@@ -61,14 +60,14 @@ type soakDevice struct {
 
 func newSoak(t *testing.T, path string) *soak {
 	s := &soak{t: t, path: path, clients: map[int]*soakDevice{}, allowed: map[uint32][]int{}, arrived: map[uint32]bool{}}
-	open := func(kind string) int {
-		fd, err := unix.Open("/proc/thread-self/ns/"+kind, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	open := func() int {
+		fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		s.must(err, "opening a namespace")
 		return fd
 	}
-	s.home, s.mounts = open("net"), open("mnt")
+	s.home = open()
 	s.must(unix.Unshare(unix.CLONE_NEWNET), "making a namespace")
-	s.away = open("net")
+	s.away = open()
 	s.enter(s.home)
 	var err error
 	s.capture, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(unix.ETH_P_ALL>>8|unix.ETH_P_ALL&0xff<<8))
@@ -97,7 +96,7 @@ func (s *soak) end() {
 	if s.demux != nil {
 		_ = s.demux.Detach()
 	}
-	for _, fd := range []int{s.capture, s.sender, s.home, s.away, s.mounts} {
+	for _, fd := range []int{s.capture, s.sender, s.home, s.away} {
 		unix.Close(fd)
 	}
 }

@@ -49,8 +49,8 @@ func (s *soak) overflow() string {
 	var failed error // of the follower
 	looked, ended := make(chan struct{}, 1000), make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // the thread ends with its namespaces
-		err := errors.Join(unix.Unshare(unix.CLONE_FS), unix.Setns(s.home, unix.CLONE_NEWNET), unix.Setns(s.mounts, unix.CLONE_NEWNS))
+		runtime.LockOSThread() // the thread ends with its namespace
+		err := unix.Setns(s.home, unix.CLONE_NEWNET)
 		if err == nil {
 			err = s.demux.Follow(ctx, demux.FollowOptions{
 				Looked:     func() { looked <- struct{}{} },
@@ -62,7 +62,7 @@ func (s *soak) overflow() string {
 		ended <- errors.Join(err, failed)
 	}()
 	defer func() { cancel(); s.must(<-ended, "following") }()
-	<-looked
+	s.expectLook(looked, ended)
 	letGo, err := hold(s.path)
 	s.must(err, "holding the pins")
 	s.must(churn(host), "making and deleting interfaces")
@@ -73,12 +73,19 @@ func (s *soak) overflow() string {
 	}
 	s.must(letGo(), "letting the pins go")
 	s.follow(false)
+	s.expectLook(looked, ended)
+	return what
+}
+
+func (s *soak) expectLook(looked chan struct{}, ended chan error) {
 	select {
 	case <-looked:
+	case err := <-ended:
+		ended <- nil
+		s.must(errors.Join(err, errors.New("it ended")), "following")
 	case <-time.After(soakPatience()):
-		s.fail("%s: the demux did not look at its interfaces", what)
+		s.fail("the demux did not look at its interfaces")
 	}
-	return what
 }
 
 // second is another vlandemux, with pins of its own: it is refused on an interface that is

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/nettest"
+	"golang.org/x/sys/unix"
 )
 
 var (
@@ -80,7 +81,9 @@ func runSoak(t *testing.T, seed uint64, steps []uint64, verbose bool) (done int,
 	go func() { // a thread of its own: it ends with the namespaces
 		defer close(finished)
 		nettest.Enter(t)
-		s := newSoak(t, filepath.Join(nettest.BPFFS(t), "demux"))
+		// The mount is in the namespace of this thread: the others and the processes go by way of it.
+		root := fmt.Sprintf("/proc/%d/task/%d/root", os.Getpid(), unix.Gettid())
+		s := newSoak(t, filepath.Join(root, nettest.BPFFS(t), "demux"))
 		defer s.end()
 		failure = s.try(func() { s.load() })
 		for _, step := range steps {
