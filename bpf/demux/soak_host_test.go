@@ -32,6 +32,7 @@ type soak struct {
 	sender  int
 
 	made    int // interfaces
+	steps   int
 	ifaces  []*soakIface
 	devices []*soakDevice
 	clients map[int]*soakDevice
@@ -49,6 +50,7 @@ type soakIface struct {
 	index, peer    int
 	up, here       bool
 	unhooked       bool // somebody took the program off
+	left           int  // the step in which it was moved away
 }
 
 // soakDevice is what the demux is to remember.

@@ -11,6 +11,7 @@ import (
 
 // step does one thing by chance and says what.
 func (s *soak) step() string {
+	s.steps++
 	switch chance := s.rng.IntN(400); {
 	case chance < 2:
 		return s.overflow()
@@ -126,7 +127,7 @@ func (s *soak) event(index *int) string {
 		return s.rename(i, "spare") + s.rename(other, one) + s.rename(i, two)
 	case 5:
 		s.must(netlink.LinkSetNsFd(s.link(i.name), s.away), "moving %s away", i.name)
-		i.here, i.up, i.unhooked = false, false, true
+		i.here, i.up, i.unhooked, i.left = false, false, true, s.steps
 		return "move away " + i.name
 	case 6:
 		if s.deviceOf(i) != nil {
@@ -155,7 +156,8 @@ func (s *soak) rename(i *soakIface, name string) string {
 
 // back brings an interface home.
 func (s *soak) back() string {
-	i := s.pick(func(i *soakIface) bool { return !i.here })
+	// One that is back before anybody looks was never away: a TCX link goes with it.
+	i := s.pick(func(i *soakIface) bool { return !i.here && i.left != s.steps })
 	if i == nil {
 		return "nothing"
 	}
