@@ -108,5 +108,5 @@ func SameKernel(addresses []string, versions []EngineVersion) error {
 	}
 	_ = table.Flush() // a Builder takes everything
 	return fmt.Errorf("the engines run on different kernels, and not every spec can run on each:\n%s"+
-		"Name engines with one kernel in %s, or set ENGINES_MIXED=1 to run what all of them can.", text.String(), enginesVariable)
+		"Name engines with one kernel in %s, or set ENGINES_MIXED=1 to run what all of them can", text.String(), enginesVariable)
 }

@@ -12,7 +12,7 @@ type Phase struct {
 	Took  time.Duration
 }
 
-// The phases in their order. Between the last "attach" and "close", what is neither "quiet" nor "ledger" is the
+// PhaseNames are the phases in their order. Between the last "attach" and "close", what is neither "quiet" nor "ledger" is the
 // scenario's traffic.
 func PhaseNames() []string {
 	return []string{"containers", "wiring", "attach", "quiet", "ledger", "close"}

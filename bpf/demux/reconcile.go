@@ -48,7 +48,7 @@ func (d *Demux) Resync() (done []Change, err error) {
 				return fmt.Errorf("looking up interface %s: %w", a.name, err)
 			}
 		}
-		done = append(d.missed, d.reconcile(changed, gone)...)
+		done = slices.Concat(d.missed, d.reconcile(changed, gone))
 		d.missed = nil
 		return nil
 	})

@@ -95,7 +95,7 @@ func (o options) dataplane(ctx context.Context, results *result.Run) error {
 	if o.kernel != "" {
 		runner = []string{filepath.Join(built, "vm"), "--kernel=" + o.kernel, "--no-docker", "--timeout=1h", "--"}
 	}
-	args := append(runner, filepath.Join(built, "bench", "dataplane"), "-only", strings.Join(o.only, ","), "-rounds", fmt.Sprint(o.rounds))
+	args := slices.Concat(runner, []string{filepath.Join(built, "bench", "dataplane"), "-only", strings.Join(o.only, ","), "-rounds", fmt.Sprint(o.rounds)})
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Stderr = filepath.Join(built, "bench"), os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

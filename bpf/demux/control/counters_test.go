@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
-	. "github.com/onsi/gomega/gstruct"
+	"github.com/onsi/gomega/gstruct"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
@@ -35,7 +35,7 @@ func TestCountersAreTheJSONOfTheirTypeAClientALine(t *testing.T) {
 	g.Expect(json.Unmarshal([]byte(text), &want)).To(Succeed())
 	g.Expect(read).To(Equal(want))
 	g.Expect(want.Clients[1].Worker).To(Equal("w\"\\<é\x01"))
-	g.Expect(want.Clients[1].Location).To(HaveValue(MatchFields(IgnoreExtras, Fields{"VID": BeEquivalentTo(12), "PCP": BeEquivalentTo(5), "DEI": BeTrue()})))
+	g.Expect(want.Clients[1].Location).To(HaveValue(gstruct.MatchFields(gstruct.IgnoreExtras, gstruct.Fields{"VID": BeEquivalentTo(12), "PCP": BeEquivalentTo(5), "DEI": BeTrue()})))
 	same, err := json.Marshal(want)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(strings.ReplaceAll(text, "\n", "")).To(Equal(string(same)))

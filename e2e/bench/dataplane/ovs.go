@@ -67,7 +67,7 @@ func (o *openVSwitch) flows(ctx context.Context, flows []string) error {
 }
 
 func (o *openVSwitch) daemon(name string, args ...string) error {
-	cmd := o.prepare(exec.Command(name, args...))
+	cmd := o.prepare(exec.CommandContext(context.Background(), name, args...))
 	if err := o.path.host.do(cmd.Start); err != nil {
 		return fmt.Errorf("starting %s: %w", name, err)
 	}

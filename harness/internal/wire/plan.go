@@ -49,8 +49,8 @@ func (p *Plan) largestPacket() int {
 	return p.MTU + TrunkHeadroom + ethernetHeader
 }
 
-// VLAN and Place are where an access port can be.
-type (
-	VLAN  = probe.VLAN
-	Place = topology.Place
-)
+// VLAN is what an access port tags its frames with.
+type VLAN = probe.VLAN
+
+// Place is where an access port can be.
+type Place = topology.Place
