@@ -189,7 +189,7 @@ func override(base, over []demux.Assignment) []demux.Assignment {
 		_, replaced := slices.BinarySearchFunc(over, p, byMAC)
 		return replaced
 	})
-	all := append(kept, over...)
+	all := slices.Concat(kept, over)
 	slices.SortStableFunc(all, byMAC)
 	return all
 }
