@@ -50,8 +50,8 @@ static __always_inline int untagged(const struct tally *wire)
 /* A frame of a MAC without a worker. Nothing is learned from it. */
 static __always_inline int unknown(struct __sk_buff *skb, const struct tally *wire, __u32 longest)
 {
-	__u32 zero = 0, length = skb->len, to, refused;
-	struct policies *policies;
+	struct policies *policies = find_policies();
+	__u32 length = skb->len, to, refused;
 
 	if (unknown_macs == UNKNOWN_DROP)
 		return drop(DROP_UNKNOWN_CLIENT, wire);
@@ -59,7 +59,6 @@ static __always_inline int unknown(struct __sk_buff *skb, const struct tally *wi
 		count_drop(UNKNOWN_PASSED, wire);
 		return TC_ACT_UNSPEC;
 	}
-	policies = bpf_map_lookup_elem(&policies_map, &zero);
 	to = policies ? *(volatile __u32 *)&policies->default_worker : 0;
 	if (!to)
 		return drop(DROP_NO_WORKER, wire);

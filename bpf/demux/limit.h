@@ -20,25 +20,26 @@ static __noinline __u32 device_refuses(__u32 ifindex, __u32 longest)
 	return *limit ? DROP_TOO_LONG : DROP_NO_TRUNK;
 }
 
+static __always_inline struct policies *find_policies(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&policies_map, &zero);
+}
+
 /* Why a frame cannot be given to the device: a drop_reason, or NOT_REFUSED. */
 static __always_inline __u32 trunk_refuses(__u32 ifindex, __u32 longest)
 {
-	__u32 zero = 0;
-	struct policies *policies = bpf_map_lookup_elem(&policies_map, &zero);
+	struct policies *policies = find_policies();
 
-	if (!policies || longest <= policies->trunk_limit)
-		return NOT_REFUSED;
-	return device_refuses(ifindex, longest);
+	return policies && longest > policies->trunk_limit ? device_refuses(ifindex, longest) : NOT_REFUSED;
 }
 
 static __always_inline __u32 worker_refuses(__u32 ifindex, __u32 longest)
 {
-	__u32 zero = 0;
-	struct policies *policies = bpf_map_lookup_elem(&policies_map, &zero);
+	struct policies *policies = find_policies();
 
-	if (!policies || longest <= policies->worker_limit)
-		return NOT_REFUSED;
-	return device_refuses(ifindex, longest);
+	return policies && longest > policies->worker_limit ? device_refuses(ifindex, longest) : NOT_REFUSED;
 }
 
 #endif
