@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netns"
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/nettest"
+	"golang.org/x/sys/unix"
 )
 
 const mtu = 500
@@ -113,7 +114,7 @@ func TestTooLongForTheOtherEndInItsNamespace(t *testing.T) {
 	p0, err := netlink.LinkByName("p0")
 	b.Expect(err).NotTo(HaveOccurred())
 	b.Expect(netlink.LinkSetNsFd(p0, int(there))).To(Succeed())
-	far, err := netlink.NewHandleAt(there)
+	far, err := netlink.NewHandleAt(there, unix.NETLINK_ROUTE)
 	b.Expect(err).NotTo(HaveOccurred())
 	defer far.Close()
 	b.Expect(far.LinkSetUp(p0)).To(Succeed())
