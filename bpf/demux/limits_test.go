@@ -117,6 +117,7 @@ func TestTooLongForTheOtherEndInItsNamespace(t *testing.T) {
 	far, err := netlink.NewHandleAt(there, unix.NETLINK_ROUTE)
 	b.Expect(err).NotTo(HaveOccurred())
 	defer far.Close()
+	b.Expect(far.LinkSetIP6AddrGenMode(p0, 1)).To(Succeed()) // it sends nothing by itself
 	b.Expect(far.LinkSetUp(p0)).To(Succeed())
 	b.Expect(nettest.AwaitOperational("w0")).To(Succeed())
 	ctx, stop := context.WithCancel(t.Context())

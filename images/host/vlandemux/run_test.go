@@ -209,6 +209,10 @@ func TestInterfacesMadeAgainAreAttachedAgain(t *testing.T) {
 		b.veth(names[0], names[1])
 		g.Eventually(session.Err, patience).Should(gbytes.Say("interface=" + names[0] + " change=.?attached"))
 	}
+	g.Eventually(func() []string {
+		all := b.status()
+		return []string{all.Trunks[0].State, all.Workers[0].State}
+	}, patience).Should(HaveEach(control.StateUp), "until it knows, it drops what is for an interface that was down")
 	trunk, worker := b.port("t1"), b.port("w0p")
 	trunk.send(tagged(request, 14))
 	g.Expect(worker.receive()).To(Equal(request))
