@@ -42,7 +42,7 @@ VM     = $(BUILT)/vm --kernel=$(KERNEL) --sources="$$KERNEL_SOURCES" --console=$
 	--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),all)
 
 GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=junit.xml --json-report=report.json \
-	$(if $(SEED),--seed=$(SEED)) $(if $(ENGINES),--randomize-all) $(if $(FOCUS),--focus="$(FOCUS)")
+	$(if $(SEED),--seed=$(SEED)) $(if $(ENGINES),--randomize-all) $(if $(FOCUS),--focus="$(FOCUS)") $(GINKGO_ARGS)
 
 PLAIN = [ -t 1 ] || plain=--no-color
 
@@ -57,6 +57,7 @@ help: ## list these targets
 	@printf '  SEED=42                   repeat the run of that seed     (e2e)\n'
 	@printf '  KERNEL=6.1                in a VM with that kernel: of the package index, a .deb, a folder (e2e, test, bench)\n'
 	@printf '  KERNEL_SOURCES="deb ..."  from another archive than this machine has (e2e, test)\n'
+	@printf '  GINKGO_ARGS="-v --repeat=9" more arguments for ginkgo     (e2e)\n'
 	@printf '  PROCS=2                   number of labs run in parallel  (e2e)\n'
 	@printf '  BENCH=program,lab         only these names or groups      (bench)\n'
 	@printf '  COMPARE=old.json          say what changed since that run (bench)\n'
