@@ -1,9 +1,17 @@
-// Package harness starts labs: a VLAN trunk with clients behind a switch, a host
-// that runs vlandemux, and a worker for each client, every box a Docker container.
+// Package harness is a library for tests of dataplanes that take VLAN-tagged frames to
+// workers and back: it starts labs, each a VLAN trunk with clients behind a switch, a host
+// that runs vlandemux, and workers, every box a Docker container, and it checks every
+// frame in them. Use it to test your own device or program as a client or a worker of
+// vlandemux (see [Image]), or another program in vlandemux's place (the variable DEMUX),
+// from any Go program or test.
 //
 // A lab is described by a [Topology], plain data that is validated before
-// anything starts, and run by [Start]. The calling process needs a Docker API
-// and nothing else: no root, no namespace of its own, no local daemon.
+// anything starts, and run by [Start]. A [Window] is a time in which every frame is
+// checked. The calling process needs a Docker API and nothing else: no root, no
+// namespace of its own, no local daemon. The images are made when they are first needed,
+// by the go command, from the version of this module that the calling module requires;
+// a program that runs where there is no go command is given them in a folder (the variable
+// VLANDEMUX_IMAGES).
 package harness
 
 import (

@@ -73,7 +73,9 @@ func sourceCandidates() []string {
 	return candidates
 }
 
-// sourceFolder returns the first folder from which the go command can build the module's packages.
+// sourceFolder returns the module's own folder, as the first of the candidates knows it: a clone, or where the go command keeps the version that a
+// module of somebody else's requires. The programs are compiled there, with the go.mod and go.sum of this module: those of the other have only what its
+// own packages need.
 func sourceFolder(ctx context.Context, goCommand, temporary string, candidates ...string) (string, error) {
 	var reasons []string
 	for _, folder := range candidates {
@@ -81,14 +83,15 @@ func sourceFolder(ctx context.Context, goCommand, temporary string, candidates .
 			reasons = append(reasons, err.Error())
 			continue
 		}
-		out, err := runGo(ctx, goCommand, temporary, folder, runtime.GOARCH, "list", "-m", module)
-		if err == nil {
-			return filepath.Abs(folder)
+		out, err := runGo(ctx, goCommand, temporary, folder, runtime.GOARCH, "list", "-m", "-mod=readonly", "-f", "{{.Dir}}", module)
+		found := string(bytes.TrimSpace(out))
+		if err == nil && filepath.IsAbs(found) {
+			return found, nil
 		}
 		if ctx.Err() != nil {
 			return "", fmt.Errorf("looking for the images' source: %w", context.Cause(ctx))
 		}
-		reasons = append(reasons, fmt.Sprintf("%s: %s", folder, bytes.TrimSpace(out)))
+		reasons = append(reasons, fmt.Sprintf("%s: %s", folder, found))
 	}
 	return "", fmt.Errorf("compiling the images' programs: %w (%s); run this inside a clone of %s or a module that requires it, "+
 		"or let %s name a folder of ready-made programs", ErrNoSource, strings.Join(reasons, "; "), module, Folder)
@@ -106,6 +109,9 @@ func runGo(ctx context.Context, goCommand, temporary, folder, arch string, args 
 		return slices.Contains([]string{"GOFLAGS", "GOOS", "GOARCH", "GOAMD64", "GOARM64", "GOARM", "GOEXPERIMENT", "CGO_ENABLED", "PWD"}, name)
 	})
 	cmd.Env = append(cmd.Env, "GOFLAGS=", "GOTMPDIR="+temporary, "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
+	if args[0] == "build" { // a workspace may name the module, and has no say in what it is made of
+		cmd.Env = append(cmd.Env, "GOWORK=off")
+	}
 	output, err = cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

@@ -200,7 +200,7 @@ func TestMissingSourceSaysWhatToDo(t *testing.T) {
 	t.Run("a full disk", func(t *testing.T) {
 		g := NewWithT(t)
 		fake := filepath.Join(t.TempDir(), "go")
-		g.Expect(os.WriteFile(fake, []byte("#!/bin/sh\n[ $1 = list ] && exit\necho '# x'; echo 'link: mapping output file failed: no space left on device'; exit 1\n"), 0o755)).
+		g.Expect(os.WriteFile(fake, []byte("#!/bin/sh\n[ $1 = list ] && exec pwd\necho '# x'; echo 'link: mapping output file failed: no space left on device'; exit 1\n"), 0o755)).
 			To(Succeed())
 		t.Setenv("PATH", filepath.Dir(fake)+":"+os.Getenv("PATH"))
 		err := compile(t.Context(), t.TempDir(), runtime.GOARCH, []Program{standin()})
