@@ -45,10 +45,11 @@ type Lab struct {
 	pool    *pool
 	onClose func() error
 
-	mu     sync.Mutex
-	state  state   // guarded by mu
-	window *Window // guarded by mu; the one that is open, nil for none
-	phases []Phase // guarded by mu
+	mu      sync.Mutex
+	state   state          // guarded by mu
+	window  *Window        // guarded by mu; the one that is open, nil for none
+	phases  []Phase        // guarded by mu
+	checked []ClosedWindow // guarded by mu
 
 	follower *follower // guarded by mu; from the first window on
 

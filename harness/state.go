@@ -58,6 +58,7 @@ func (l *Lab) changes() ([]ledger.Move, []ledger.Change, []ledger.Outage) {
 func (l *Lab) closed(w *Window, v *ledger.Verdict, counters control.Counters) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.checked = append(l.checked, ClosedWindow{Opened: w.Opened, Verdict: v})
 	l.state.window = w
 	l.state.counters = counters
 	lab := &l.state.lab

@@ -47,6 +47,19 @@ type Window struct {
 	eventsMissed atomic.Bool // the demux was restarted
 }
 
+// ClosedWindow is what the ledger found in a window.
+type ClosedWindow struct {
+	Opened  string // the line of code that opened it
+	Verdict *ledger.Verdict
+}
+
+// ClosedWindows are the windows of the lab that were closed, in that order.
+func (l *Lab) ClosedWindows() []ClosedWindow {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.checked)
+}
+
 // OpenWindow taps every interface of the lab and returns once all taps capture.
 // The window before must have been closed.
 func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {

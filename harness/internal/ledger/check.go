@@ -15,17 +15,18 @@ func (l *Lab) Check(in *Input) *Verdict {
 	v := &Verdict{}
 	plan := newLayout(l)
 	a := &audit{lab: l, in: in, plan: plan, verdict: v}
-	v.incomplete = append(v.incomplete, a.table.load(plan, in)...)
+	v.Incomplete = append(v.Incomplete, a.table.load(plan, in)...)
 	a.expect()
 	v.total(a)
-	if len(v.incomplete) > 0 {
+	if len(v.Incomplete) > 0 {
 		return v
 	}
 	a.remember()
 	a.checkFrames()
 	for _, t := range a.counters.compare(a.history, &in.Before, &in.After) {
-		v.Counters = append(v.Counters, Difference{Kind: t.kind, Name: t.name, Want: t.want, Got: t.got})
+		v.Counters = append(v.Counters, Difference{Kind: t.kind, Name: t.name, Want: t.want, Got: t.got, Wrong: true})
 	}
+	v.Counted = a.counters.counted()
 	a.checkState()
 	v.Learned = a.history.learned()
 	v.finish(a)
@@ -52,6 +53,9 @@ type audit struct {
 	rows    []row
 	notes   []note
 	faults  []string // what is wrong with a frame besides
+
+	wrong []wrongFrame // those that came first
+	paths paths
 }
 
 // note is why a frame had to end at a part.
@@ -71,14 +75,14 @@ func (a *audit) expect() {
 			}
 		}
 		if !found {
-			a.verdict.incomplete = append(a.verdict.incomplete, fmt.Sprintf("sockets of %q: the lab has no such client or worker", name))
+			a.verdict.Incomplete = append(a.verdict.Incomplete, fmt.Sprintf("sockets of %q: the lab has no such client or worker", name))
 		}
 	}
 	for i := range a.in.Sent {
 		s := &a.in.Sent[i]
 		tap, ok := a.plan.named[s.Tap]
 		if !ok {
-			a.verdict.incomplete = append(a.verdict.incomplete, fmt.Sprintf("batch %q was sent at %s: the lab has no such tap", s.Batch.Name, s.Tap))
+			a.verdict.Incomplete = append(a.verdict.Incomplete, fmt.Sprintf("batch %q was sent at %s: the lab has no such tap", s.Batch.Name, s.Tap))
 			continue
 		}
 		var frames, octets uint64
@@ -185,7 +189,9 @@ func (a *audit) checkFrames() {
 		a.checkCarried(f)
 		a.checkPart(f, theSwitch)
 		a.checkPart(f, theDemux)
-		if len(a.faults) > 0 || slices.ContainsFunc(a.rows, row.wrong) {
+		wrong := len(a.faults) > 0 || slices.ContainsFunc(a.rows, row.wrong)
+		a.paths.add(a, f, wrong)
+		if wrong {
 			a.verdict.addWrong(a, int32(i))
 			a.verdict.Costs = a.verdict.Costs[:costs] // a fault, whatever else it is
 		}

@@ -14,6 +14,9 @@ import (
 // counter is one of the demux's counters. The zero value is none.
 type counter int
 
+// shownCounters is how many counters of clients a report has.
+const shownCounters = 128
+
 // Kinds of counters, in the order of reports.
 const (
 	kindRx        = "rx"
@@ -161,6 +164,24 @@ func (c *counters) compare(h *history, before, after *control.Counters) (wrong [
 		}
 	}
 	return wrong
+}
+
+// counted are those that have counted anything, or had to, after compare.
+func (c *counters) counted() (all []Difference) {
+	clients := 0
+	for i := 1; i < len(c.tallies); i++ {
+		t := &c.tallies[i]
+		if t.gone || t.want == (control.Tally{}) && t.got == (control.Tally{}) {
+			continue
+		}
+		if i < c.workers {
+			if clients++; clients > shownCounters {
+				continue
+			}
+		}
+		all = append(all, Difference{Kind: t.kind, Name: t.name, Want: t.want, Got: t.got, Wrong: !t.agrees()})
+	}
+	return all
 }
 
 func (t *tally) agrees() bool {

@@ -46,7 +46,7 @@ func (v *Verdict) sightings() (n uint64) {
 func (v *Verdict) String() string {
 	var w strings.Builder
 	switch {
-	case len(v.incomplete) > 0:
+	case len(v.Incomplete) > 0:
 		w.WriteString("ledger: inconclusive\n")
 	case v.Err() == nil:
 		w.WriteString("ledger: every frame, counter and location is right\n")
@@ -144,10 +144,10 @@ func (v *Verdict) complaint() string {
 		})
 	}
 	v.complainCounters(&w)
-	for i := range v.wrongFrames {
-		fmt.Fprintf(&w, "\nwrong frame %d of %d: %s", i+1, v.Wrong, v.wrongFrames[i].text)
+	for i := range v.WrongFrames {
+		fmt.Fprintf(&w, "\nwrong frame %d of %d: %s", i+1, v.Wrong, &v.WrongFrames[i])
 	}
-	if more := v.Wrong - len(v.wrongFrames); more > 0 {
+	if more := v.Wrong - len(v.WrongFrames); more > 0 {
 		fmt.Fprintf(&w, "\nand %d wrong frames more\n", more)
 	}
 	return trim(w.String())

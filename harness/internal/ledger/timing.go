@@ -15,19 +15,48 @@ const (
 	clockSkew = int64(time.Millisecond)
 )
 
-// delays is how long frames were kept: by powers of ten, from below 10 µs on.
-type delays struct {
-	counts  [8]uint64
-	longest int64
+// Held is how long a part, or all links, kept frames.
+type Held struct {
+	// Frames by time: Frames[i] is how many were kept for less than HeldLimits()[i] and not for
+	// less than the limit before; the last for longer than all.
+	Frames  [heldLimits + 1]uint64
+	Longest time.Duration
 }
 
-func (d *delays) add(ns int64) {
-	i, limit := 0, int64(10*time.Microsecond)
-	for ; i < len(d.counts)-1 && ns >= limit; limit *= 10 {
-		i++
+const heldLimits = 22
+
+// HeldLimits are 1 µs, 2 µs, 5 µs, 10 µs, and so on to 10 s.
+func HeldLimits() (limits [heldLimits]time.Duration) {
+	for i, decade := 0, time.Microsecond; i < heldLimits; i, decade = i+3, decade*10 {
+		for j, times := range []time.Duration{1, 2, 5} {
+			if i+j < heldLimits {
+				limits[i+j] = times * decade
+			}
+		}
 	}
-	d.counts[i]++
-	d.longest = max(d.longest, ns)
+	return limits
+}
+
+func (h *Held) add(ns int64) {
+	i, decade := 0, int64(time.Microsecond)
+	for ; i < heldLimits-1 && ns >= 10*decade; i += 3 {
+		decade *= 10
+	}
+	for _, times := range []int64{1, 2, 5} {
+		if i < heldLimits && ns >= times*decade {
+			i++
+		}
+	}
+	h.Frames[i]++
+	h.Longest = max(h.Longest, time.Duration(ns))
+}
+
+// decades are the frames below 10 µs, below 100 µs, and so on.
+func (h *Held) decades() (counts [8]uint64) {
+	for i, n := range h.Frames {
+		counts[max(0, (i-1)/3)] += n
+	}
+	return counts
 }
 
 // writeDelays prints one line for each part.
@@ -36,13 +65,13 @@ func (v *Verdict) writeDelays(w *strings.Builder) {
 		line("HELD BY", "<10µs", "<100µs", "<1ms", "<10ms", "<100ms", "<1s", "<10s", "≥10s", "LONGEST")
 		for _, d := range []struct {
 			name string
-			of   *delays
-		}{{"switch", &v.held[theSwitch]}, {"demux", &v.held[theDemux]}, {"links", &v.held[endpoint]}} {
+			of   *Held
+		}{{"switch", &v.Held[theSwitch]}, {"demux", &v.Held[theDemux]}, {"links", &v.Held[endpoint]}} {
 			cells := []any{d.name}
-			for _, n := range d.of.counts {
+			for _, n := range d.of.decades() {
 				cells = append(cells, n)
 			}
-			line(append(cells, time.Duration(d.of.longest))...)
+			line(append(cells, d.of.Longest)...)
 		}
 	})
 }
@@ -115,7 +144,7 @@ func (a *audit) checkCarried(f *frame) {
 // held counts a delay and says what is wrong with it, "" for nothing. least and most
 // differ where it is not known exactly.
 func (a *audit) held(p part, least, most int64) string {
-	a.verdict.held[p].add(max(least, 0))
+	a.verdict.Held[p].add(max(least, 0))
 	switch {
 	case most < -clockSkew:
 		return fmt.Sprintf("%s before it could", time.Duration(-most))

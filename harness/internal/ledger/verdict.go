@@ -14,7 +14,7 @@ import (
 // shownFrames is how many wrong frames are traced.
 const shownFrames = 10
 
-// Verdict is what Check found. It is read-only and safe for concurrent use.
+// Verdict is what Check found. It is read-only and safe for concurrent use, and says the same after a way through JSON.
 type Verdict struct {
 	// Sent is all batches: wire frames and octets as they left.
 	Sent control.Tally
@@ -34,18 +34,24 @@ type Verdict struct {
 	Counters []Difference
 	// Learned is where the demux has to know each MAC after the window: one
 	// location, or each of those it can have been left with.
-	Learned map[probe.MAC][]Location
+	Learned map[probe.MAC][]Location `json:"-"`
 	// State is the packets that the demux sent on with a mark, a priority or a wrong
 	// checksum, and what it lists of assignments and locations, and the events it raised,
 	// where that does not follow from the frames. A sentence for each.
 	State []string
 	// Senders are the batches whose sender reports something else than the batch.
 	Senders []string
-
-	incomplete  []string
-	wrongFrames []wrongFrame
-	plan        *layout
-	held        [theDemux + 1]delays // by part; the links under endpoint
+	// Incomplete is what makes a verdict impossible.
+	Incomplete []string
+	// WrongFrames are those that came first, at most ten.
+	WrongFrames []WrongFrame
+	// Held is how long the links, the switch and the demux kept frames.
+	Held [theDemux + 1]Held
+	// Paths are all frames, grouped by the way they took. Those with wrong frames come first.
+	Paths []Path
+	// Counted are the demux's counters that counted anything in the window, or had to. Of
+	// clients it has the first 128.
+	Counted []Difference
 }
 
 // TapTotal is what one tap saw, octets as they were at that tap.
@@ -93,23 +99,14 @@ type SideTotal struct {
 type Difference struct {
 	Kind, Name string // "rx" of a MAC, "tx" of a MAC, "flooded" of a worker, "passed", "dropped" for a reason
 	Want, Got  control.Tally
-}
-
-// wrongFrame is one wrong frame, kept to be traced.
-type wrongFrame struct {
-	frame  int32
-	time   int64
-	rows   []row
-	notes  []note
-	faults []string
-	text   string
+	Wrong      bool
 }
 
 // Err is nil if everything was as it had to be. Else it says what was not: first
 // what makes a verdict impossible, if anything does, and nothing more in that case.
 func (v *Verdict) Err() error {
-	if len(v.incomplete) > 0 {
-		return errors.New("inconclusive: the captures are incomplete:\n  " + strings.Join(v.incomplete, "\n  "))
+	if len(v.Incomplete) > 0 {
+		return errors.New("inconclusive: the captures are incomplete:\n  " + strings.Join(v.Incomplete, "\n  "))
 	}
 	if v.Wrong == 0 && len(v.Counters) == 0 && len(v.State) == 0 && len(v.Senders) == 0 {
 		return nil
@@ -119,7 +116,7 @@ func (v *Verdict) Err() error {
 
 // Inconclusive tells whether a tap lost frames or something else made a verdict
 // impossible.
-func (v *Verdict) Inconclusive() bool { return len(v.incomplete) > 0 }
+func (v *Verdict) Inconclusive() bool { return len(v.Incomplete) > 0 }
 
 func (v *Verdict) of(p part) *PartTotal {
 	if p == theSwitch {
@@ -130,7 +127,6 @@ func (v *Verdict) of(p part) *PartTotal {
 
 // total adds up what the taps saw.
 func (v *Verdict) total(a *audit) {
-	v.plan = a.plan
 	v.Frames = len(a.table.frames)
 	for i, t := range a.plan.taps {
 		in, out := sideOf(i, probe.In), sideOf(i, probe.Out)
@@ -156,17 +152,17 @@ func (v *Verdict) addWrong(a *audit, index int32) {
 		s.Missing += max(0, r.want-r.got)
 		s.Extra += max(0, r.got-r.want)
 	}
-	at, _ := slices.BinarySearchFunc(v.wrongFrames, first+1, func(x wrongFrame, t int64) int { return cmp.Compare(x.time, t) })
+	at, _ := slices.BinarySearchFunc(a.wrong, first+1, func(x wrongFrame, t int64) int { return cmp.Compare(x.time, t) })
 	if at >= shownFrames {
 		return
 	}
-	v.wrongFrames = slices.Insert(v.wrongFrames, at, wrongFrame{
+	a.wrong = slices.Insert(a.wrong, at, wrongFrame{
 		frame: index, time: first, rows: slices.Clone(a.rows), notes: slices.Clone(a.notes), faults: slices.Clone(a.faults),
 	})
-	v.wrongFrames = v.wrongFrames[:min(len(v.wrongFrames), shownFrames)]
+	a.wrong = a.wrong[:min(len(a.wrong), shownFrames)]
 }
 
-// finish writes the wrongFrames, after which the frames can be forgotten.
+// finish traces the wrong frames, after which all frames can be forgotten.
 func (v *Verdict) finish(a *audit) {
 	for i := range v.Sides {
 		s := side(i)
@@ -174,7 +170,8 @@ func (v *Verdict) finish(a *audit) {
 	}
 	v.Sides = slices.DeleteFunc(v.Sides, func(s SideTotal) bool { return s.Missing == 0 && s.Extra == 0 })
 	slices.SortStableFunc(v.Costs, func(x, y Cost) int { return cmp.Compare(x.Time, y.Time) })
-	for i := range v.wrongFrames {
-		v.wrongFrames[i].text = a.explain(&v.wrongFrames[i])
+	for i := range a.wrong {
+		v.WrongFrames = append(v.WrongFrames, a.explain(&a.wrong[i]))
 	}
+	v.Paths = a.paths.list()
 }

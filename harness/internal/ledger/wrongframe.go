@@ -6,7 +6,49 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
+
+// WrongFrame is one frame that was not exactly where it had to be, hop by hop.
+type WrongFrame struct {
+	Fingerprint probe.Fingerprint
+	// Frame is its batch and number, and who sent what to whom.
+	Frame string
+	// First is when it was first seen, in nanoseconds since 1970, and FirstTap where; 0 and "" for nowhere.
+	First    int64
+	FirstTap string
+	// Faults are what is wrong with it besides its places: its order, or its time.
+	Faults []string
+	// Ends are why it had to end where, such as "demux: unknown_client".
+	Ends []string
+	// Hops are in the order in which the frame travelled.
+	Hops []TracedHop
+	// Altered is the frame that was seen instead, and where the two differ. "" for none.
+	Altered string
+	// Dump are its first octets, if no batch describes it.
+	Dump string
+}
+
+// TracedHop is what had to be seen at a tap if everything before it had gone right, and what was.
+type TracedHop struct {
+	Tap       string
+	Direction probe.Direction
+	Tags      string
+	Octets    uint16 // as at this tap
+	Want, Got int
+	Time      int64  // of the first sighting, in nanoseconds since 1970, 0 for none
+	Fault     string // "missing" or "too many" where it went wrong; "" elsewhere, even if what is missing follows from it
+}
+
+// wrongFrame is one wrong frame, kept to be traced.
+type wrongFrame struct {
+	frame  int32
+	time   int64
+	rows   []row
+	notes  []note
+	faults []string
+}
 
 // line is one row of a wrong frame's trace: what had to be seen if everything
 // before it had gone right, and what was.
@@ -17,52 +59,71 @@ type line struct {
 }
 
 // explain traces a wrong frame hop by hop.
-func (a *audit) explain(x *wrongFrame) string {
+func (a *audit) explain(x *wrongFrame) WrongFrame {
 	f := &a.table.frames[x.frame]
 	lines := a.follow(f, x.rows)
-	var w strings.Builder
-	fmt.Fprintf(&w, "%s\n", a.describe(f))
-	var start int64
+	wrong := WrongFrame{Fingerprint: f.fingerprint, Frame: a.describe(f), Faults: x.faults, Altered: a.findAltered(f, lines), Dump: a.dump(f)}
 	if seen := a.table.sightings(f); len(seen) > 0 {
-		start = seen[0].time
-		fmt.Fprintf(&w, "  first seen %s at %s\n", clock(start), a.plan.of(seen[0].side).name)
-	} else {
-		w.WriteString("  seen nowhere\n")
-	}
-	for _, fault := range x.faults {
-		fmt.Fprintf(&w, "  %s  ← wrong\n", fault)
+		wrong.First, wrong.FirstTap = seen[0].time, a.plan.of(seen[0].side).name
 	}
 	for _, n := range x.notes {
-		fmt.Fprintf(&w, "  had to end at the %s: %s\n", n.part, n.why)
+		wrong.Ends = append(wrong.Ends, n.String())
 	}
-	table(&w, func(row func(...any)) {
-		row("TAP", "DIRECTION", "TAGS", "OCTETS", "WANT", "GOT", "AFTER", "")
-		for i := range lines {
-			l := &lines[i]
-			row(a.plan.of(l.side).name, l.side.direction(), l.tags, l.length, l.want, l.got, after(l.time, start), l.remark())
-		}
-	})
-	a.findAltered(&w, f, lines)
-	a.dump(&w, f)
-	return w.String()
+	for i := range lines {
+		l := &lines[i]
+		wrong.Hops = append(wrong.Hops, TracedHop{
+			Tap: a.plan.of(l.side).name, Direction: l.side.direction(), Tags: l.tags.String(), Octets: l.length,
+			Want: l.want, Got: l.got, Time: l.time, Fault: l.fault(),
+		})
+	}
+	return wrong
 }
 
-func (l *line) remark() string {
+func (l *line) fault() string {
 	switch {
 	case l.wrongHere && l.got < l.want:
-		return "← missing"
+		return "missing"
 	case l.wrongHere && l.got > l.want:
-		return "← too many"
+		return "too many"
 	}
 	return ""
 }
 
-func after(t, start int64) string {
-	if t == 0 {
-		return "-"
+// String is the trace as a table, after the frame's name.
+func (f *WrongFrame) String() string {
+	var w strings.Builder
+	fmt.Fprintf(&w, "%s\n", f.Frame)
+	if f.FirstTap != "" {
+		fmt.Fprintf(&w, "  first seen %s at %s\n", clock(f.First), f.FirstTap)
+	} else {
+		w.WriteString("  seen nowhere\n")
 	}
-	return time.Duration(t - start).String()
+	for _, fault := range f.Faults {
+		fmt.Fprintf(&w, "  %s  ← wrong\n", fault)
+	}
+	for _, end := range f.Ends {
+		fmt.Fprintf(&w, "  had to end at the %s\n", end)
+	}
+	table(&w, func(row func(...any)) {
+		row("TAP", "DIRECTION", "TAGS", "OCTETS", "WANT", "GOT", "AFTER", "")
+		for i := range f.Hops {
+			h := &f.Hops[i]
+			after, remark := "-", ""
+			if h.Time != 0 {
+				after = time.Duration(h.Time - f.First).String()
+			}
+			if h.Fault != "" {
+				remark = "← " + h.Fault
+			}
+			row(h.Tap, h.Direction, h.Tags, h.Octets, h.Want, h.Got, after, remark)
+		}
+	})
+	w.WriteString(f.Altered)
+	w.WriteString(f.Dump)
+	return w.String()
 }
+
+func (n note) String() string { return n.part.String() + ": " + n.why }
 
 func (p part) String() string {
 	switch p {
@@ -170,7 +231,7 @@ func (a *audit) arrange(f *frame, lines []line) {
 
 // findAltered looks for a frame that was seen where this one is missing, from the same
 // sender and as long, and that nobody sent: this one with other octets.
-func (a *audit) findAltered(w *strings.Builder, f *frame, lines []line) {
+func (a *audit) findAltered(f *frame, lines []line) string {
 	for i := range lines {
 		l := &lines[i]
 		if !l.wrongHere || l.got >= l.want {
@@ -181,12 +242,11 @@ func (a *audit) findAltered(w *strings.Builder, f *frame, lines []line) {
 			if g.origin >= 0 || g == f || !a.alike(g, f, l) {
 				continue
 			}
-			fmt.Fprintf(w, "  seen there instead, and sent by nobody: frame %s (%s → %s, EtherType %#04x)\n",
-				g.fingerprint, g.source, g.dest, g.etherType)
-			a.compare(w, f, g)
-			return
+			return fmt.Sprintf("  seen there instead, and sent by nobody: frame %s (%s → %s, EtherType %#04x)\n",
+				g.fingerprint, g.source, g.dest, g.etherType) + a.compare(f, g)
 		}
 	}
+	return ""
 }
 
 func (a *audit) alike(g, f *frame, l *line) bool {
@@ -201,19 +261,19 @@ func (a *audit) alike(g, f *frame, l *line) bool {
 }
 
 // compare shows the first octets that differ between two frames, behind the tags.
-func (a *audit) compare(w *strings.Builder, f, g *frame) {
+func (a *audit) compare(f, g *frame) string {
 	want, ok := a.octets(f)
 	got, also := a.octets(g)
 	if !ok || !also {
-		return
+		return ""
 	}
 	for i := range min(len(want), len(got)) {
 		if want[i] != got[i] {
 			end := min(i+8, len(want), len(got))
-			fmt.Fprintf(w, "  octets differ from octet %d without tags on: want % x, got % x\n", i, want[i:end], got[i:end])
-			return
+			return fmt.Sprintf("  octets differ from octet %d without tags on: want % x, got % x\n", i, want[i:end], got[i:end])
 		}
 	}
+	return ""
 }
 
 // octets are a frame's without its tags, if its batch or a tap has them.
@@ -250,16 +310,17 @@ func (a *audit) data(f *frame) ([]byte, bool) {
 const dumpOctets = 64
 
 // dump shows how a frame that has no batch begins.
-func (a *audit) dump(w *strings.Builder, f *frame) {
+func (a *audit) dump(f *frame) string {
 	if f.origin >= 0 {
-		return
+		return ""
 	}
 	data, ok := a.data(f)
 	if !ok {
-		return
+		return ""
 	}
-	fmt.Fprintf(w, "  it begins\n")
+	text := "  it begins\n"
 	for _, l := range strings.Split(strings.TrimRight(hex.Dump(data[:min(len(data), dumpOctets)]), "\n"), "\n") {
-		fmt.Fprintf(w, "    %s\n", l)
+		text += "    " + l + "\n"
 	}
+	return text
 }
