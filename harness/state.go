@@ -28,6 +28,9 @@ func newState(t Topology) state {
 		Trunks: t.Trunks, Clients: slices.Clone(t.Clients), Workers: t.Workers,
 		Unknown: t.Demux.Unknown, Assignments: map[MAC]string{}, PassUntagged: t.Demux.Untagged == demux.UntaggedPass,
 	}
+	if t.Demux.Contract != nil {
+		lab.Reference = t.Demux.Contract.Reference
+	}
 	for _, c := range t.Clients {
 		if c.Worker != "" {
 			lab.Assignments[c.MAC] = c.Worker

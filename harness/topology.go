@@ -20,6 +20,7 @@ import (
 	"slices"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
@@ -93,7 +94,33 @@ type Demux struct {
 	Unknown string
 	// Capacity is the most clients that can be assigned. Optional: vlandemux's own default.
 	Capacity int
+	// Contract is that of another dataplane, in vlandemux's place. Optional.
+	Contract *Contract
 }
+
+// Contract is what a lab knows of a dataplane that is not like vlandemux. The variable
+// DEMUX names the program; it needs no API, and the lab's frames alone are judged.
+type Contract struct {
+	// Arguments of the program, which is started in the host container as "vlandemux run
+	// ARGUMENTS…". Once it forwards, it writes a line to stderr that begins with "ready".
+	// In the end it is killed, and "vlandemux detach" takes out of the kernel what it has
+	// left there; what is attached to the lab's interfaces goes with them.
+	Arguments []string
+	// Reference says what has to become of each frame.
+	Reference Reference
+}
+
+// What a [Reference] is asked, and what it answers.
+type (
+	// Reference says what a dataplane has to do with frames.
+	Reference = ledger.Reference
+	// Passage is a frame that came to the host: Port, Source, Destination, Tags, EtherType and Octets.
+	Passage = ledger.Passage
+	// Outcome is one thing that may become of it: the copies that are Leaving, and Why there are none.
+	Outcome = ledger.Outcome
+	// Leaving is a copy of a frame that leaves the host: Port and Tags.
+	Leaving = ledger.Leaving
+)
 
 // withDefaults fills what was left out.
 func (t Topology) withDefaults() Topology {
@@ -132,6 +159,9 @@ func (t Topology) hasIPv6() bool {
 
 // arguments are those of `vlandemux run` for this topology.
 func (t Topology) arguments() []string {
+	if t.Demux.Contract != nil {
+		return t.Demux.Contract.Arguments
+	}
 	var args []string
 	for i := range t.Trunks {
 		args = append(args, "--trunk", topology.TrunkName(i))

@@ -75,11 +75,17 @@ func (v *validator) lab() {
 	if !slices.Contains([]demux.UntaggedPolicy{demux.UntaggedDrop, demux.UntaggedPass}, t.Demux.Untagged) {
 		v.wrong("demux: untagged policy %q is none of drop, pass", t.Demux.Untagged)
 	}
+	if c := t.Demux.Contract; c != nil && c.Reference == nil {
+		v.wrong("demux: its contract has no reference, which says what becomes of frames")
+	}
 	assigned := 0
 	for _, c := range t.Clients {
 		if c.Worker != "" {
 			assigned++
 		}
+	}
+	if t.Demux.Contract != nil && assigned > 0 {
+		v.wrong("demux: %d clients are assigned to workers, which another contract than vlandemux's knows nothing of", assigned)
 	}
 	if t.Demux.Capacity < 0 || t.Demux.Capacity > 0 && assigned > t.Demux.Capacity {
 		v.wrong("demux: capacity %d has no room for the %d clients assigned at the start", t.Demux.Capacity, assigned)

@@ -78,10 +78,7 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 	if w.points, err = l.tapPoints(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := l.keepFollowing(ctx); err != nil {
-		return nil, err
-	}
-	if w.before, err = l.Demux().Counters(ctx); err != nil {
+	if w.before, err = l.watchDemux(ctx); err != nil {
 		return nil, err
 	}
 	if w.stacks, err = l.host.agent.ChecksumErrors(ctx); err != nil {
@@ -241,23 +238,9 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 	for counter := range in.ChecksumErrors {
 		in.ChecksumErrors[counter] -= w.stacks[counter]
 	}
-	if in.After, err = w.lab.Demux().Counters(ctx); err != nil {
-		return nil, err
-	}
-	if in.Assignments, err = w.lab.Demux().Assignments(ctx); err != nil {
-		return nil, err
-	}
-	if err := w.lab.checkAttached(ctx); err != nil {
-		return nil, err
-	}
-	follower, err := w.lab.keepFollowing(ctx)
+	watching, err := w.askDemux(ctx, &in)
 	if err != nil {
 		return nil, err
-	}
-	var watching error
-	in.Events = func(enough func([]control.Event) bool) (events []control.Event) {
-		events, watching = follower.collect(ctx, enough)
-		return events
 	}
 	w.mu.Lock()
 	in.Sent, in.Sockets, in.EventsMissed = w.sent, w.sockets, w.eventsMissed.Load()
@@ -283,7 +266,7 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 	}
 	verdict := w.ledger.Check(&in)
 	w.lab.closed(w, verdict, in.After)
-	return verdict, watching
+	return verdict, watching()
 }
 
 // late is an error if frames came after the window was closed. Where sockets may

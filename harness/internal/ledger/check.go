@@ -28,6 +28,7 @@ func (l *Lab) Check(in *Input) *Verdict {
 	}
 	v.Counted = a.counters.counted()
 	a.checkState()
+	v.State = append(v.State, a.mistakes()...)
 	v.Learned = a.history.learned()
 	v.finish(a)
 	return v
@@ -44,7 +45,7 @@ type audit struct {
 	counters     *counters
 	alternatives alternatives
 	refSwitch    *refSwitch
-	refDemux     *refDemux
+	refDemux     reference
 	sockets      []bool // by tap: what leaves there needs no batch
 
 	ins     []pass
@@ -128,14 +129,7 @@ func (a *audit) remember() {
 	a.history = newHistory(a.lab)
 	a.counters = newCounters(a.lab, a.history)
 	a.refSwitch = &refSwitch{history: a.history, plan: a.plan, alternatives: &a.alternatives}
-	a.refDemux = &refDemux{
-		history: a.history, plan: a.plan, alternatives: &a.alternatives, counters: a.counters, passUntagged: a.lab.PassUntagged, passUnknown: a.lab.Unknown == demux.UnknownPass,
-	}
-	for i, w := range a.lab.Workers {
-		if w.Name == a.lab.Unknown {
-			a.refDemux.unknown = i + 1
-		}
-	}
+	a.refDemux = a.reference()
 	for i := range a.table.frames {
 		f := &a.table.frames[i]
 		a.collect(f, theSwitch)
@@ -148,6 +142,22 @@ func (a *audit) remember() {
 		}
 	}
 	a.history.forget()
+}
+
+// reference is what the dataplane of the lab has to do.
+func (a *audit) reference() reference {
+	if a.lab.Reference != nil {
+		return &otherContract{Reference: a.lab.Reference, plan: a.plan, alternatives: &a.alternatives, wrong: map[string]bool{}}
+	}
+	d := &refDemux{
+		history: a.history, plan: a.plan, alternatives: &a.alternatives, counters: a.counters, passUntagged: a.lab.PassUntagged, passUnknown: a.lab.Unknown == demux.UnknownPass,
+	}
+	for i, w := range a.lab.Workers {
+		if w.Name == a.lab.Unknown {
+			d.unknown = i + 1
+		}
+	}
+	return d
 }
 
 // collect gathers what came into a part and what left it of one frame, and works

@@ -65,4 +65,7 @@ type Lab struct {
 	Changes []Change
 	// Outages while the taps ran, one of each worker at most. Optional.
 	Outages []Outage
+	// Reference is what the dataplane has to do with frames, if that is not what vlandemux
+	// does. There are no counters, assignments and events then. Optional.
+	Reference Reference
 }
