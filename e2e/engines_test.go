@@ -2,11 +2,9 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -199,22 +197,15 @@ func (s *suite) engineTable(report ginkgo.Report) string {
 // priorities are those of specs whose time in the last run is known: the longest come first, in a few buckets, when
 // there are several engines. On one alone, specs keep their order: two of the heaviest side by side take more than twice as long as one.
 func (s *suite) priorities() map[string]ginkgo.SpecPriority {
-	data, err := os.ReadFile(filepath.Join(s.reports, "report.json"))
-	if len(s.addresses) == 1 || err != nil {
-		return nil // there may have been no run before
-	}
-	var reports []types.Report
-	if json.Unmarshal(data, &reports) != nil {
-		return nil // nor is there anything to be told when it was cut off
+	if len(s.addresses) == 1 {
+		return nil
 	}
 	var longest time.Duration
 	took := map[string]time.Duration{}
-	for _, report := range reports {
-		for _, spec := range report.SpecReports {
-			if spec.LeafNodeType == types.NodeTypeIt && spec.State.Is(types.SpecStatePassed) {
-				took[spec.FullText()] = spec.RunTime
-				longest = max(longest, spec.RunTime)
-			}
+	for text := range s.history {
+		if t, known := s.history.Took(text); known {
+			took[text] = t
+			longest = max(longest, t)
 		}
 	}
 	priorities := map[string]ginkgo.SpecPriority{}

@@ -1,9 +1,9 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -12,6 +12,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 
+	"github.com/vlandemux/vlandemux/e2e/internal/page"
 	"github.com/vlandemux/vlandemux/harness"
 )
 
@@ -22,6 +23,8 @@ const labEntry = "lab"
 type labFacts struct {
 	Kernel, Switch, Attach string
 	Text                   string // for people
+	Topology               harness.Topology
+	Notes                  map[string]string // of its nodes
 }
 
 func (f labFacts) String() string { return f.Text }
@@ -30,6 +33,7 @@ func (f labFacts) String() string { return f.Text }
 func reportLab(lab *harness.Lab) {
 	ginkgo.AddReportEntry(labEntry, labFacts{
 		Kernel: lab.Features.Kernel, Switch: string(lab.Switch()), Attach: lab.Attach, Text: lab.String() + "\n" + lab.Inputs(),
+		Topology: lab.Topology, Notes: page.NotesOf(lab),
 	}, ginkgo.ReportEntryVisibilityFailureOrVerbose)
 }
 
@@ -59,19 +63,15 @@ func reportPhases(lab *harness.Lab) {
 func (s *suite) sumPhases(report ginkgo.Report) string {
 	sum, rest := phases{}, 0.0
 	for _, spec := range report.SpecReports {
-		for _, entry := range spec.ReportEntries {
-			if entry.Name != phasesEntry {
-				continue
-			}
-			took, ours := entry.GetRawValue().(phases)
-			if !ours { // of another Ginkgo process
-				s.check(json.Unmarshal([]byte(entry.Value.AsJSON), &took))
-			}
-			rest += spec.RunTime.Seconds()
-			for _, name := range harness.PhaseNames() {
-				sum[name] += took[name]
-				rest -= took[name]
-			}
+		took, there, err := entry[phases](&spec, phasesEntry)
+		s.check(err)
+		if !there {
+			continue
+		}
+		rest += spec.RunTime.Seconds()
+		for _, name := range harness.PhaseNames() {
+			sum[name] += took[name]
+			rest -= took[name]
 		}
 	}
 	return fmt.Sprintf("%v, traffic and the rest %.2f s", sum, rest)
@@ -82,19 +82,15 @@ func (s *suite) sumPhases(report ginkgo.Report) string {
 func (s *suite) reportRun(report ginkgo.Report) {
 	var kernels, switches, attachModes []string
 	for _, spec := range report.SpecReports {
-		for _, entry := range spec.ReportEntries {
-			if entry.Name != labEntry {
-				continue
-			}
-			facts, ours := entry.GetRawValue().(labFacts)
-			if !ours { // of another Ginkgo process
-				s.check(json.Unmarshal([]byte(entry.Value.AsJSON), &facts))
-			}
+		facts, there, err := entry[labFacts](&spec, labEntry)
+		s.check(err)
+		if there {
 			kernels, switches, attachModes = append(kernels, facts.Kernel), append(switches, facts.Switch), append(attachModes, facts.Attach)
 		}
 	}
 	if len(kernels) == 0 {
-		return // no lab has started
+		s.check(s.writePage(report, s.runFacts(report, "no lab has started")))
+		return
 	}
 	var dockers []string
 	for _, v := range s.versions {
@@ -118,8 +114,11 @@ func (s *suite) reportRun(report ginkgo.Report) {
 		ginkgo.AddReportEntry("engines", table)
 	}
 	ginkgo.AddReportEntry("time of all specs by phase", s.sumPhases(report))
-	ginkgo.AddReportEntry("ran on", fmt.Sprintf("kernel %s · switch %s · attach %s · Docker %s · %s",
-		set(kernels), set(switches), set(attachModes), set(dockers), machine))
+	ranOn := fmt.Sprintf("kernel %s · switch %s · attach %s · Docker %s · %s",
+		set(kernels), set(switches), set(attachModes), set(dockers), machine)
+	ginkgo.AddReportEntry("ran on", ranOn)
+	s.check(s.writePage(report, s.runFacts(report, ranOn)))
+	ginkgo.AddReportEntry("to look at", filepath.Join(s.reports, "report.html"))
 }
 
 // scenarioTable is how many specs of each scenario ran and passed, and how long they took together.

@@ -79,6 +79,7 @@ func (s *suite) end(ctx context.Context, lab *harness.Lab, text string) {
 	complaints := lab.KernelComplaints(ctx)
 	err := errors.Join(complaints, lab.Close())
 	reportPhases(lab)
+	reportWindows(lab)
 	s.check(err)
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 
+	"github.com/vlandemux/vlandemux/e2e/internal/page"
 	"github.com/vlandemux/vlandemux/harness"
 	"github.com/vlandemux/vlandemux/scenarios"
 )
@@ -45,7 +46,12 @@ func TestE2E(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	history, err := readHistory(reports)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &suite{
+		history:      history,
 		interruption: newInterruption(), engines: engines, guard: harness.StandGuard(), captures: captures, reports: reports, switches: switches,
 	}
 	s.first = s.priorities()
@@ -69,6 +75,7 @@ type suite struct {
 	frames   []harness.Frame  // of captures; set by connect
 	skipped  []string         // files of captures that are none; set by prepare
 	reports  string           // folder the evidence of failed specs goes to
+	history  page.History     // of the runs before
 	switches []harness.SwitchKind
 	first    map[string]ginkgo.SpecPriority // of specs, by their text
 }

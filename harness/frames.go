@@ -2,6 +2,7 @@ package harness
 
 import (
 	"io/fs"
+	"time"
 
 	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
@@ -21,6 +22,8 @@ type (
 	Frame = probe.Frame
 	// Verdict is what the ledger found in a window.
 	Verdict = ledger.Verdict
+	// WrongFrame is one frame of a verdict that was not where it had to be.
+	WrongFrame = ledger.WrongFrame
 )
 
 // Sizes of frames in octets without FCS and VLAN tags.
@@ -45,3 +48,9 @@ func ReadCaptures(folder fs.FS) (frames []Frame, skipped []string, err error) {
 
 // EmbeddedCaptures is the folder of the project's own captures.
 func EmbeddedCaptures() fs.FS { return probe.EmbeddedCaptures() }
+
+// HeldLimits are the limits of a verdict's histograms of time, 1 µs to 10 s.
+func HeldLimits() []time.Duration {
+	limits := ledger.HeldLimits()
+	return limits[:]
+}

@@ -51,7 +51,7 @@ func (v *Verdict) String() string {
 	case v.Err() == nil:
 		w.WriteString("ledger: every frame, counter and location is right\n")
 	default:
-		fmt.Fprintf(&w, "ledger: %s\n", v.headline())
+		fmt.Fprintf(&w, "ledger: %s\n", v.Headline())
 	}
 	fmt.Fprintf(&w, "%s\n\n", v.summary())
 	table(&w, func(line func(...any)) {
@@ -92,8 +92,8 @@ func (t *PartTotal) ended() string {
 	return strings.Join(parts, "; ")
 }
 
-// headline is how much of what is wrong: "3 of 200 frames and 1 counter are wrong".
-func (v *Verdict) headline() string {
+// Headline is how much of what is wrong: "3 of 200 frames and 1 counter are wrong"; "" if nothing is.
+func (v *Verdict) Headline() string {
 	var parts []string
 	add := func(n int, one, more string) {
 		switch n {
@@ -108,6 +108,9 @@ func (v *Verdict) headline() string {
 	add(len(v.Counters), "counter", "counters")
 	add(len(v.State), "location, event or stack", "locations, events or stacks")
 	add(len(v.Senders), "sender's report", "senders' reports")
+	if len(parts) == 0 {
+		return ""
+	}
 	text := strings.Join(parts, ", ")
 	if n := len(parts); n > 1 {
 		text = strings.Join(parts[:n-1], ", ") + " and " + parts[n-1]
@@ -130,7 +133,7 @@ func (v *Verdict) shownState() []string {
 // complaint is everything that is wrong.
 func (v *Verdict) complaint() string {
 	var w strings.Builder
-	fmt.Fprintf(&w, "%s\n%s\n", v.headline(), v.summary())
+	fmt.Fprintf(&w, "%s\n%s\n", v.Headline(), v.summary())
 	for _, s := range slices.Concat(v.Senders, v.shownState()) {
 		fmt.Fprintf(&w, "\n%s\n", s)
 	}

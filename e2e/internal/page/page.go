@@ -1,0 +1,127 @@
+package page
+
+import (
+	"bufio"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/vlandemux/vlandemux/harness"
+)
+
+var (
+	//go:embed page.html
+	pageHTML string
+	//go:embed page.css
+	pageCSS string
+	//go:embed page.js
+	pageJS string
+)
+
+// Write writes a run to a file, which it names for a person.
+func Write(path string, run *Run) error {
+	page, err := template.New("page").Funcs(functions()).Parse(pageHTML)
+	if err != nil {
+		return fmt.Errorf("reading the report's template: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("making the report's folder: %w", err)
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	w := bufio.NewWriter(file)
+	err = page.Execute(w, run)
+	if err == nil {
+		err = w.Flush()
+	}
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return fmt.Errorf("writing the report %s: %w", path, err)
+	}
+	return nil
+}
+
+func functions() template.FuncMap {
+	return template.FuncMap{
+		"css":      func() template.CSS { return template.CSS(pageCSS) },
+		"js":       func() template.JS { return template.JS(pageJS) },
+		"topology": func(l *Lab) template.HTML { return template.HTML(l.Topology.SVG(l.Notes)) }, //nolint:gosec // the method escapes
+		"picture": func(svg []byte) template.URL {
+			return template.URL("data:image/svg+xml;base64," + base64.StdEncoding.EncodeToString(svg)) //nolint:gosec // an image runs no script
+		},
+		"ladder":    newLadder,
+		"histogram": newHistogram,
+		"bar":       newTimeBar,
+		"phases":    func() []string { return append(harness.PhaseNames(), Rest) },
+		"filters":   filters,
+		"kinds":     kinds,
+		"of":        func(f harness.WrongFrame, i, all int) wrongFrame { return wrongFrame{&f, i + 1, all} },
+		"named":     func(name string, total any) part { return part{name, total} },
+		"clock":     clock,
+		"day":       func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+		"seconds":   func(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()) },
+		"count":     count[uint64],
+		"number":    count[int],
+		"after":     after,
+		"since":     func(t, first int64) string { return after(time.Duration(t - first)) },
+		"base":      filepath.Base,
+		"lines":     func(text string) []string { return strings.Split(text, "\n") },
+		"short":     short,
+		"difference": func(got, want uint64) string {
+			return fmt.Sprintf("%+d", int64(got-want)) //nolint:gosec // counters do not get that far
+		},
+	}
+}
+
+// wrongFrame is one of the wrong frames of a window.
+type wrongFrame struct {
+	Frame      *harness.WrongFrame
+	Number, Of int
+}
+
+// part is the switch or the demux, and what became of its frames.
+type part struct {
+	Name  string
+	Total any
+}
+
+// clock is a time of day to the microsecond, as the ledger prints it.
+func clock(ns int64) string { return time.Unix(0, ns).UTC().Format("15:04:05.000000") }
+
+// after is a duration in few digits.
+func after(d time.Duration) string {
+	for _, unit := range []time.Duration{time.Second, time.Millisecond, time.Microsecond} {
+		if d >= unit {
+			return d.Round(unit / 10).String()
+		}
+	}
+	return d.String()
+}
+
+// count has a space between thousands.
+func count[T int | uint64](n T) string {
+	text := fmt.Sprint(n)
+	for at := len(text) - 3; at > 0; at -= 3 {
+		text = text[:at] + "\u202f" + text[at:]
+	}
+	return text
+}
+
+const mostOutput = 64 << 10
+
+// short keeps the end of a text that is too long.
+func short(text string) string {
+	if len(text) <= mostOutput {
+		return text
+	}
+	return fmt.Sprintf("… %d octets left out here\n%s", len(text)-mostOutput, strings.ToValidUTF8(text[len(text)-mostOutput:], ""))
+}

@@ -1,0 +1,182 @@
+package page
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/vlandemux/vlandemux/harness"
+)
+
+// Count is how many specs are in a state.
+func (r *Run) Count(s State) (n int) {
+	for i := range r.Specs {
+		if r.Specs[i].State == s {
+			n++
+		}
+	}
+	return n
+}
+
+// Scenarios are the specs by their scenarios, in the order of the first of each.
+func (r *Run) Scenarios() []Scenario {
+	var all []Scenario
+	at := map[string]int{}
+	for i := range r.Specs {
+		s := &r.Specs[i]
+		j, there := at[s.Scenario]
+		if !there {
+			j = len(all)
+			at[s.Scenario] = j
+			all = append(all, Scenario{Name: s.Scenario})
+		}
+		all[j].Specs = append(all[j].Specs, Numbered{i, s})
+	}
+	return all
+}
+
+// Scenario is the specs of one.
+type Scenario struct {
+	Name  string
+	Specs []Numbered
+}
+
+// Numbered is a spec and its number in the run.
+type Numbered struct {
+	Number int
+	*Spec
+}
+
+// Change is a list of specs that have something in common since the last run.
+type Change struct {
+	What  string
+	Specs []Numbered
+}
+
+// Changes are what is different from the last run.
+func (r *Run) Changes() []Change {
+	var changes []Change
+	for _, kind := range []struct {
+		what string
+		is   func(*Spec) bool
+	}{
+		{"failed, and passed before", (*Spec).Broken},
+		{"failed, as before", (*Spec).StillFails},
+		{"passed, and failed before", (*Spec).Repaired},
+		{"slower", (*Spec).Slower},
+		{"new", (*Spec).New},
+	} {
+		c := Change{What: kind.what}
+		for i := range r.Specs {
+			if kind.is(&r.Specs[i]) {
+				c.Specs = append(c.Specs, Numbered{i, &r.Specs[i]})
+			}
+		}
+		if len(c.Specs) > 0 && len(c.Specs) < len(r.Specs) {
+			changes = append(changes, c)
+		}
+	}
+	return changes
+}
+
+// Seconds is the time of all phases.
+func (s *Spec) Seconds() float64 { return s.Took.Seconds() }
+
+// FirstFailed is the number of the first spec that has failed, -1 if none has.
+func (r *Run) FirstFailed() int {
+	for i := range r.Specs {
+		if r.Specs[i].State == Failed {
+			return i
+		}
+	}
+	return -1
+}
+
+// Longest is the time of the spec that took longest.
+func (r *Run) Longest() time.Duration {
+	var longest time.Duration
+	for i := range r.Specs {
+		longest = max(longest, r.Specs[i].Took)
+	}
+	return longest
+}
+
+// WrongWindows tells whether the ledger has found anything wrong: then the page shows it, and the message less.
+func (s *Spec) WrongWindows() bool {
+	for _, w := range s.Windows {
+		if w.Verdict.Err() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// filters are the kinds of specs that the page can show alone; the first is shown at first.
+func filters() []string {
+	return []string{"run", "failed", "passed", "skipped", "changed", "all"}
+}
+
+// kinds are the filters that a spec passes.
+func kinds(s *Spec) string {
+	all := []string{"all", string(s.State)}
+	if s.State != Skipped {
+		all = append(all, "run")
+	}
+	if s.New() || s.Slower() || s.Broken() || s.Repaired() {
+		all = append(all, "changed")
+	}
+	return strings.Join(all, " ")
+}
+
+// Rest is the name of the last phase: a spec's time that is no phase of its lab.
+const Rest = "traffic and the rest"
+
+// timeBar is a spec's time by phase, drawn.
+type timeBar struct {
+	Width string // of all specs' longest, in percent
+	Text  string
+	Parts []timeBarPart
+}
+
+type timeBarPart struct {
+	Index   int // of the phase
+	Percent string
+}
+
+func newTimeBar(s *Spec, longest time.Duration) timeBar {
+	if len(s.Phases) == 0 || longest == 0 {
+		return timeBar{}
+	}
+	b := timeBar{Width: percent(s.Took.Seconds(), longest.Seconds())}
+	var text []string
+	for i, p := range s.Phases {
+		text = append(text, fmt.Sprintf("%s %.2f s", p.Name, p.Seconds))
+		b.Parts = append(b.Parts, timeBarPart{i, percent(p.Seconds, s.Took.Seconds())})
+	}
+	b.Text = strings.Join(text, ", ")
+	return b
+}
+
+func percent(part, whole float64) string {
+	return fmt.Sprintf("%.2f", 100*max(0, part)/max(whole, 1e-9))
+}
+
+// PhasesOf gives a spec's phases: the seconds of those of its lab, and the rest of the time that it took.
+func PhasesOf(lab map[string]float64, took time.Duration) []Phase {
+	var phases []Phase
+	rest := took.Seconds()
+	for _, name := range harness.PhaseNames() {
+		phases = append(phases, Phase{name, lab[name]})
+		rest -= lab[name]
+	}
+	return append(phases, Phase{Rest, max(0, rest)})
+}
+
+// NotesOf are what a drawing of a running lab says of its nodes.
+func NotesOf(lab *harness.Lab) map[string]string {
+	notes := map[string]string{"switch": string(lab.Switch()), "host": lab.Attach}
+	for _, n := range lab.Nodes()[1:] {
+		notes[n.Name] = fmt.Sprintf("PID %d", n.PID)
+	}
+	return notes
+}
