@@ -208,5 +208,5 @@ func TestSoakProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	select {}
+	_ = unix.Pause() // until it is killed
 }

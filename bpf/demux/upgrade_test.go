@@ -1,8 +1,10 @@
 package demux_test
 
 import (
+	"encoding/binary"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -11,122 +13,224 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/vishvananda/netlink"
 	"github.com/vlandemux/vlandemux/bpf/demux"
-	"github.com/vlandemux/vlandemux/bpf/linux"
 	"github.com/vlandemux/vlandemux/bpf/nettest"
 	"golang.org/x/sys/unix"
 )
 
-// As the first layout had them, see testdata/layout1: the BPF objects of the last release with it.
-type (
-	firstClient     struct{ Slot, Worker uint32 }
-	firstAttachment struct{ Role, Mode, OwnsQdisc uint32 }
-	firstOwner      struct{ Layout, Generation, Releases uint64 }
-	firstTally      struct{ Packets, Bytes uint64 }
-)
+// lastBuilds are those whose maps were laid out anew: each attaches the BPF objects of the last build of its kind, which
+// testdata has, to trunk0 and w0 as that build did, with client 1 on w0 and a capacity of 4.
+var lastBuilds = map[string]func(b *bed, path string, mode demux.AttachMode){
+	"first layout":  firstLayout,
+	"second layout": secondLayout,
+}
 
-// firstLayout attaches the programs of the first layout to trunk0 and w0 as that release did, with client 1 on w0.
-func firstLayout(b *bed, path string, mode demux.AttachMode) {
-	spec, err := ebpf.LoadCollectionSpec("testdata/layout1/bpf_bpfel.o")
-	b.Expect(err).NotTo(HaveOccurred())
-	const capacity = 4
-	for name, entries := range map[string]uint32{"clients": capacity, "locations": capacity, "client_tallies": capacity,
-		"slots": capacity, "worker_clients": 16, "worker_floods": 16, "attachments": 32} {
-		spec.Maps[name].MaxEntries = entries
+const oldCapacity = 4
+
+type oldTally struct{ Packets, Bytes uint64 }
+
+// oldBuild is what a build had loaded. Its maps are pinned.
+type oldBuild struct {
+	*bed
+	*ebpf.Collection
+	path string // of the pins
+	mode demux.AttachMode
+}
+
+// loadOld loads objects with maps of that many entries, without those that were not pinned.
+func loadOld(b *bed, spec *ebpf.CollectionSpec, path, maps string, mode demux.AttachMode, entries map[string]uint32, unpinned ...string) oldBuild {
+	for name, n := range entries {
+		spec.Maps[name].MaxEntries = n
 	}
-	b.Expect(spec.Variables["capacity"].Set(uint32(capacity))).To(Succeed())
 	for _, m := range spec.Maps {
-		if m.Name[0] != '.' { // sections of data
+		if m.Name[0] != '.' && !slices.Contains(unpinned, m.Name) { // sections of data begin with a dot
 			m.Pinning = ebpf.PinByName
 		}
 	}
-	list, places := spec.Maps["worker_clients"].InnerMap.Copy(), spec.Maps["trunk_places"].InnerMap
-	objects, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: path}})
+	objects, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: maps}})
 	b.Expect(err).NotTo(HaveOccurred())
-	defer objects.Close()
-	put := func(name string, key, value any) { b.Expect(objects.Maps[name].Put(key, value)).To(Succeed(), name) }
+	b.t.Cleanup(objects.Close)
+	return oldBuild{b, objects, path, mode}
+}
+
+func (o oldBuild) put(name string, key, value any) {
+	o.Expect(o.Maps[name].Put(key, value)).To(Succeed(), name)
+}
+
+func (o oldBuild) programID(name string) uint32 {
+	info, err := o.Programs[name].Info()
+	o.Expect(err).NotTo(HaveOccurred())
+	id, _ := info.ID()
+	return uint32(id)
+}
+
+// attach runs a program on the interface, pinned or as a filter.
+func (o oldBuild) attach(ifindex uint32, program string) {
+	if o.mode == demux.AttachClsact {
+		o.Expect(netlink.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: int(ifindex), Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+		}})).To(Succeed())
+		o.Expect(netlink.FilterAdd(&netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{
+			LinkIndex: int(ifindex), Parent: netlink.HANDLE_MIN_INGRESS, Priority: 1, Protocol: unix.ETH_P_ALL,
+		}, Fd: o.Programs[program].FD(), Name: "vlandemux/" + program, DirectAction: true})).To(Succeed())
+		return
+	}
+	tcx, err := link.AttachTCX(link.TCXOptions{Interface: int(ifindex), Program: o.Programs[program], Attach: ebpf.AttachTCXIngress})
+	o.Expect(err).NotTo(HaveOccurred())
+	o.Expect(tcx.Pin(filepath.Join(o.path, "link_"+strconv.Itoa(int(ifindex))))).To(Succeed())
+	o.Expect(tcx.Close()).To(Succeed())
+}
+
+func firstLayout(b *bed, path string, mode demux.AttachMode) {
+	spec, err := ebpf.LoadCollectionSpec("testdata/layout1/bpf_bpfel.o")
+	b.Expect(err).NotTo(HaveOccurred())
+	b.Expect(spec.Variables["capacity"].Set(uint32(oldCapacity))).To(Succeed())
+	list, places := spec.Maps["worker_clients"].InnerMap.Copy(), spec.Maps["trunk_places"].InnerMap
+	old := loadOld(b, spec, path, path, mode, map[string]uint32{"clients": oldCapacity, "locations": oldCapacity, "client_tallies": oldCapacity,
+		"slots": oldCapacity, "worker_clients": 16, "worker_floods": 16, "attachments": 32})
 	inner := func(name string, key uint32, spec *ebpf.MapSpec) {
 		m, err := ebpf.NewMap(spec)
 		b.Expect(err).NotTo(HaveOccurred())
-		put(name, key, m)
+		old.put(name, key, m)
 		b.Expect(m.Close()).To(Succeed())
 	}
+	type attachment struct{ Role, Mode, OwnsQdisc uint32 }
 	trunk, worker := uint32(b.trunks[0]), uint32(b.indexes[0])
 	inner("trunk_places", trunk, places)
 	list.MaxEntries, list.Contents = 1, []ebpf.MapKV{{Key: uint32(0), Value: uint32(2)}}
 	inner("worker_clients", worker, list)
-	put("worker_floods", worker, make([]firstTally, ebpf.MustPossibleCPU()))
-	put("owners", uint32(0), firstOwner{Layout: 1, Generation: 1})
-	put("clients", mac(1), firstClient{Slot: 2, Worker: worker})
-	for role, at := range map[uint32]struct {
-		ifindex uint32
-		program string
-	}{1: {trunk, "phys2virt"}, 2: {worker, "virt2phys"}} {
-		program := objects.Programs[at.program]
-		record := firstAttachment{Role: role, Mode: 1}
-		if mode == demux.AttachClsact {
-			record.Mode, record.OwnsQdisc = 2, 1
-			b.Expect(netlink.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-				LinkIndex: int(at.ifindex), Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-			}})).To(Succeed())
-			b.Expect(netlink.FilterAdd(&netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{
-				LinkIndex: int(at.ifindex), Parent: netlink.HANDLE_MIN_INGRESS, Priority: 1, Protocol: unix.ETH_P_ALL,
-			}, Fd: program.FD(), Name: "vlandemux/" + at.program, DirectAction: true})).To(Succeed())
-		} else {
-			tcx, err := link.AttachTCX(link.TCXOptions{Interface: int(at.ifindex), Program: program, Attach: ebpf.AttachTCXIngress})
-			b.Expect(err).NotTo(HaveOccurred())
-			b.Expect(tcx.Pin(filepath.Join(path, "link_"+strconv.Itoa(int(at.ifindex))))).To(Succeed())
-			b.Expect(tcx.Close()).To(Succeed())
-		}
-		put("attachments", at.ifindex, record)
+	old.put("worker_floods", worker, make([]oldTally, ebpf.MustPossibleCPU()))
+	old.put("owners", uint32(0), struct{ Layout, Generation, Releases uint64 }{Layout: 1, Generation: 1})
+	old.put("clients", mac(1), struct{ Slot, Worker uint32 }{Slot: 2, Worker: worker})
+	record := attachment{Mode: 1}
+	if mode == demux.AttachClsact {
+		record.Mode, record.OwnsQdisc = 2, 1
 	}
+	record.Role = 1
+	old.put("attachments", trunk, record)
+	record.Role = 2
+	old.put("attachments", worker, record)
+	old.attach(trunk, "phys2virt")
+	old.attach(worker, "virt2phys")
+}
+
+func secondLayout(b *bed, path string, mode demux.AttachMode) {
+	spec, err := ebpf.LoadCollectionSpec("testdata/layout2/bpf_bpfel.o")
+	b.Expect(err).NotTo(HaveOccurred())
+	const (
+		buckets = 64
+		shift   = 58
+		seed    = 0x9e3779b97f4a7c15
+		slot    = 2
+		number  = 1 // of the worker; the trunk has 0
+	)
+	for name, value := range map[string]any{"first_seed": uint64(seed), "second_seed": uint64(seed | 2), "bucket_shift": uint32(shift)} {
+		b.Expect(spec.Variables[name].Set(value)).To(Succeed())
+	}
+	maps := filepath.Join(path, "maps_1")
+	b.Expect(os.Mkdir(maps, 0o700)).To(Succeed())
+	const workers = 1024
+	old := loadOld(b, spec, path, maps, mode, map[string]uint32{"clients": buckets, "locations": oldCapacity, "client_tallies": oldCapacity,
+		"slots": oldCapacity, "client_workers": oldCapacity, "counted_places": oldCapacity, "worker_pages": 1 << 16, "place_pages": 1 << 16,
+		"worker_numbers": workers, "worker_states": workers + 1, "worker_floods": workers + 1, "devices": workers + 256, "limits": workers + 256,
+		"group_clocks": workers + 1}, "flood_states", "grace_period", "group_clocks")
+	trunk, worker := uint32(b.trunks[0]), uint32(b.indexes[0])
+	address := mac(1)
+	word := binary.LittleEndian.Uint64(append(address[:], 0, 0))
+	old.put("clients", uint32(word*seed>>shift), [4]struct{ Key, Value uint64 }{{word, slot | uint64(worker)<<32}})
+	old.put("client_workers", uint32(slot), uint64(number))
+	old.put("worker_states", uint32(number), uint64(1))
+	old.put("settings_map", uint32(0), uint64(1)) // trunks
+	old.put("trunk_indexes", uint32(0), trunk)
+	old.put("trunk_numbers", trunk, uint32(0))
+	old.put("worker_numbers", worker, uint32(number))
+	const limit = 9000 + 18
+	old.put("limits", trunk, uint32(limit))
+	old.put("limits", worker, uint32(limit))
+	old.put("policies_map", uint32(0), struct{ Worker, Trunk, DefaultWorker, Reserved uint32 }{Worker: limit, Trunk: limit})
+	type device struct {
+		Ifindex, Number, Role, Mode, OwnsQdisc, Flags uint32
+		Flooded                                       oldTally
+	}
+	record := device{Ifindex: trunk, Role: 1, Mode: 1}
+	if mode == demux.AttachClsact {
+		record.Mode, record.OwnsQdisc = 2, 1
+	}
+	old.put("devices", [16]byte{'t', 'r', 'u', 'n', 'k', '0'}, record)
+	record.Ifindex, record.Number, record.Role = worker, number, 2
+	old.put("devices", [16]byte{'w', '0'}, record)
+	cookie, err := unix.GetsockoptUint64(socketHere(b), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	b.Expect(err).NotTo(HaveOccurred())
+	old.put("owners", uint32(0), struct {
+		Layout, Generation, Releases uint64
+		Seeds                        [2]uint64
+		Netns, Options               uint64
+		Programs                     [4]uint32
+		EventsLost, PlacesLost       uint64
+		Passed                       oldTally
+		Drops                        [32]oldTally
+		OlderPrograms                [12]uint32
+	}{Layout: 2, Generation: 1, Seeds: [2]uint64{seed, seed | 2}, Netns: cookie, Programs: [4]uint32{old.programID("phys2virt"), old.programID("virt2phys")}})
+	old.attach(trunk, "phys2virt")
+	old.attach(worker, "virt2phys")
+}
+
+// socketHere is any socket of the network namespace.
+func socketHere(b *bed) int {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	b.Expect(err).NotTo(HaveOccurred())
+	b.t.Cleanup(func() { unix.Close(fd) })
+	return fd
 }
 
 // A build with other maps takes over from the last one under traffic: no frame is lost, and no counter, assignment or
 // location set back.
-func TestUpgradeFromTheFirstLayout(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode demux.AttachMode) {
-		if mode == demux.AttachTCX {
-			linux.TCX.Need(t)
-		}
-		nettest.Enter(t)
-		path := filepath.Join(nettest.BPFFS(t), "demux")
-		NewWithT(t).Expect(os.Mkdir(path, 0o700)).To(Succeed())
-		b := wireHere(t)
-		firstLayout(b, path, mode)
-		b.sw[0].Send(fromClient(1, tag(5)))
-		b.Eventually(b.far[0].Count).Should(Equal(1), "through the programs of the first layout")
-		b.far[0].Send(toClient(1))
-		b.Eventually(b.sw[0].Count).Should(Equal(1))
-		b.far[0].Send(toClient(2))
-
-		sent := b.traffic(b.far[0], b.sw[0], func() {
-			var err error
-			b.demux, err = demux.Load(demux.Options{Attach: mode, PinPath: path})
-			b.Expect(err).NotTo(HaveOccurred())
+func TestUpgradeFromTheLastBuild(t *testing.T) {
+	for name, build := range lastBuilds {
+		t.Run(name, func(t *testing.T) {
+			eachMode(t, func(t *testing.T, mode demux.AttachMode) { upgradeFrom(t, mode, build) })
 		})
-		b.Eventually(func() uint64 { return b.client(1).Rx.Packets }).Should(BeEquivalentTo(sent + 1))
-		b.Eventually(func() uint64 { return b.client(1).Tx.Packets }).Should(BeEquivalentTo(sent + 1))
-		b.Expect(b.demux.Capacity()).To(Equal(4), "remembered")
-		b.Expect(b.location(1)).To(Equal(demux.Location{Trunk: b.trunks[0], Protocol: 0x8100, TCI: 5}))
-		b.Expect(b.client(1)).To(Equal(demux.ClientCounters{MAC: mac(1), Worker: b.workers[0], Location: b.location(1),
-			Rx: times(tally(fromClient(1, tag(5)).Bytes()), sent+1), Tx: times(tally(toClient(1, tag(5)).Bytes()), sent+1)}))
-		b.Expect(b.drops()).To(HaveKeyWithValue("not_assigned", tally(toClient(2).Bytes())))
-		b.Expect(b.events(1)).To(HaveLen(1), "the event waited for a reader")
-		group := nettest.Frame{Destination: broadcast, Source: gateway, Payload: make([]byte, 64)}
-		before := b.sw[0].Count()
-		b.far[0].Send(group)
-		b.Eventually(b.sw[0].Count).Should(Equal(before + 1))
+	}
+}
 
-		// And to another capacity, and to nothing.
-		b.Expect(b.demux.Close()).To(Succeed())
-		b.demux = b.load(demux.Options{Attach: mode, PinPath: path, Capacity: 5000})
-		b.Expect(b.client(1).Rx.Packets).To(BeEquivalentTo(sent + 1))
-		b.Expect(b.flooded(0).Packets).To(BeEquivalentTo(1))
-		b.Expect(b.location(1).VID()).To(BeEquivalentTo(5))
-		b.Expect(b.demux.Detach()).To(Succeed())
-		b.Expect(path).NotTo(BeAnExistingFile())
-		b.Expect(tcState(b)).To(BeEmpty())
+func upgradeFrom(t *testing.T, mode demux.AttachMode, build func(*bed, string, demux.AttachMode)) {
+	nettest.Enter(t)
+	path := filepath.Join(nettest.BPFFS(t), "demux")
+	NewWithT(t).Expect(os.Mkdir(path, 0o700)).To(Succeed())
+	b := wireHere(t)
+	build(b, path, mode)
+	b.sw[0].Send(fromClient(1, tag(5)))
+	b.Eventually(b.far[0].Count).Should(Equal(1), "through the programs of that build")
+	b.far[0].Send(toClient(1))
+	b.Eventually(b.sw[0].Count).Should(Equal(1))
+	b.far[0].Send(toClient(2))
+
+	sent := b.traffic(b.far[0], b.sw[0], func() {
+		var err error
+		b.demux, err = demux.Load(demux.Options{Attach: mode, PinPath: path})
+		b.Expect(err).NotTo(HaveOccurred())
 	})
+	b.Eventually(func() uint64 { return b.client(1).Rx.Packets }).Should(BeEquivalentTo(sent + 1))
+	b.Eventually(func() uint64 { return b.client(1).Tx.Packets }).Should(BeEquivalentTo(sent + 1))
+	b.Expect(b.demux.Capacity()).To(Equal(oldCapacity), "remembered")
+	b.Expect(b.location(1)).To(Equal(demux.Location{Trunk: b.trunks[0], Protocol: 0x8100, TCI: 5}))
+	b.Expect(b.client(1)).To(Equal(demux.ClientCounters{MAC: mac(1), Worker: b.workers[0], Location: b.location(1),
+		Rx: times(tally(fromClient(1, tag(5)).Bytes()), sent+1), Tx: times(tally(toClient(1, tag(5)).Bytes()), sent+1)}))
+	b.Expect(b.drops()).To(HaveKeyWithValue("not_assigned", tally(toClient(2).Bytes())))
+	b.Expect(b.events(1)).To(HaveLen(1), "the event waited for a reader")
+	group := nettest.Frame{Destination: broadcast, Source: gateway, Payload: make([]byte, 64)}
+	before := b.sw[0].Count()
+	b.far[0].Send(group)
+	b.Eventually(b.sw[0].Count).Should(Equal(before + 1))
+
+	// And to another capacity, and to nothing.
+	b.Expect(b.demux.Close()).To(Succeed())
+	b.demux = b.load(demux.Options{Attach: mode, PinPath: path, Capacity: 5000})
+	b.Expect(b.client(1).Rx.Packets).To(BeEquivalentTo(sent + 1))
+	b.Expect(b.flooded(0).Packets).To(BeEquivalentTo(1))
+	b.Expect(b.location(1).VID()).To(BeEquivalentTo(5))
+	b.Expect(b.demux.Detach()).To(Succeed())
+	b.Expect(path).NotTo(BeAnExistingFile())
+	b.Expect(tcState(b)).To(BeEmpty())
 }
 
 func times(one demux.Tally, n int) demux.Tally {
