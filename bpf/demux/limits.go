@@ -10,12 +10,26 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"github.com/vlandemux/vlandemux/bpf/internal/ethtool"
 	"golang.org/x/sys/unix"
 )
 
 // frameRoom is what the kernel lets a frame have beyond its device's MTU, the outermost tag
 // not counted: an Ethernet header, and one more tag.
 const frameRoom = 14 + 4
+
+// room is frameRoom, less the outermost tag where a veth leaves it to the kernel, which puts it into the frame before the
+// other end looks at its length. What hardware takes in that case is not known.
+func (d *Demux) room(a *device, link *Link) uint32 {
+	if a.role != bpfAttachRoleROLE_TRUNK || link.Kind != "veth" {
+		return frameRoom
+	}
+	flags, err := ethtool.Flags(d.sockets[unix.NETLINK_ROUTE].Socket.GetFd(), link.Name)
+	if err != nil || flags&ethtool.FlagTxVLAN != 0 { // with an error, it has gone
+		return frameRoom
+	}
+	return frameRoom - 4
+}
 
 // note takes from the interface what becomes of frames for the device: whether it is up, and how
 // long they may be. Once that is done for each of several devices, publishLimits has to follow.
@@ -26,7 +40,7 @@ func (d *Demux) note(a *device, link *Link) error {
 	case a.down && a.role == bpfAttachRoleROLE_WORKER: // its clients have no worker
 		return d.unlimit(a)
 	case !a.down:
-		limit = uint32(a.mtu) + frameRoom
+		limit = uint32(a.mtu) + d.room(a, link)
 	}
 	if a.limited && a.limit == limit {
 		return nil

@@ -67,37 +67,54 @@ func TestTooLongForTheWorker(t *testing.T) {
 
 func TestTooLongForTheTrunk(t *testing.T) {
 	for name, devices := range map[string][]string{"both ends": {"trunk0", "sw0"}, "far end": {"sw0"}, "near end": {"trunk0"}} {
+		t.Run(name, func(t *testing.T) { tooLongForTheTrunk(t, mtu+18, devices) })
+	}
+}
+
+// Where the device leaves the tag to the kernel, the kernel drops frames that have room for the tag beside them
+// only. The demux is told when that changes.
+func TestTooLongForATrunkThatIsTaggedInSoftware(t *testing.T) {
+	for name, devices := range map[string][]string{"both ends": {"trunk0", "sw0"}, "far end": {"sw0"}} {
 		t.Run(name, func(t *testing.T) {
-			b := start(t, demux.Options{})
-			b.assign(mac(1), 0)
-			b.assign(mac(2), 0)
-			b.learn(0, 1, tag(7))
-			b.learn(1, 2, tag(8)) // there longer ones go
-			b.shrink(devices...)
-			var fits, tooLong [][]byte
-			for n := mtu + 14; n <= mtu+26; n++ {
-				for tags := range 3 {
-					frame := octets(toClient(1, inner[:tags]...), n)
-					group := frame
-					group.Destination = broadcast
-					b.far[0].Send(frame)
-					b.far[0].Send(group)
-					if n <= mtu+18 {
-						fits = append(fits, frame.WithTags(append([]nettest.Tag{tag(7)}, inner[:tags]...)...).Bytes())
-					} else { // the copy was to have another tag
-						tooLong = append(tooLong, frame.Bytes(), append(frame.Bytes(), 0, 0, 0, 0))
-					}
-				}
-			}
-			b.far[0].Send(octets(toClient(2), 1500))
-			const sizes = 13 * 3
-			b.Eventually(b.sw[1].Count).Should(Equal(sizes + 1))
-			b.Expect(b.drops()).To(Equal(map[string]demux.Tally{"too_long": tally(tooLong...)}))
-			b.Expect(b.client(1).Tx).To(Equal(tally(fits...)))
-			b.Eventually(b.sw[0].Count).Should(Equal(2 * len(fits)))
-			b.Expect(b.flooded(0).Packets).To(BeEquivalentTo(len(fits) + sizes))
+			tooLongForTheTrunk(t, mtu+14, devices, func() { nettest.TagInSoftware(t, "trunk0") })
 		})
 	}
+}
+
+// tooLongForTheTrunk demands that frames of so many octets, the outermost tag not counted, are the longest that go
+// out on trunk0.
+func tooLongForTheTrunk(t *testing.T, longest int, devices []string, before ...func()) {
+	b := start(t, demux.Options{})
+	b.assign(mac(1), 0)
+	b.assign(mac(2), 0)
+	b.learn(0, 1, tag(7))
+	b.learn(1, 2, tag(8)) // there longer ones go
+	for _, change := range before {
+		change()
+	}
+	b.shrink(devices...)
+	var fits, tooLong [][]byte
+	for n := mtu + 10; n <= mtu+26; n++ {
+		for tags := range 3 {
+			frame := octets(toClient(1, inner[:tags]...), n)
+			group := frame
+			group.Destination = broadcast
+			b.far[0].Send(frame)
+			b.far[0].Send(group)
+			if n <= longest {
+				fits = append(fits, frame.WithTags(append([]nettest.Tag{tag(7)}, inner[:tags]...)...).Bytes())
+			} else { // the copy was to have another tag
+				tooLong = append(tooLong, frame.Bytes(), append(frame.Bytes(), 0, 0, 0, 0))
+			}
+		}
+	}
+	b.far[0].Send(octets(toClient(2), 1500))
+	const sizes = 17 * 3
+	b.Eventually(b.sw[1].Count).Should(Equal(sizes + 1))
+	b.Expect(b.drops()).To(Equal(map[string]demux.Tally{"too_long": tally(tooLong...)}))
+	b.Expect(b.client(1).Tx).To(Equal(tally(fits...)))
+	b.Eventually(b.sw[0].Count).Should(Equal(2 * len(fits)))
+	b.Expect(b.flooded(0).Packets).To(BeEquivalentTo(len(fits) + sizes))
 }
 
 // The other end is mostly in another namespace.

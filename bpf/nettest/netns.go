@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vlandemux/vlandemux/bpf/internal/ethtool"
 	"golang.org/x/sys/unix"
 )
 
@@ -106,12 +107,29 @@ func Delete(t testing.TB, name string) {
 // every kind of segmentation offload: what leaves through it are wire frames.
 func SegmentInSoftware(t testing.TB, name string) {
 	t.Helper()
+	withSocket(t, name, func(socket int) error { return ethtool.Set(socket, name, unix.ETHTOOL_STXCSUM, 0) })
+}
+
+// TagInSoftware makes the kernel put the outermost tag into what leaves through the interface.
+func TagInSoftware(t testing.TB, name string) {
+	t.Helper()
+	withSocket(t, name, func(socket int) error {
+		flags, err := ethtool.Flags(socket, name)
+		if err == nil {
+			err = ethtool.SetFlags(socket, name, flags&^ethtool.FlagTxVLAN)
+		}
+		return err
+	})
+}
+
+func withSocket(t testing.TB, name string, do func(socket int) error) {
+	t.Helper()
 	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatalf("opening ethtool socket: %v", err)
 	}
 	defer unix.Close(socket)
-	if err := setEthtool(socket, name, unix.ETHTOOL_STXCSUM, 0); err != nil {
+	if err := do(socket); err != nil {
 		t.Fatalf("turning offloads of %s off: %v", name, err)
 	}
 }

@@ -71,12 +71,28 @@ func TestStatusNamesWhatIsAttached(t *testing.T) {
 	g.Expect(status).To(Equal(control.Status{
 		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x", Untagged: "pass", Unknown: "w1", GroupLimit: 100, Capacity: 8, Assigned: 1,
 		Trunks: []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx", State: "up", MTU: 1500, Problems: []string{
-			"eth1 is not promiscuous: frames to MACs other than its own may not get in; ip link set eth1 promisc on"}}},
+			"eth1 is not promiscuous: frames to MACs other than its own may not get in; ip link set eth1 promisc on",
+			"eth1 has large receive offload on: the frames it joins do not fit through the other end, and are counted as one; ethtool -K eth1 lro off"}}},
 		Workers: []control.Interface{
 			{Name: "w0", Index: 11, Attach: "tcx", State: "up", MTU: 1400, Problems: []string{
 				"w0 has MTU 1400 and trunk eth1 has 1500: longer frames are dropped as too_long; raise it at both ends of its link"}}, {Name: "w1", State: "absent"},
 		},
 	}))
+}
+
+func TestStatusShowsAnMTUThatDiffersEitherWay(t *testing.T) {
+	g := NewWithT(t)
+	plane := newFakePlane(8)
+	socket, _ := serve(t, plane)
+	client := dial(t, socket)
+	for mtu, problem := range map[int][]string{0: nil, 1500: nil,
+		1501: {"w0 has MTU 1501 and trunk eth1 has 1500: longer frames of the worker are dropped there as too_long; raise it at both ends of the trunk"},
+	} {
+		plane.workerMTU = mtu
+		status, err := client.Status(t.Context())
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(status.Workers[0].Problems).To(Equal(problem), "%d", mtu)
+	}
 }
 
 func TestAssignmentsShowWhereAClientIs(t *testing.T) {

@@ -42,24 +42,43 @@ func interfaces(attached []demux.Attachment) []Interface {
 
 // examine adds to trunks and workers what the kernel says of them, and what that will lose.
 func examine(names Names, trunks, workers []Interface) {
-	largest := Interface{}
+	var largest, smallest Interface // of the trunks that are there
 	for i := range trunks {
 		trunk, facts := &trunks[i], names.Facts(trunks[i].Name)
 		if trunk.MTU > largest.MTU {
 			largest = *trunk
 		}
-		if facts.Hardware && !facts.Promiscuous {
-			trunk.Problems = append(trunk.Problems, fmt.Sprintf(
-				"%s is not promiscuous: frames to MACs other than its own may not get in; ip link set %s promisc on", trunk.Name, trunk.Name))
+		if trunk.MTU > 0 && (smallest.MTU == 0 || trunk.MTU < smallest.MTU) {
+			smallest = *trunk
 		}
+		if facts.Hardware && !facts.Promiscuous {
+			trunk.add("%s is not promiscuous: frames to MACs other than its own may not get in; ip link set %s promisc on", trunk.Name, trunk.Name)
+		}
+		examineLRO(trunk, facts)
 	}
 	for i := range workers {
 		worker := &workers[i]
-		if worker.MTU > 0 && worker.MTU < largest.MTU {
-			worker.Problems = append(worker.Problems, fmt.Sprintf("%s has MTU %d and trunk %s has %d: longer frames are dropped as too_long; raise it at both ends of its link",
-				worker.Name, worker.MTU, largest.Name, largest.MTU))
+		examineLRO(worker, names.Facts(worker.Name))
+		switch {
+		case worker.MTU == 0 || smallest.MTU == 0: // one end is not there
+		case worker.MTU < largest.MTU:
+			worker.add("%s has MTU %d and trunk %s has %d: longer frames are dropped as too_long; raise it at both ends of its link",
+				worker.Name, worker.MTU, largest.Name, largest.MTU)
+		case worker.MTU > smallest.MTU:
+			worker.add("%s has MTU %d and trunk %s has %d: longer frames of the worker are dropped there as too_long; raise it at both ends of the trunk",
+				worker.Name, worker.MTU, smallest.Name, smallest.MTU)
 		}
 	}
+}
+
+func examineLRO(i *Interface, facts Facts) {
+	if facts.LRO {
+		i.add("%s has large receive offload on: the frames it joins do not fit through the other end, and are counted as one; ethtool -K %s lro off", i.Name, i.Name)
+	}
+}
+
+func (i *Interface) add(format string, values ...any) {
+	i.Problems = append(i.Problems, fmt.Sprintf(format, values...))
 }
 
 // state says why the demux does not use an interface.

@@ -46,4 +46,6 @@ type Names interface {
 type Facts struct {
 	// Hardware is no virtual device: it filters by destination MAC unless it is promiscuous.
 	Hardware, Promiscuous bool
+	// LRO is that the interface joins frames which it receives, in a way that the kernel cannot undo.
+	LRO bool
 }

@@ -16,13 +16,16 @@ import (
 type fakePlane struct {
 	mu       sync.Mutex
 	capacity int
+	// workerMTU is that of w0; the trunk's is 1500.
+	workerMTU int
+
 	assigned map[demux.MAC]demux.Assignment // guarded by mu
 	broken   error                          // guarded by mu; what reads return
 	events   chan demux.Event               // closed: ReadEvents fails
 }
 
 func newFakePlane(capacity int) *fakePlane {
-	return &fakePlane{capacity: capacity, assigned: map[demux.MAC]demux.Assignment{}, events: make(chan demux.Event)}
+	return &fakePlane{capacity: capacity, workerMTU: 1400, assigned: map[demux.MAC]demux.Assignment{}, events: make(chan demux.Event)}
 }
 
 func (f *fakePlane) Assign(mac demux.MAC, worker string) error {
@@ -179,7 +182,7 @@ func (f *fakePlane) Trunks() []demux.Attachment {
 }
 
 func (f *fakePlane) Workers() []demux.Attachment {
-	return []demux.Attachment{{Name: "w0", Index: 11, Mode: demux.AttachTCX, MTU: 1400}, {Name: "w1"}}
+	return []demux.Attachment{{Name: "w0", Index: 11, Mode: demux.AttachTCX, MTU: f.workerMTU}, {Name: "w1"}}
 }
 
 func (f *fakePlane) Capacity() int { return f.capacity }
@@ -201,8 +204,10 @@ func (f *fakePlane) DetachWorker(name string) error {
 	return nil
 }
 
-// Facts make eth1 a card that is not promiscuous.
-func (fakeNames) Facts(name string) control.Facts { return control.Facts{Hardware: name == "eth1"} }
+// Facts make eth1 a card that is not promiscuous and joins frames.
+func (fakeNames) Facts(name string) control.Facts {
+	return control.Facts{Hardware: name == "eth1", LRO: name == "eth1"}
+}
 
 // fakeNames knows eth1 (2), w0 (11) and w1 (12, deleted).
 type fakeNames struct{}

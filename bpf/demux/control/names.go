@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/bpf/internal/ethtool"
 )
 
 // KernelNames asks the kernel for interface names, one cheap call each, so that a rename
@@ -56,6 +58,9 @@ func (n *KernelNames) Facts(name string) Facts {
 	}
 	if driver, err := unix.IoctlGetEthtoolDrvinfo(n.fd, name); err == nil {
 		facts.Hardware = unix.ByteSliceToString(driver.Bus_info[:]) != ""
+	}
+	if flags, err := ethtool.Flags(n.fd, name); err == nil {
+		facts.LRO = flags&ethtool.FlagLRO != 0
 	}
 	return facts
 }
