@@ -2,6 +2,7 @@ package demux_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/vishvananda/netlink"
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
 	"github.com/vlandemux/vlandemux/bpf/nettest"
 	"golang.org/x/sys/unix"
 )
@@ -231,6 +233,55 @@ func upgradeFrom(t *testing.T, mode demux.AttachMode, build func(*bed, string, d
 	b.Expect(b.demux.Detach()).To(Succeed())
 	b.Expect(path).NotTo(BeAnExistingFile())
 	b.Expect(tcState(b)).To(BeEmpty())
+}
+
+// What the programs use is there for the next process: all maps but those that each process makes anew.
+func TestTheMapsOfTheProgramsArePinned(t *testing.T) {
+	nettest.Enter(t)
+	path := nettest.BPFFS(t)
+	b := startHere(t, demux.Options{PinPath: path})
+	b.assign(mac(1), 0)
+	pinned := make(map[ebpf.MapID]bool)
+	entries, err := os.ReadDir(filepath.Join(path, "maps_1"))
+	b.Expect(err).NotTo(HaveOccurred())
+	for _, entry := range entries {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(path, "maps_1", entry.Name()), nil)
+		b.Expect(err).NotTo(HaveOccurred(), entry.Name())
+		info, err := m.Info()
+		b.Expect(errors.Join(err, m.Close())).To(Succeed())
+		id, _ := info.ID()
+		pinned[id] = true
+	}
+	var anew []string
+	for _, ifindex := range []int{b.trunks[0], b.indexes[0]} {
+		for _, id := range mapsOn(b, ifindex) {
+			if pinned[id] {
+				continue
+			}
+			m, err := ebpf.NewMapFromID(id)
+			b.Expect(err).NotTo(HaveOccurred())
+			info, err := m.Info()
+			b.Expect(errors.Join(err, m.Close())).To(Succeed())
+			anew = append(anew, info.Name)
+		}
+	}
+	slices.Sort(anew)
+	b.Expect(slices.Compact(anew)).To(Equal([]string{".rodata", "flood_states", "group_clocks"}))
+}
+
+// mapsOn are those that the programs on an interface use.
+func mapsOn(b *bed, ifindex int) (all []ebpf.MapID) {
+	programs, err := tchook.Programs(&netlink.Handle{}, ifindex)
+	b.Expect(err).NotTo(HaveOccurred())
+	for _, id := range programs {
+		program, err := ebpf.NewProgramFromID(id)
+		b.Expect(err).NotTo(HaveOccurred())
+		info, err := program.Info()
+		b.Expect(errors.Join(err, program.Close())).To(Succeed())
+		used, _ := info.MapIDs()
+		all = append(all, used...)
+	}
+	return all
 }
 
 func times(one demux.Tally, n int) demux.Tally {
