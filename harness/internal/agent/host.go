@@ -25,6 +25,7 @@ type host struct {
 
 	demux demuxChild
 	taps  tapSet
+	drops dropListener
 }
 
 // newHost prepares the container: demux and harness need a BPF file system of their own.
@@ -32,7 +33,7 @@ func newHost(ctx context.Context, processes *processes, config Config) (*host, e
 	if err := mountBPFFS(bpffsPath); err != nil {
 		return nil, err
 	}
-	return &host{ctx: ctx, log: config.Log, program: config.Demux, processes: processes}, nil
+	return &host{ctx: ctx, log: config.Log, program: config.Demux, processes: processes, drops: listenToDrops()}, nil
 }
 
 // routes adds what only the host answers.
@@ -40,6 +41,7 @@ func (h *host) routes(mux *http.ServeMux) {
 	h.wireRoutes(mux)
 	h.demuxRoutes(mux)
 	h.tapRoutes(mux)
+	h.dropRoutes(mux)
 	h.systemRoutes(mux)
 	h.leftoverRoutes(mux)
 	handle(mux, "/host/send", h.sendAt)
@@ -49,7 +51,7 @@ func (h *host) routes(mux *http.ServeMux) {
 
 // close stops and removes everything the host's agent has made, the newest first, and goes on past failures.
 func (h *host) close() error {
-	errs := []error{h.taps.close(), h.demux.kill()}
+	errs := []error{h.taps.close(), h.demux.kill(), h.drops.close()}
 	h.mu.Lock()
 	network := h.network
 	h.network = nil

@@ -23,6 +23,7 @@ func (h *host) reset(ctx context.Context, _ Nothing) (Nothing, error) {
 	if network != nil {
 		errs = append(errs, network.Close())
 	}
+	errs = append(errs, h.watchDrops())
 	if err := errors.Join(errs...); err != nil {
 		return Nothing{}, fmt.Errorf("resetting the host: %w", err)
 	}

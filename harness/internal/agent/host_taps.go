@@ -103,6 +103,9 @@ func (h *host) startTaps(ctx context.Context, points []probe.TapPoint) ([]LateSi
 	}
 	h.taps.mu.Lock()
 	defer h.taps.mu.Unlock()
+	if err := h.drops.reset(); err != nil {
+		return nil, err
+	}
 	taps, errs := make([]*probe.Tap, len(points)), make([]error, len(points))
 	var opening sync.WaitGroup // most of opening one is waiting for the kernel
 	for i, point := range points {

@@ -11,7 +11,13 @@ import (
 
 func (h *host) wireRoutes(mux *http.ServeMux) {
 	handle(mux, "/wire/features", func(ctx context.Context, _ Nothing) (wire.Features, error) { return wire.FindFeatures(ctx) })
-	handle(mux, "/wire/apply", h.apply)
+	handle(mux, "/wire/apply", func(ctx context.Context, plan wire.Plan) ([]wire.Step, error) {
+		steps, err := h.apply(ctx, plan)
+		if err != nil {
+			return nil, err
+		}
+		return steps, h.watchDrops()
+	})
 	handle(mux, "/wire/move", h.move)
 	handle(mux, "/wire/trunk", h.setTrunk)
 	handle(mux, "/wire/sever", func(_ context.Context, worker string) (Nothing, error) {
@@ -26,7 +32,7 @@ func (h *host) wireRoutes(mux *http.ServeMux) {
 		if err != nil {
 			return Nothing{}, err
 		}
-		return Nothing{}, network.Replace(ctx, r.Worker, r.PID)
+		return Nothing{}, errors.Join(network.Replace(ctx, r.Worker, r.PID), h.watchDrops())
 	})
 	handle(mux, "/wire/interfaces", h.interfaces)
 	handle(mux, "/wire/points", h.points)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
@@ -59,6 +60,21 @@ func (n *Network) Namespace(node string) (*os.File, error) {
 		return nil, fmt.Errorf("finding the network namespace of %q: the lab has no such node", node)
 	}
 	return ns.file, nil
+}
+
+// Inodes are the nodes by the inode number of their network namespaces.
+func (n *Network) Inodes() (map[uint32]string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	nodes := map[uint32]string{}
+	for _, ns := range n.nodes {
+		info, err := ns.file.Stat()
+		if err != nil {
+			return nil, fmt.Errorf("telling the network namespace of %s from others: %w", ns.node, err)
+		}
+		nodes[uint32(info.Sys().(*syscall.Stat_t).Ino)] = ns.node
+	}
+	return nodes, nil
 }
 
 // Move takes a client to another VLAN, another trunk or both, and says when.
