@@ -14,7 +14,7 @@ RACE = $(if $(and $(filter 1,$(shell go env CGO_ENABLED)),$(shell command -v $(f
 
 # Packages whose tests touch a kernel run inside a container, so that nobody needs root. The agent's have no exact counts to keep up with
 # and much that runs side by side: there the race detector comes along.
-IN_CONTAINER := ./bpf/demux ./harness/internal/vlanport ./harness/internal/threads ./harness/internal/fault ./harness/internal/wire ./harness/internal/probe ./harness/internal/traffic ./images/host/vlandemux
+IN_CONTAINER := ./bpf/demux ./harness/internal/drops ./harness/internal/vlanport ./harness/internal/threads ./harness/internal/fault ./harness/internal/wire ./harness/internal/probe ./harness/internal/traffic ./images/host/vlandemux
 RACED_IN_CONTAINER := ./harness/internal/agent
 # These start containers by the dozen and say how soon they are gone: one package at a time.
 AGAINST_ENGINE := ./harness ./harness/internal/engine ./harness/internal/images ./harness/internal/badplaces ./harness/dockerexec

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/agent"
+	"github.com/vlandemux/vlandemux/harness/internal/drops"
 	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"github.com/vlandemux/vlandemux/harness/internal/topology"
@@ -231,7 +232,7 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := ledger.Input{Before: w.before, Capture: w.lab.retained(ctx)}
+	in := ledger.Input{Before: w.before, Capture: w.lab.retained(ctx), Drops: func() drops.Report { return w.lab.drops(ctx) }}
 	if in.ChecksumErrors, err = w.lab.host.agent.ChecksumErrors(ctx); err != nil {
 		return nil, err
 	}

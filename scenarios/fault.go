@@ -72,9 +72,40 @@ func faults(ctx context.Context, r *Run) {
 			side := verdict.Sides[0]
 			r.Expect([]any{side.Tap, side.Missing, side.Extra}).To(gomega.Equal([]any{link.tap, broken.missing, broken.extra}))
 			r.Expect(verdict.Counters).To(gomega.BeEmpty(), "counters that disagree: those of the demux are right about what came to it")
+			if f.Kind == harness.FaultDrop {
+				r.Expect(verdict.Err()).To(gomega.MatchError(gomega.ContainSubstring("← missing: dropped by the kernel at %s: reason TC_EGRESS in ", link.tap)))
+			}
 		}
 	}
 	delayed(ctx, r)
+	dropped(ctx, r)
+}
+
+// dropped lets the kernel itself drop frames, which says why: at a client that takes no frame as long, and at a worker whose link is down.
+func dropped(ctx context.Context, r *Run) {
+	const frames, size = 3, 1200
+	c0, c1, w0, w1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1], r.Lab.Topology.Workers[0], r.Lab.Topology.Workers[1]
+	for _, broken := range []struct {
+		tap, sender string
+		from, to    harness.MAC
+		fault       harness.Fault
+	}{
+		{c0.Name + "/eth0", w0.Name, w0.MAC, c0.MAC, harness.Fault{Kind: harness.FaultMTU, MTU: size - harness.EthernetHeader - 100}},
+		{w1.Name + "/eth0", c1.Name, c1.MAC, w1.MAC, harness.Fault{Kind: harness.FaultDown}},
+	} {
+		what := fmt.Sprintf("%s at %s", broken.fault.Kind, broken.tap)
+		r.Step(what)
+		window := r.OpenWindow(ctx)
+		r.Check(window.Fault(ctx, broken.tap, broken.fault))
+		b := r.Batch(what, frames, broken.from, broken.to)
+		b.Size = size
+		r.Send(ctx, window, broken.sender, b)
+		verdict, err := window.Close(ctx)
+		r.Check(err)
+		r.Expect(verdict.Err()).To(gomega.MatchError(gomega.MatchRegexp("← missing: dropped by the kernel at (switch|host)/[^ ]+: reason [A-Z_]+ in [a-z_]+")))
+		r.Expect(verdict.Wrong).To(gomega.Equal(frames), "wrong frames: %v", verdict.Err())
+		r.Expect(verdict.Dropped).To(gomega.ContainElement(gomega.HaveField("Packets", gomega.BeEquivalentTo(frames))), "of the kernel: %v", verdict.Err())
+	}
 }
 
 // delayed is the last step: a frame that comes after those sent behind it.

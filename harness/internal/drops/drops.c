@@ -172,7 +172,7 @@ static __always_inline void copy(struct drop *drop, struct sk_buff *skb)
 	unsigned char *head = BPF_CORE_READ(skb, head), *data = BPF_CORE_READ(skb, data);
 	struct skb_shared_info *shared = (void *)(head + BPF_CORE_READ(skb, end));
 	__u32 start = BPF_CORE_READ(skb, mac_header), tail = BPF_CORE_READ(skb, tail);
-	__u32 captured = 0;
+	__u64 captured = 0; /* of 64 bits: the verifier of 6.1 loses the limit of a shorter one */
 
 	drop->segment = BPF_CORE_READ(shared, gso_size);
 	drop->length = BPF_CORE_READ(skb, len);
@@ -180,6 +180,7 @@ static __always_inline void copy(struct drop *drop, struct sk_buff *skb)
 		goto out;
 	drop->length += (__u32)((__u64)data - (__u64)head) - start;
 	captured = tail - start;
+	asm volatile("" : "+r"(captured));
 	if (captured > OCTETS)
 		captured = OCTETS;
 	if (bpf_probe_read_kernel(drop->octets, captured, head + start))

@@ -1,6 +1,7 @@
 package drops
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -40,8 +41,9 @@ func newBed(t *testing.T) *bed {
 	b.socket, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	b.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { _ = unix.Close(b.socket) })
-	b.listener, err = Open()
-	b.Expect(err).NotTo(HaveOccurred())
+	if b.listener, err = Open(); err != nil {
+		t.Fatalf("%+v", errors.Unwrap(err)) // with all that the verifier says
+	}
 	t.Cleanup(func() { b.Expect(b.listener.Close()).To(Succeed()) })
 	b.Expect(b.listener.Watch(map[uint32]string{uint32(own.Ino): "test"})).To(Succeed())
 	return b
@@ -85,7 +87,7 @@ func (b *bed) frame(size int) []byte {
 // udp is a UDP packet to b's address, 192.0.2.1.
 func (b *bed) udp(source string, checksum func(*layers.UDP)) []byte {
 	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.ParseIP(source), DstIP: net.ParseIP("192.0.2.1")}
-	udp := &layers.UDP{SrcPort: 1, DstPort: 7}
+	udp := &layers.UDP{SrcPort: 1, DstPort: 4007}
 	b.Expect(udp.SetNetworkLayerForChecksum(ip)).To(Succeed())
 	serialize := func(fix bool) []byte {
 		buffer := gopacket.NewSerializeBuffer()
@@ -107,7 +109,7 @@ func (b *bed) listen() {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	b.Expect(err).NotTo(HaveOccurred())
 	b.t.Cleanup(func() { _ = unix.Close(fd) })
-	b.Expect(unix.Bind(fd, &unix.SockaddrInet4{Port: 7, Addr: [4]byte{192, 0, 2, 1}})).To(Succeed())
+	b.Expect(unix.Bind(fd, &unix.SockaddrInet4{Port: 4007, Addr: [4]byte{192, 0, 2, 1}})).To(Succeed())
 }
 
 func (b *bed) sysctl(path, value string) {

@@ -1,5 +1,5 @@
-// Package fault breaks exactly one frame on its way out of an interface, to show that
-// whoever looks for broken frames finds that one.
+// Package fault breaks exactly one frame on its way out of an interface, or the interface, to show that
+// whoever looks for broken frames finds those.
 package fault
 
 import (
@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kind is what happens to the frame.
+// Kind is what happens to the frame, or to the interface.
 type Kind string
 
 // The kinds.
@@ -23,6 +23,8 @@ const (
 	Double  Kind = "double"  // it leaves twice
 	Corrupt Kind = "corrupt" // its last octet is inverted
 	Delay   Kind = "delay"   // it leaves later; only where frames have no tag beside their data
+	Down    Kind = "down"    // the interface is taken down
+	MTU     Kind = "MTU"     // it takes no frame that is longer
 )
 
 // Fault is what happens to one of the frames that leave an interface.
@@ -33,6 +35,22 @@ type Fault struct {
 	Nth int `json:"nth"`
 	// By is how much later a delayed frame leaves.
 	By time.Duration `json:"by,omitempty"`
+	// MTU in octets.
+	MTU int `json:"mtu,omitempty"`
+}
+
+// breakInterface is for the faults that are no single frame's.
+func (f Fault) breakInterface(name string) error {
+	link, err := netlink.LinkByName(name)
+	if err == nil && f.Kind == Down {
+		err = netlink.LinkSetDown(link)
+	} else if err == nil {
+		err = netlink.LinkSetMTU(link, f.MTU)
+	}
+	if err != nil {
+		return fmt.Errorf("installing a fault at the interface %s (%s): %w", name, f.Kind, err)
+	}
+	return nil
 }
 
 // Install adds a tc program at egress of an interface of the calling thread's network
@@ -41,6 +59,9 @@ type Fault struct {
 func Install(name string, f Fault) error {
 	wrap := func(err error) error {
 		return fmt.Errorf("installing a fault at the interface %s (%s frame %d): %w", name, f.Kind, f.Nth, err)
+	}
+	if f.Kind == Down || f.Kind == MTU {
+		return f.breakInterface(name)
 	}
 	if f.Nth < 1 {
 		return wrap(errors.New("frames are counted from 1"))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vlandemux/vlandemux/harness/internal/drops"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
@@ -56,7 +57,9 @@ type audit struct {
 	faults  []string // what is wrong with a frame besides
 
 	wrong []wrongFrame // those that came first
-	paths paths
+
+	dropped *drops.Report // nil until it is asked for
+	paths   paths
 }
 
 // note is why a frame had to end at a part.

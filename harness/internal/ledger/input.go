@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/harness/internal/drops"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 )
@@ -56,6 +57,9 @@ type Input struct {
 	// Capture gives the octets of a frame that a tap retained, for the trace of a
 	// wrong frame. Optional.
 	Capture func(tap string, fp probe.Fingerprint) ([]byte, bool)
+	// Drops gives what the kernel has dropped in the window, for the traces of wrong frames. It is asked only if anything
+	// is wrong. Optional.
+	Drops func() drops.Report
 }
 
 // marked names the packets that left the demux with a mark or a priority: no rule of

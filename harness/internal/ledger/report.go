@@ -147,6 +147,7 @@ func (v *Verdict) complaint() string {
 		})
 	}
 	v.complainCounters(&w)
+	v.complainDrops(&w)
 	for i := range v.WrongFrames {
 		fmt.Fprintf(&w, "\nwrong frame %d of %d: %s", i+1, v.Wrong, &v.WrongFrames[i])
 	}

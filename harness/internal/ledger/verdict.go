@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/harness/internal/drops"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
@@ -45,6 +46,8 @@ type Verdict struct {
 	Incomplete []string
 	// WrongFrames are those that came first, at most ten.
 	WrongFrames []WrongFrame
+	// Dropped is what the kernel has dropped in the lab's namespaces, if anything was wrong.
+	Dropped []drops.Total
 	// Held is how long the links, the switch and the demux kept frames.
 	Held [theDemux + 1]Held
 	// Paths are all frames, grouped by the way they took. Those with wrong frames come first.
@@ -174,4 +177,7 @@ func (v *Verdict) finish(a *audit) {
 		v.WrongFrames = append(v.WrongFrames, a.explain(&a.wrong[i]))
 	}
 	v.Paths = a.paths.list()
+	if v.Err() != nil {
+		v.Dropped = a.kernel().Totals
+	}
 }

@@ -26,6 +26,8 @@ type WrongFrame struct {
 	Hops []TracedHop
 	// Altered is the frame that was seen instead, and where the two differ. "" for none.
 	Altered string
+	// Kernel is what the kernel says of where it is missing. Nothing for a frame that is missing nowhere.
+	Kernel []string
 	// Dump are its first octets, if no batch describes it.
 	Dump string
 }
@@ -39,7 +41,14 @@ type TracedHop struct {
 	Want, Got int
 	Time      int64  // of the first sighting, in nanoseconds since 1970, 0 for none
 	Fault     string // "missing" or "too many" where it went wrong; "" elsewhere, even if what is missing follows from it
+	Kernel    string // why the kernel dropped what is missing, "" if it does not say
 }
+
+// What a [TracedHop]'s Fault may be.
+const (
+	faultMissing = "missing"
+	faultTooMany = "too many"
+)
 
 // wrongFrame is one wrong frame, kept to be traced.
 type wrongFrame struct {
@@ -76,15 +85,16 @@ func (a *audit) explain(x *wrongFrame) WrongFrame {
 			Want: l.want, Got: l.got, Time: l.time, Fault: l.fault(),
 		})
 	}
+	a.blame(f, &wrong)
 	return wrong
 }
 
 func (l *line) fault() string {
 	switch {
 	case l.wrongHere && l.got < l.want:
-		return "missing"
+		return faultMissing
 	case l.wrongHere && l.got > l.want:
-		return "too many"
+		return faultTooMany
 	}
 	return ""
 }
@@ -115,9 +125,17 @@ func (f *WrongFrame) String() string {
 			if h.Fault != "" {
 				remark = "← " + h.Fault
 			}
+			if h.Kernel != "" {
+				remark += ": " + h.Kernel
+			}
 			row(h.Tap, h.Direction, h.Tags, h.Octets, h.Want, h.Got, after, remark)
 		}
 	})
+	for _, text := range f.Kernel {
+		if !slices.ContainsFunc(f.Hops, func(h TracedHop) bool { return h.Kernel != "" && strings.HasSuffix(text, h.Kernel) }) {
+			fmt.Fprintf(&w, "  %s\n", text)
+		}
+	}
 	w.WriteString(f.Altered)
 	w.WriteString(f.Dump)
 	return w.String()
