@@ -47,7 +47,7 @@ GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=ju
 PLAIN = [ -t 1 ] || plain=--no-color
 
 .DEFAULT_GOAL := help
-.PHONY: help sources e2e test demo bench lint package generate clean
+.PHONY: help sources e2e merge test demo bench lint package generate clean
 
 help: ## list these targets
 	@printf 'vlandemux: give every client behind a VLAN trunk a worker of its own.\n\n'
@@ -63,6 +63,8 @@ help: ## list these targets
 	@printf '  COMPARE=old.json          say what changed since that run (bench)\n'
 	@printf '  VLANDEMUX_AXES=pairs      not each switch in each attach mode, for emulated processors (e2e)\n'
 	@printf '  FULL=1                    the largest sizes there are     (e2e)\n'
+	@printf '  SHARD=2/3                 the second of three parts, each about as long (e2e)\n'
+	@printf '  SHARDS=DIR                the reports of all parts, each in a folder of its own below DIR (merge)\n'
 	@printf '  CAPTURES=DIR              replay the captures in DIR      (e2e)\n'
 	@printf '  VLANDEMUX_SWITCH=KINDS    run on each of these switches: 8021q,tc,bridge or all  (e2e; one: demo)\n'
 	@printf '  DEMUX=PROGRAM             test this program instead of ours (e2e)\n'
@@ -81,14 +83,17 @@ e2e: sources ## run the demux in Docker and check every scenario frame by frame
 	@go build -o $(BUILT)/ginkgo github.com/onsi/ginkgo/v2/ginkgo
 ifndef KERNEL
 	@go run ./harness/imagetool ensure
-	@$(PLAIN); exec $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) ./e2e
+	@$(PLAIN); VLANDEMUX_REPORTS=$(abspath $(OUT)) exec $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) ./e2e
 else
 	go build -o $(BUILT)/vm ./images/vm/vm
 	go run ./harness/imagetool build $(BUILT)/images
 	$(BUILT)/ginkgo build -o $(BUILT)/e2e.test ./e2e
-	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(DEMUX),--env=DEMUX=$(DEMUX)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
+	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(SHARD),--env=SHARD=$(SHARD)) $(if $(DEMUX),--env=DEMUX=$(DEMUX)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
 		--env=VLANDEMUX_REPORTS=$(abspath $(OUT)) -- $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) $(BUILT)/e2e.test
 endif
+
+merge: ## make one report of those that parts of the suite (SHARD) have left in folders below SHARDS
+	@SHARDS=$(abspath $(SHARDS)) go test -count=1 -v -run TestE2E ./e2e
 
 test: sources ## run the tests; those that touch a kernel run in a container, or in the VM alone
 ifndef KERNEL

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
@@ -17,6 +16,9 @@ import (
 	"github.com/vlandemux/vlandemux/e2e/internal/page"
 	"github.com/vlandemux/vlandemux/harness"
 )
+
+// evidenceEntry is the report entry of each failed spec that names its folder.
+const evidenceEntry = "evidence"
 
 // windowsEntry is the report entry of each spec that has what the ledger found.
 const windowsEntry = "windows"
@@ -53,25 +55,43 @@ func entry[T any](spec *types.SpecReport, name string) (value T, there bool, err
 	return value, false, nil
 }
 
-// writePage writes report.html, and keeps the specs' times for the next run.
-func (s *suite) writePage(report ginkgo.Report, facts []page.Fact) error {
-	run := &page.Run{Title: "vlandemux end to end", Started: report.StartTime, Took: time.Since(report.StartTime), Facts: facts}
-	for i := range report.SpecReports {
-		spec := &report.SpecReports[i]
-		if spec.LeafNodeType != types.NodeTypeIt {
-			if spec.Failed() { // such as BeforeSuite: no spec has run
-				run.Specs = append(run.Specs, page.Spec{
-					Scenario: spec.LeafNodeType.String(), Text: spec.LeafNodeText, State: page.Failed, Started: spec.StartTime, Took: spec.RunTime,
-					Failure: spec.Failure.Message, Where: spec.Failure.Location.String(), Output: spec.CapturedGinkgoWriterOutput,
-				})
+// writePage writes report.html of a run, or of its shards, and keeps the specs' times for the next run.
+func (s *suite) writePage(facts []page.Fact, reports ...ginkgo.Report) error {
+	run := &page.Run{Title: "vlandemux end to end", Facts: facts}
+	done := map[string]bool{} // by a shard; others have skipped it
+	for i := range reports {
+		report := &reports[i]
+		if run.Started.IsZero() || report.StartTime.Before(run.Started) {
+			run.Started = report.StartTime
+		}
+		run.Took = max(run.Took, report.RunTime)
+		for j := range report.SpecReports {
+			if spec := &report.SpecReports[j]; !spec.State.Is(types.SpecStateSkipped) {
+				done[spec.FullText()] = true
 			}
-			continue
 		}
-		shown, err := s.pageSpec(spec, report.SuiteConfig.RandomSeed)
-		if err != nil {
-			return fmt.Errorf("reading what was reported of %q: %w", spec.FullText(), err)
+	}
+	for i := range reports {
+		for j := range reports[i].SpecReports {
+			spec := &reports[i].SpecReports[j]
+			if len(reports) > 1 && spec.State.Is(types.SpecStateSkipped) && (done[spec.FullText()] || i > 0) {
+				continue
+			}
+			if spec.LeafNodeType != types.NodeTypeIt {
+				if spec.Failed() { // such as BeforeSuite: no spec has run
+					run.Specs = append(run.Specs, page.Spec{
+						Scenario: spec.LeafNodeType.String(), Text: spec.LeafNodeText, State: page.Failed, Started: spec.StartTime, Took: spec.RunTime,
+						Failure: spec.Failure.Message, Where: spec.Failure.Location.String(), Output: spec.CapturedGinkgoWriterOutput,
+					})
+				}
+				continue
+			}
+			shown, err := s.pageSpec(spec, reports[i].SuiteConfig.RandomSeed)
+			if err != nil {
+				return fmt.Errorf("reading what was reported of %q: %w", spec.FullText(), err)
+			}
+			run.Specs = append(run.Specs, shown)
 		}
-		run.Specs = append(run.Specs, shown)
 	}
 	var err error
 	if run.Bench, err = page.ReadBench(filepath.Join(s.reports, "bench")); err != nil {
@@ -121,7 +141,7 @@ func (s *suite) pageSpec(spec *types.SpecReport, seed int64) (page.Spec, error) 
 		return shown, err
 	}
 	shown.Windows = windows
-	folder, there, err := entry[string](spec, "evidence")
+	folder, there, err := entry[string](spec, evidenceEntry)
 	if err != nil {
 		return shown, err
 	}

@@ -89,7 +89,7 @@ func (s *suite) reportRun(report ginkgo.Report) {
 		}
 	}
 	if len(kernels) == 0 {
-		s.check(s.writePage(report, s.runFacts(report, "no lab has started")))
+		s.check(s.writePage(s.runFacts(report, "no lab has started"), report))
 		return
 	}
 	var dockers []string
@@ -117,7 +117,7 @@ func (s *suite) reportRun(report ginkgo.Report) {
 	ranOn := fmt.Sprintf("kernel %s · switch %s · attach %s · Docker %s · %s",
 		set(kernels), set(switches), set(attachModes), set(dockers), machine)
 	ginkgo.AddReportEntry("ran on", ranOn)
-	s.check(s.writePage(report, s.runFacts(report, ranOn)))
+	s.check(s.writePage(s.runFacts(report, ranOn), report))
 	ginkgo.AddReportEntry("to look at", filepath.Join(s.reports, "report.html"))
 }
 

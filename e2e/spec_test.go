@@ -32,11 +32,16 @@ func (s *suite) describe(scenario scenarios.Scenario) {
 	})
 }
 
+// specText is a spec's own text, below its scenario's.
+func specText(c scenarios.Case, p point) string {
+	return fmt.Sprintf("%s [%s]", c.Text, strings.Join(p.labels, ", "))
+}
+
 // specify makes one spec.
 func (s *suite) specify(c scenarios.Case, p point) {
-	text := fmt.Sprintf("%s [%s]", c.Text, strings.Join(p.labels, ", "))
+	text := specText(c, p)
 	full := ginkgo.CurrentTreeConstructionNodeReport().FullText() + " " + text
-	ginkgo.It(text, s.first[full], ginkgo.Label(p.labels...), ginkgo.Label(c.Labels...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
+	ginkgo.It(text, s.first[full], s.shards[full], ginkgo.Label(p.labels...), ginkgo.Label(c.Labels...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
 		s.run(ctx, c, p.Variant)
 	})
 }
@@ -74,7 +79,7 @@ func (s *suite) end(ctx context.Context, lab *harness.Lab, text string) {
 		if err := lab.SaveEvidence(ctx, folder); err != nil {
 			ginkgo.GinkgoWriter.Println("some evidence could not be saved:", err)
 		}
-		ginkgo.AddReportEntry("evidence", folder)
+		ginkgo.AddReportEntry(evidenceEntry, folder)
 	}
 	complaints := lab.KernelComplaints(ctx)
 	err := errors.Join(complaints, lab.Close())

@@ -19,6 +19,7 @@ import (
 	"github.com/onsi/gomega"
 
 	"github.com/vlandemux/vlandemux/e2e/internal/page"
+	"github.com/vlandemux/vlandemux/e2e/internal/shard"
 	"github.com/vlandemux/vlandemux/harness"
 	"github.com/vlandemux/vlandemux/scenarios"
 )
@@ -50,11 +51,21 @@ func TestE2E(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	own, err := shard.Parse(os.Getenv("SHARD"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &suite{
 		history:      history,
 		interruption: newInterruption(), engines: engines, guard: harness.StandGuard(), captures: captures, reports: reports, switches: switches,
 	}
+	if shards := os.Getenv("SHARDS"); shards != "" {
+		s.sumUp(t, shards)
+		return
+	}
 	s.first = s.priorities()
+	config, reporter := ginkgo.GinkgoConfiguration()
+	s.pack(own, &config)
 	ginkgo.SynchronizedBeforeSuite(s.prepare, s.connect)
 	ginkgo.ReportAfterEach(s.watchEngine)
 	ginkgo.AfterSuite(s.disconnect)
@@ -62,7 +73,7 @@ func TestE2E(t *testing.T) {
 	for _, scenario := range scenarios.All() {
 		s.describe(scenario)
 	}
-	ginkgo.RunSpecs(t, "vlandemux")
+	ginkgo.RunSpecs(t, "vlandemux", config, reporter)
 }
 
 // suite is what the specs of one Ginkgo process share.
@@ -78,6 +89,7 @@ type suite struct {
 	history  page.History     // of the runs before
 	switches []harness.SwitchKind
 	first    map[string]ginkgo.SpecPriority // of specs, by their text
+	shards   map[string]ginkgo.Labels       // of specs, by their text; empty unless the suite is divided
 }
 
 // prepare runs once, in Ginkgo's first process: it sees that the captures can be
