@@ -47,12 +47,12 @@ var errTimeout = errors.New("time is up")
 
 // flags are the command line's.
 type flags struct {
-	kernel, sources      string
-	init, console        string
-	env, shares, modules []string
-	noDocker, quiet      bool
-	memory, processors   int
-	timeout              time.Duration
+	kernel, sources    string
+	console            string
+	env, shares        []string
+	noDocker           bool
+	memory, processors int
+	timeout            time.Duration
 }
 
 // command returns the command line. It sets status when the command in the machine has one.
@@ -90,14 +90,11 @@ command that was ended by signal N. (go run turns every one but 0 into 1, and go
 	set.StringVar(&f.sources, "sources", "", "take a series from these archives instead of this machine's: lines of sources.list(5)")
 	set.StringArrayVarP(&f.env, "env", "e", nil, "pass NAME on to the command, or NAME=VALUE; always passed: PATH, HOME, TERM, VLANDEMUX_*")
 	set.StringArrayVar(&f.shares, "share", nil, "directory of this machine which the command may change")
-	set.StringArrayVar(&f.modules, "module", nil, "load this kernel module too; it is an error when the kernel has none of that name")
 	set.BoolVar(&f.noDocker, "no-docker", false, "start no Docker engine")
 	set.IntVar(&f.memory, "memory", 2048, "memory of the machine in MiB")
 	set.IntVar(&f.processors, "cpus", min(runtime.NumCPU(), 4), "processors of the machine")
 	set.DurationVar(&f.timeout, "timeout", 30*time.Minute, "interrupt the command when it takes longer, boot included")
 	set.StringVar(&f.console, "console", "", "write what the kernel prints to this file")
-	set.StringVar(&f.init, "init", "", "compiled images/vm/init, for machines without Go")
-	set.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing about the machine unless it fails")
 	_ = cmd.MarkFlagRequired("kernel")
 	return cmd
 }
@@ -124,8 +121,7 @@ func run(f flags, args []string) (int, error) {
 	result, err := session.Run(ctx, session.Options{
 		Kernel:     f.kernel,
 		Sources:    f.sources,
-		Modules:    kernel.DefaultModules(f.modules...),
-		Init:       f.init,
+		Modules:    kernel.DefaultModules(),
 		Args:       args,
 		Env:        environment(os.Environ(), f.env),
 		Dir:        dir,
@@ -135,12 +131,8 @@ func run(f flags, args []string) (int, error) {
 		Memory:     f.memory,
 		Stdout:     os.Stdout,
 		Stderr:     os.Stderr,
-		Notice: func(line string) {
-			if !f.quiet {
-				fmt.Fprintln(os.Stderr, "vm:", line)
-			}
-		},
-		Signals: signals,
+		Notice:     func(line string) { fmt.Fprintln(os.Stderr, "vm:", line) },
+		Signals:    signals,
 	})
 	if result.Suspect {
 		fmt.Fprintf(os.Stderr, "vm: what the guest's kernel printed:\n%s\n", strings.TrimRight(result.Console, "\n"))

@@ -20,9 +20,9 @@ type Modules struct {
 	Late []string
 }
 
-// DefaultModules returns what the project's tests need, and extra after them.
-func DefaultModules(extra ...string) Modules {
-	return Modules{Boot: parseList(bootList), Late: append(parseList(lateList), extra...)}
+// DefaultModules returns what the project's tests need.
+func DefaultModules() Modules {
+	return Modules{Boot: parseList(bootList), Late: parseList(lateList)}
 }
 
 // parseList returns the lines of a list; # starts a comment.

@@ -34,10 +34,10 @@ func buildInit(ctx context.Context, dir string) ([]byte, error) {
 	_, err = child.Output(ctx, "", []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOTMPDIR=" + scratch},
 		"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", program, initPackage)
 	if errors.Is(err, exec.ErrNotFound) {
-		return nil, fmt.Errorf("compiling the guest's init: Go is not installed; compile %s elsewhere with CGO_ENABLED=0 and pass it with --init: %w", initPackage, err)
+		return nil, fmt.Errorf("compiling the guest's init: Go is not installed: %w", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("compiling the guest's init (start this program inside its module, or pass --init): %w", err)
+		return nil, fmt.Errorf("compiling the guest's init (start this program inside its module): %w", err)
 	}
 	return os.ReadFile(program)
 }

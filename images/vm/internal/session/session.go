@@ -29,8 +29,6 @@ type Options struct {
 	Sources string
 	// Modules are loaded in the guest.
 	Modules kernel.Modules
-	// Init is the path of the guest's compiled init. Optional: it is compiled then.
-	Init string
 	// Args is the command, looked for on the host's file system as the guest sees it.
 	Args []string
 	// Env is what the command gets as its environment, as NAME=VALUE, and besides VLANDEMUX_VM_KERNEL, the kernel's package or
@@ -152,13 +150,7 @@ func numberShares(paths []string) []protocol.Share {
 
 // makeInitramfs returns what the guest boots from: the kernel's modules, the init and its orders.
 func makeInitramfs(ctx context.Context, opts Options, boot *kernel.Boot, shares []protocol.Share, scratch string) (*os.File, error) {
-	var program []byte
-	var err error
-	if opts.Init != "" {
-		program, err = os.ReadFile(opts.Init)
-	} else {
-		program, err = buildInit(ctx, scratch)
-	}
+	program, err := buildInit(ctx, scratch)
 	if err != nil {
 		return nil, err
 	}
