@@ -138,9 +138,7 @@ func TestSwappedNames(t *testing.T) {
 	for name, notice := range map[string]func(b *bed, opts demux.Options){
 		"all interfaces are looked at again": func(b *bed, _ demux.Options) { b.resync() },
 		"one is told before the other": func(b *bed, _ demux.Options) {
-			found, err := netlink.LinkByIndex(b.indexes[0])
-			b.Expect(err).NotTo(HaveOccurred())
-			_, err = b.demux.Reconcile([]demux.Link{demux.NewLink(found)}, nil)
+			_, err := b.demux.Reconcile([]demux.Link{b.linkAt(b.indexes[0])}, nil)
 			b.Expect(err).NotTo(HaveOccurred())
 		},
 		"a restart": func(b *bed, opts demux.Options) {
@@ -207,29 +205,46 @@ func TestAnInterfaceThatIsBeingDeletedIsGone(t *testing.T) {
 	})
 }
 
-// An interface that gets the index of a worker that has gone gets no frame, and the
-// worker's clients are served again when one of its name comes.
+// An interface that gets the index of a worker that has gone gets no frame, whether or not the kernel's message of that
+// was lost, and the worker's clients are served again when one of its name comes.
 func TestTheIndexOfAWorkerThatHasGoneIsAStrangers(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode demux.AttachMode) {
-		b := start(t, demux.Options{Attach: mode})
-		b.assign(mac(1), 0)
-		b.learn(0, 1, tag(5))
-		index := b.indexes[0]
-		nettest.Delete(t, "w0")
-		stranger := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "stranger", Index: index, Flags: 1}, PeerName: "s0"}
-		b.Expect(netlink.LinkAdd(stranger)).To(Succeed())
-		_, err := b.demux.Reconcile(nil, []int{index})
-		b.Expect(err).NotTo(HaveOccurred())
-		b.resync()
-		b.sw[0].Send(fromClient(1, tag(5)))
-		b.Eventually(b.drops).Should(HaveKeyWithValue("no_worker", HaveField("Packets", BeEquivalentTo(1))))
-		b.Expect(b.demux.Workers()).To(Equal([]demux.Attachment{{Name: "w0"}}))
-		nettest.Veth(t, "w0", "p0")
-		far := nettest.Open(t, "p0")
-		b.resync()
-		b.sw[0].Send(fromClient(1, tag(5)))
-		b.Eventually(far.Count).Should(Equal(1))
-	})
+	for name, told := range map[string]func(b *bed, index int) ([]demux.Change, error){
+		"told":             func(b *bed, index int) ([]demux.Change, error) { return b.demux.Reconcile(nil, []int{index}) },
+		"message was lost": func(b *bed, _ int) ([]demux.Change, error) { return b.demux.Resync() },
+		"told of the other": func(b *bed, index int) ([]demux.Change, error) {
+			return b.demux.Reconcile([]demux.Link{b.linkAt(index)}, nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachMode(t, func(t *testing.T, mode demux.AttachMode) {
+				b := start(t, demux.Options{Attach: mode})
+				b.assign(mac(1), 0)
+				b.learn(0, 1, tag(5))
+				index := b.indexes[0]
+				nettest.Delete(t, "w0")
+				stranger := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "stranger", Index: index, Flags: 1}, PeerName: "s0"}
+				b.Expect(netlink.LinkAdd(stranger)).To(Succeed())
+				b.Expect(told(b, index)).To(Equal([]demux.Change{{Name: "w0", What: "gone"}}))
+				b.resync()
+				b.sw[0].Send(fromClient(1, tag(5)))
+				b.Eventually(b.drops).Should(HaveKeyWithValue("no_worker", HaveField("Packets", BeEquivalentTo(1))))
+				b.Expect(b.demux.Workers()).To(Equal([]demux.Attachment{{Name: "w0"}}))
+				nettest.Veth(t, "w0", "p0")
+				far := nettest.Open(t, "p0")
+				b.resync()
+				b.sw[0].Send(fromClient(1, tag(5)))
+				b.Eventually(far.Count).Should(Equal(1))
+			})
+		})
+	}
+}
+
+// linkAt is the interface that has the index now.
+func (b *bed) linkAt(index int) demux.Link {
+	b.t.Helper()
+	found, err := netlink.LinkByIndex(index)
+	b.Expect(err).NotTo(HaveOccurred())
+	return demux.NewLink(found)
 }
 
 func TestUnfitInterfacesAreRefused(t *testing.T) {

@@ -72,21 +72,34 @@ func (d *Demux) reconcile(changed []Link, gone []int) (done []Change) {
 			did(a, d.lose(a), "gone")
 		}
 	}
-	d.renameAll(changed, did)
+	lost := d.renameAll(changed, did)
 	for i := range changed {
 		d.follow(&changed[i], did)
+	}
+	for _, a := range lost {
+		if link, err := d.linkByName(a.name); err == nil && d.devices[a.name] == a {
+			d.follow(link, did)
+		}
 	}
 	return done
 }
 
 // renameAll takes all old names away before it gives a new one: two interfaces may
-// have swapped theirs. A device that waits for the name becomes one with it.
-func (d *Demux) renameAll(changed []Link, did func(*device, error, string, ...any)) {
+// have swapped theirs. A device that waits for the name becomes one with it. Where our
+// program is not on an interface of another name, the device is lost: it has gone, and a
+// stranger has its index.
+func (d *Demux) renameAll(changed []Link, did func(*device, error, string, ...any)) (lost []*device) {
 	renamed := make(map[*device]string)
 	for i := 0; i < len(changed); i++ {
 		link := changed[i]
 		a := d.byIndex[link.Index]
 		if a == nil || a.name == link.Name {
+			continue
+		}
+		there, err := a.hook.There()
+		if err != nil || !there {
+			did(a, errors.Join(err, d.lose(a)), "gone")
+			lost = append(lost, a)
 			continue
 		}
 		renamed[a] = link.Name
@@ -115,6 +128,7 @@ func (d *Demux) renameAll(changed []Link, did func(*device, error, string, ...an
 		}
 		did(a, d.rename(a, name, renamed), "renamed to %s", name)
 	}
+	return lost
 }
 
 // absorb gives a device the clients of one that waits for the name it has now.

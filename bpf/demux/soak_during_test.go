@@ -44,11 +44,14 @@ func (s *soak) during(change func() string) string {
 		}
 	}()
 	defer func() { stop.Store(true); <-stopped }()
+	s.reused = nil
 	what := change()
 	stop.Store(true)
 	<-stopped
 	for _, sent := range streams {
 		s.allow(sent.seq, s.clients[sent.client])
+		// Until the demux is told that an interface has gone, whoever has its index gets its frames.
+		s.allowed[sent.seq] = append(s.allowed[sent.seq], s.reused...)
 	}
 	s.flush()
 	s.receive(0)

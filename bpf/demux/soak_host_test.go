@@ -31,8 +31,10 @@ type soak struct {
 	capture int
 	sender  int
 
+	freed  []int // indexes of interfaces that are deleted
+	reused []int // peers of interfaces that got one of these in this step
+
 	made    int // interfaces
-	steps   int
 	ifaces  []*soakIface
 	devices []*soakDevice
 	clients map[int]*soakDevice
@@ -49,8 +51,7 @@ type soakIface struct {
 	name, peerName string
 	index, peer    int
 	up, here       bool
-	unhooked       bool // somebody took the program off
-	left           int  // the step in which it was moved away
+	unhooked       bool // our program is not on it
 }
 
 // soakDevice is what the demux is to remember.
@@ -84,11 +85,11 @@ func newSoak(t *testing.T, path string) *soak {
 	if linux.TCX.In(unix.ByteSliceToString(name.Release[:])) {
 		s.modes = append(s.modes, demux.AttachTCX)
 	}
-	s.add("mark")
+	s.add("mark", 0)
 	s.marks, s.marker = s.ifaces[0].peer, s.ifaces[0].index
 	s.ifaces = nil
 	for _, name := range []string{"t0", "t1", "w0", "w1", "w2"} {
-		s.add(name)
+		s.add(name, 0)
 	}
 	s.pinOthers()
 	return s
@@ -143,10 +144,11 @@ func (s *soak) awaitUp(names ...string) {
 	}
 }
 
-func (s *soak) add(name string) {
+// add makes an interface with the index, 0 for a new one.
+func (s *soak) add(name string, index int) {
 	s.made++
 	i := &soakIface{name: name, peerName: fmt.Sprintf("p%d", s.made), up: true, here: true}
-	s.must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: i.peerName}), "making %s", name)
+	s.must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, Index: index}, PeerName: i.peerName}), "making %s", name)
 	s.setUp(name)
 	s.setUp(i.peerName)
 	s.awaitUp(name, i.peerName)
@@ -182,13 +184,16 @@ func (s *soak) deviceOf(i *soakIface) *soakDevice {
 	return nil
 }
 
-// follow makes the expectation what the demux is to make of the interfaces now.
-func (s *soak) follow(restarted bool) {
+// follow makes the expectation what the demux is to make of the interfaces now. It knows an
+// interface by our program on it, and any other by its name. A TCX link goes away and comes back with its
+// interface, a filter does not: where nobody looks in between, one that is back with its link was never away.
+func (s *soak) follow() {
 	var renamed []*soakDevice
 	for _, d := range s.devices {
 		switch i := d.iface; {
 		case i == nil:
-		case !i.here || !slices.Contains(s.ifaces, i) || restarted && i.unhooked:
+		case !i.here || i.unhooked || !slices.Contains(s.ifaces, i):
+			i.unhooked = true
 			d.iface = nil
 		case d.name != i.name:
 			renamed = append(renamed, d)

@@ -72,7 +72,7 @@ func (s *soak) overflow() string {
 		what += s.event(&index) + ", "
 	}
 	s.must(letGo(), "letting the pins go")
-	s.follow(false)
+	s.follow()
 	s.expectLook(looked, ended)
 	return what
 }
@@ -151,7 +151,7 @@ func (s *soak) killed() string {
 	s.must(err, "taking over from a process that was killed")
 	s.must(former.Close(), "closing the former one")
 	s.demux = next
-	s.follow(true)
+	s.follow()
 	assignments, err := next.Assignments()
 	s.must(err, "listing the assignments")
 	var extra []demux.MAC

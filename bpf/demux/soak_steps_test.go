@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/nettest"
@@ -11,7 +13,6 @@ import (
 
 // step does one thing by chance and says what.
 func (s *soak) step() string {
-	s.steps++
 	switch chance := s.rng.IntN(400); {
 	case chance < 2:
 		return s.overflow()
@@ -54,7 +55,7 @@ func (s *soak) tell(index int) string {
 	for _, change := range done {
 		s.must(change.Err, "reconciling %s: %s", change.Name, change.What)
 	}
-	s.follow(false)
+	s.follow()
 	return fmt.Sprintf("told all=%v %v", all, done)
 }
 
@@ -96,9 +97,19 @@ func (s *soak) event(index *int) string {
 		if name == "" {
 			return "nothing"
 		}
-		s.add(name)
-		*index = s.named(name).index
-		return "add " + name
+		again := 0
+		if n := len(s.freed); n > 0 && s.rng.IntN(2) == 0 {
+			at := s.rng.IntN(n)
+			again = s.freed[at]
+			s.freed = slices.Delete(s.freed, at, at+1)
+		}
+		s.add(name, again)
+		added := s.named(name)
+		if again != 0 {
+			s.reused = append(s.reused, added.peer)
+		}
+		*index = added.index
+		return fmt.Sprintf("add %s with index %d", name, again)
 	}
 	if kind == 1 {
 		return s.back()
@@ -112,6 +123,7 @@ func (s *soak) event(index *int) string {
 	case 2:
 		s.must(netlink.LinkDel(s.link(i.name)), "deleting %s", i.name)
 		s.ifaces = slices.DeleteFunc(s.ifaces, func(other *soakIface) bool { return other == i })
+		s.freed = append(s.freed, i.index)
 		return "delete " + i.name
 	case 3:
 		if name := s.freeName(i.name[0]); name != "" {
@@ -126,8 +138,9 @@ func (s *soak) event(index *int) string {
 		one, two := i.name, other.name
 		return s.rename(i, "spare") + s.rename(other, one) + s.rename(i, two)
 	case 5:
+		i.unhooked = i.unhooked || !s.linked(i)
 		s.must(netlink.LinkSetNsFd(s.link(i.name), s.away), "moving %s away", i.name)
-		i.here, i.up, i.unhooked, i.left = false, false, true, s.steps
+		i.here, i.up = false, false
 		return "move away " + i.name
 	case 6:
 		if s.deviceOf(i) != nil {
@@ -156,8 +169,7 @@ func (s *soak) rename(i *soakIface, name string) string {
 
 // back brings an interface home.
 func (s *soak) back() string {
-	// One that is back before anybody looks was never away: a TCX link goes with it.
-	i := s.pick(func(i *soakIface) bool { return !i.here && i.left != s.steps })
+	i := s.pick(func(i *soakIface) bool { return !i.here })
 	if i == nil {
 		return "nothing"
 	}
@@ -176,8 +188,15 @@ func (s *soak) back() string {
 	s.must(err, "moving %s back", name)
 	s.setUp(name)
 	s.awaitUp(name, i.peerName)
-	i.here, i.up, i.index = true, true, s.link(name).Attrs().Index
+	index := s.link(name).Attrs().Index
+	i.here, i.up, i.index, i.unhooked = true, true, index, i.unhooked || index != i.index
 	return "move back " + name
+}
+
+// linked tells whether a program is on the interface by a TCX link.
+func (s *soak) linked(i *soakIface) bool {
+	attached, err := link.QueryPrograms(link.QueryOptions{Target: i.index, Attach: ebpf.AttachTCXIngress})
+	return err == nil && len(attached.Programs) > 0
 }
 
 // restart loads again, maybe beside the former one or after things happened to the host.
@@ -200,7 +219,7 @@ func (s *soak) restart(stopped bool) string {
 	s.must(err, "%sloading", what)
 	s.must(former.Close(), "closing the former one")
 	s.demux = next
-	s.follow(true)
+	s.follow()
 	return what + string(s.opts.Attach)
 }
 

@@ -67,7 +67,7 @@ func OpenClsact(net *netlink.Handle, ifindex int, name string, ownsQdisc bool, i
 	return &Clsact{net: net, ifindex: ifindex, name: name, ownsQdisc: ownsQdisc, isOurs: isOurs}
 }
 
-// There reports whether the filter is there. An interface that is gone has none.
+// There implements [Hook]. An interface that is gone has none.
 func (f *Clsact) There() (bool, error) {
 	present, err := f.find()
 	if noInterface(err) {

@@ -15,6 +15,8 @@ var ErrGone = errors.New("interface or attachment is gone")
 type Hook interface {
 	// Replace puts the program in the place of the present one, atomically.
 	Replace(program *ebpf.Program) error
+	// There reports whether the program is where it was put.
+	There() (bool, error)
 	// Restore runs the program again where somebody else has taken it off, and
 	// reports whether it had to.
 	Restore(program *ebpf.Program) (bool, error)

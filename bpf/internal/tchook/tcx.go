@@ -101,15 +101,22 @@ func (l *TCX) Replace(program *ebpf.Program) error {
 	return nil
 }
 
-// Restore implements [Hook]. A link that was detached by force cannot be attached
-// again: another one takes its place.
-func (l *TCX) Restore(program *ebpf.Program) (bool, error) {
+// There implements [Hook]. It goes by the device, which takes its links along to another index or
+// namespace: whoever has its index then has not got them.
+func (l *TCX) There() (bool, error) {
 	info, err := l.link.Info()
 	if err != nil {
 		return false, fmt.Errorf("reading tcx link of interface %d: %w", l.ifindex, err)
 	}
-	if tcx := info.TCX(); tcx != nil && int(tcx.Ifindex) == l.ifindex {
-		return false, nil
+	tcx := info.TCX()
+	return tcx != nil && int(tcx.Ifindex) == l.ifindex, nil
+}
+
+// Restore implements [Hook]. A link that was detached by force cannot be attached
+// again: another one takes its place.
+func (l *TCX) Restore(program *ebpf.Program) (bool, error) {
+	if there, err := l.There(); there || err != nil {
+		return false, err
 	}
 	next, err := AttachTCX(l.ifindex, program, l.pin, l.isOurs)
 	if err != nil {
