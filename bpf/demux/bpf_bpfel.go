@@ -60,6 +60,16 @@ type bpfDevice struct {
 	FloodedBase bpfTally
 }
 
+type bpfDrop struct {
+	_       structs.HostLayout
+	TimeNs  uint64
+	Mac     uint64
+	Place   uint64
+	Packets uint64
+	Ifindex uint32
+	Reason  bpfDropReason
+}
+
 type bpfDropReason uint32
 
 const (
@@ -185,6 +195,9 @@ const (
 	bpfMapCountedPlaces   = "counted_places"
 	bpfMapCpuStates       = "cpu_states"
 	bpfMapDevices         = "devices"
+	bpfMapDropEvents      = "drop_events"
+	bpfMapDropRates       = "drop_rates"
+	bpfMapDropWatch       = "drop_watch"
 	bpfMapDrops           = "drops"
 	bpfMapEvents          = "events"
 	bpfMapFloodStates     = "flood_states"
@@ -271,6 +284,9 @@ type bpfMapSpecs struct {
 	CountedPlaces *ebpf.MapSpec `ebpf:"counted_places"`
 	CpuStates     *ebpf.MapSpec `ebpf:"cpu_states"`
 	Devices       *ebpf.MapSpec `ebpf:"devices"`
+	DropEvents    *ebpf.MapSpec `ebpf:"drop_events"`
+	DropRates     *ebpf.MapSpec `ebpf:"drop_rates"`
+	DropWatch     *ebpf.MapSpec `ebpf:"drop_watch"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	FloodStates   *ebpf.MapSpec `ebpf:"flood_states"`
@@ -329,6 +345,9 @@ type bpfMaps struct {
 	CountedPlaces *ebpf.Map `ebpf:"counted_places"`
 	CpuStates     *ebpf.Map `ebpf:"cpu_states"`
 	Devices       *ebpf.Map `ebpf:"devices"`
+	DropEvents    *ebpf.Map `ebpf:"drop_events"`
+	DropRates     *ebpf.Map `ebpf:"drop_rates"`
+	DropWatch     *ebpf.Map `ebpf:"drop_watch"`
 	Drops         *ebpf.Map `ebpf:"drops"`
 	Events        *ebpf.Map `ebpf:"events"`
 	FloodStates   *ebpf.Map `ebpf:"flood_states"`
@@ -357,6 +376,9 @@ func (m *bpfMaps) Close() error {
 		m.CountedPlaces,
 		m.CpuStates,
 		m.Devices,
+		m.DropEvents,
+		m.DropRates,
+		m.DropWatch,
 		m.Drops,
 		m.Events,
 		m.FloodStates,

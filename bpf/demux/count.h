@@ -53,14 +53,9 @@ static __always_inline void count(struct tally *tally, const struct tally *wire)
 	tally->bytes += wire->bytes;
 }
 
-/* A function of its own: that also puts enum drop_reason into the BTF, where
- * bpf2go finds it.
- */
-static __noinline void count_drop(enum drop_reason reason, const struct tally *wire)
+static __always_inline void count_reason(__u32 reason, const struct tally *wire)
 {
-	__u32 key = reason;
-
-	count(bpf_map_lookup_elem(&drops, &key), wire);
+	count(bpf_map_lookup_elem(&drops, &reason), wire);
 }
 
 static __always_inline void count_rx(__u32 slot, const struct tally *wire)

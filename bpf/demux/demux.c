@@ -26,48 +26,52 @@
 #include "places.h"
 #include "learn.h"
 #include "flood.h"
+#include "watch.h"
 
 const volatile bool pass_untagged = false;
 const volatile enum unknown_policy unknown_macs = UNKNOWN_DROP;
 
-static __always_inline int drop(enum drop_reason reason, const struct tally *wire)
+static __always_inline int drop(const struct __sk_buff *skb, enum drop_reason reason, const struct tally *wire, __u64 mac, __u64 place)
 {
-	count_drop(reason, wire);
+	count_drop(skb, reason, wire, mac, place);
 	return TC_ACT_SHOT;
 }
 
-static __always_inline int untagged(const struct tally *wire)
+static __always_inline int untagged(const struct __sk_buff *skb, const struct tally *wire)
 {
 	struct cpu_state *state;
+	__u64 to, mac = 0;
 
-	if (!pass_untagged)
-		return drop(DROP_UNTAGGED, wire);
+	if (!pass_untagged) {
+		load_addresses(skb, &to, &mac);
+		return drop(skb, DROP_UNTAGGED, wire, mac, 0);
+	}
 	state = this_cpu_state();
 	count(state ? &state->passed : NULL, wire);
 	return TC_ACT_UNSPEC; /* whatever is attached behind us may have its say */
 }
 
 /* A frame of a MAC without a worker. Nothing is learned from it. */
-static __always_inline int unknown(struct __sk_buff *skb, const struct tally *wire, __u32 longest)
+static __always_inline int unknown(struct __sk_buff *skb, const struct tally *wire, __u64 mac, __u64 seen, __u32 longest)
 {
 	struct policies *policies = find_policies();
 	__u32 length = skb->len, to, refused;
 
 	if (unknown_macs == UNKNOWN_DROP)
-		return drop(DROP_UNKNOWN_CLIENT, wire);
+		return drop(skb, DROP_UNKNOWN_CLIENT, wire, mac, seen);
 	if (unknown_macs == UNKNOWN_PASS) {
-		count_drop(UNKNOWN_PASSED, wire);
+		count_reason(UNKNOWN_PASSED, wire);
 		return TC_ACT_UNSPEC;
 	}
 	to = policies ? *(volatile __u32 *)&policies->default_worker : 0;
 	if (!to)
-		return drop(DROP_NO_WORKER, wire);
+		return drop(skb, DROP_NO_WORKER, wire, mac, seen);
 	if (bpf_skb_vlan_pop(skb))
-		return drop(DROP_TAG_FAILED, wire);
+		return drop(skb, DROP_TAG_FAILED, wire, mac, seen);
 	refused = worker_refuses(to, longest - (length - skb->len));
 	if (refused != NOT_REFUSED)
-		return drop(refused, wire);
-	count_drop(UNKNOWN_FORWARDED, wire);
+		return drop(skb, refused, wire, mac, seen);
+	count_reason(UNKNOWN_FORWARDED, wire);
 	return bpf_redirect(to, 0);
 }
 
@@ -76,30 +80,31 @@ int phys2virt(struct __sk_buff *skb)
 {
 	struct client *client;
 	struct tally wire;
-	__u64 mac, to, value;
+	__u64 mac = 0, seen, to, value;
 	__u32 longest = measure(skb, &wire), length, refused;
 
 	if (!skb->vlan_present)
-		return untagged(&wire);
+		return untagged(skb, &wire);
+	seen = ingress_location(skb);
 	if (!load_addresses(skb, &to, &mac) || !mac || is_group(mac))
-		return drop(DROP_INVALID_SOURCE, &wire);
+		return drop(skb, DROP_INVALID_SOURCE, &wire, mac, seen);
 	if ((skb->vlan_tci & VLAN_VID_MASK) == VLAN_VID_RESERVED)
-		return drop(DROP_INVALID_VLAN, &wire);
+		return drop(skb, DROP_INVALID_VLAN, &wire, mac, seen);
 	client = find_client(mac);
 	if (!client)
-		return unknown(skb, &wire, longest);
+		return unknown(skb, &wire, mac, seen, longest);
 	value = client_value(client);
 	if (!value_worker(value))
-		return drop(DROP_NO_WORKER, &wire);
+		return drop(skb, DROP_NO_WORKER, &wire, mac, seen);
 
-	learn_location(value_slot(value), mac, ingress_location(skb));
+	learn_location(value_slot(value), mac, seen);
 	length = skb->len;
 	if (bpf_skb_vlan_pop(skb))
-		return drop(DROP_TAG_FAILED, &wire);
+		return drop(skb, DROP_TAG_FAILED, &wire, mac, seen);
 	/* An inner tag is beside the data now, as it is when the worker's device looks. */
 	refused = worker_refuses(value_worker(value), longest - (length - skb->len));
 	if (refused != NOT_REFUSED)
-		return drop(refused, &wire);
+		return drop(skb, refused, &wire, mac, seen);
 	count_rx(value_slot(value), &wire);
 	return bpf_redirect(value_worker(value), 0);
 }
@@ -109,15 +114,15 @@ int virt2phys(struct __sk_buff *skb)
 {
 	struct client *client = NULL;
 	struct tally wire;
-	__u64 *location, to, mac, from, value = 0;
+	__u64 *location, to = 0, mac = 0, from, value = 0;
 	__u32 slot, longest = measure(skb, &wire), refused;
 
 	if (skb->vlan_present)
 		longest += VLAN_TAG_LEN; /* the outermost tag is to be the one pushed */
 	if (!load_addresses(skb, &mac, &from))
-		return drop(DROP_NOT_ASSIGNED, &wire);
+		return drop(skb, DROP_NOT_ASSIGNED, &wire, mac, to);
 	if (is_group(mac)) {
-		flood_clients(skb, &wire, longest);
+		flood_clients(skb, &wire, mac, longest);
 		return TC_ACT_SHOT;
 	}
 	if (mac)
@@ -125,18 +130,18 @@ int virt2phys(struct __sk_buff *skb)
 	if (client)
 		value = client_value(client);
 	if (value_worker(value) != skb->ifindex)
-		return drop(DROP_NOT_ASSIGNED, &wire);
+		return drop(skb, DROP_NOT_ASSIGNED, &wire, mac, to);
 	slot = value_slot(value);
 	location = bpf_map_lookup_elem(&locations, &slot);
 	to = location ? *(volatile __u64 *)location : 0;
 	if (!to)
-		return drop(DROP_UNLEARNED, &wire);
+		return drop(skb, DROP_UNLEARNED, &wire, mac, to);
 	refused = trunk_refuses(location_trunk(to), longest);
 	if (refused != NOT_REFUSED)
-		return drop(refused, &wire);
+		return drop(skb, refused, &wire, mac, to);
 
 	if (push_tag(skb, to))
-		return drop(DROP_TAG_FAILED, &wire);
+		return drop(skb, DROP_TAG_FAILED, &wire, mac, to);
 	add_tag(&wire);
 	count_tx(slot, &wire);
 	return bpf_redirect(location_trunk(to), 0);

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,18 @@ type Event struct {
 // those that found it full are counted as lost. There may be one reader at a
 // time: each event is read once.
 func (d *Demux) ReadEvents(ctx context.Context, handle func(Event) error) error {
-	reader, err := d.openEvents()
+	return d.readRing(ctx, func() *ebpf.Map { return d.objs.Events }, func(sample []byte) error {
+		event, err := parseEvent(sample)
+		if err != nil {
+			return err
+		}
+		return handle(event)
+	})
+}
+
+// readRing calls handle for each sample of the ring, as ReadEvents does.
+func (d *Demux) readRing(ctx context.Context, ring func() *ebpf.Map, handle func(sample []byte) error) error {
+	reader, err := d.openRing(ring)
 	if err != nil {
 		return err
 	}
@@ -66,36 +78,40 @@ func (d *Demux) ReadEvents(ctx context.Context, handle func(Event) error) error 
 		case err != nil:
 			return fmt.Errorf("reading events: %w", err)
 		}
-		event, err := parseEvent(record.RawSample)
-		if err != nil {
-			return err
-		}
-		if err := handle(event); err != nil {
+		if err := handle(record.RawSample); err != nil {
 			return err
 		}
 	}
 }
 
-func (d *Demux) openEvents() (*ringbuf.Reader, error) {
+func (d *Demux) openRing(ring func() *ebpf.Map) (*ringbuf.Reader, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if d.closed {
 		return nil, ErrClosed
 	}
-	reader, err := ringbuf.NewReader(d.objs.Events)
+	reader, err := ringbuf.NewReader(ring())
 	if err != nil {
 		return nil, fmt.Errorf("opening events: %w", err)
 	}
 	return reader, nil
 }
 
+// decodeSample reads a sample of a ring.
+func decodeSample(sample []byte, into any) error {
+	if size := binary.Size(into); len(sample) < size {
+		return fmt.Errorf("reading event: %d octets of %d", len(sample), size)
+	}
+	if _, err := binary.Decode(sample, binary.NativeEndian, into); err != nil {
+		return fmt.Errorf("reading event: %w", err)
+	}
+	return nil
+}
+
 func parseEvent(sample []byte) (Event, error) {
 	var raw bpfEvent
-	if size := binary.Size(raw); len(sample) < size {
-		return Event{}, fmt.Errorf("reading event: %d octets of %d", len(sample), size)
-	}
-	if _, err := binary.Decode(sample, binary.NativeEndian, &raw); err != nil {
-		return Event{}, fmt.Errorf("reading event: %w", err)
+	if err := decodeSample(sample, &raw); err != nil {
+		return Event{}, err
 	}
 	event := Event{
 		Type: EventMoved,

@@ -10,6 +10,7 @@
 #include "limit.h"
 #include "maps.h"
 #include "vlan.h"
+#include "watch.h"
 
 struct flood {
 	struct __sk_buff *skb;
@@ -46,23 +47,24 @@ static __always_inline long flood_place(struct __sk_buff *skb, struct flood_stat
 {
 	__u32 place = state->page * PAGE_PLACES + (take_bit(&state->places) & (PAGE_PLACES - 1));
 	__u16 protocol = place > VLAN_VID_MASK ? ETH_P_8021AD : ETH_P_8021Q;
+	__u64 to = pack_location(state->ifindex, protocol, place & VLAN_VID_MASK);
 
 	state->located = 1;
 	if (state->refused != NOT_REFUSED) {
-		count_drop(state->refused, &state->wire);
+		count_drop(skb, state->refused, &state->wire, state->mac, to);
 		return 0;
 	}
-	if (push_tag(skb, pack_location(state->ifindex, protocol, place & VLAN_VID_MASK))) {
-		count_drop(DROP_TAG_FAILED, &state->wire);
+	if (push_tag(skb, to)) {
+		count_drop(skb, DROP_TAG_FAILED, &state->wire, state->mac, to);
 		return 0;
 	}
 	if (bpf_clone_redirect(skb, state->ifindex, 0))
-		count_drop(DROP_COPY_FAILED, &state->wire);
+		count_drop(skb, DROP_COPY_FAILED, &state->wire, state->mac, to);
 	else
 		count(&state->sent, &state->wire);
 	if (bpf_skb_vlan_pop(skb)) {
 		/* The tag of this copy must not reach another place. */
-		count_drop(DROP_TAG_FAILED, &state->wire);
+		count_drop(skb, DROP_TAG_FAILED, &state->wire, state->mac, to);
 		return 1;
 	}
 	return 0;
@@ -129,32 +131,19 @@ static long flood_step(__u32 index, struct flood *flood)
 /* Between two group frames of a worker, in the long run; 0 for no limit. */
 const volatile __u64 group_interval_ns = 0;
 
-#define NSEC_PER_SEC 1000000000ULL
-
-/* Those of a second may come at once. When other CPUs win each time, the frame passes. */
+/* Those of a second may come at once. */
 static __always_inline bool over_group_limit(__u32 *worker, const struct tally *wire)
 {
-	__u64 *clock, now, until;
+	__u64 *clock;
 
 	if (!group_interval_ns)
 		return false;
 	clock = bpf_map_lookup_elem(&group_clocks, worker);
-	if (!clock)
-		return false;
-	now = bpf_ktime_get_ns();
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		until = *(volatile __u64 *)clock;
-		if (until > now + NSEC_PER_SEC - group_interval_ns)
-			return true;
-		if (__sync_val_compare_and_swap(clock, until, (until > now ? until : now) + wire->packets * group_interval_ns) == until)
-			break;
-	}
-	return false;
+	return clock && !take_tokens(clock, bpf_ktime_get_ns(), group_interval_ns, wire->packets);
 }
 
 /* Every copy is a clone and the frame itself is dropped, which does not count. */
-static __always_inline void flood_clients(struct __sk_buff *skb, const struct tally *wire, __u32 longest)
+static __always_inline void flood_clients(struct __sk_buff *skb, const struct tally *wire, __u64 mac, __u32 longest)
 {
 	__u32 ifindex = skb->ifindex, zero = 0, *number = find(&worker_numbers, &ifindex);
 	struct flood flood = {.skb = skb};
@@ -166,13 +155,14 @@ static __always_inline void flood_clients(struct __sk_buff *skb, const struct ta
 	settings = bpf_map_lookup_elem(&settings_map, &zero);
 	flood.state = bpf_map_lookup_elem(&flood_states, &zero);
 	if (!number || !worker || !settings || !flood.state || !*(volatile __u64 *)&worker->clients) {
-		count_drop(DROP_NOT_ASSIGNED, wire);
+		count_drop(skb, DROP_NOT_ASSIGNED, wire, mac, 0);
 		return;
 	}
 	if (over_group_limit(number, wire)) {
-		count_drop(DROP_GROUP_LIMIT, wire);
+		count_drop(skb, DROP_GROUP_LIMIT, wire, mac, 0);
 		return;
 	}
+	flood.state->mac = mac;
 	flood.state->wire = *wire;
 	add_tag(&flood.state->wire);
 	flood.state->sent = (struct tally){};
@@ -185,7 +175,7 @@ static __always_inline void flood_clients(struct __sk_buff *skb, const struct ta
 	flood.state->located = 0;
 	bpf_loop(MAX_FLOOD_STEPS, flood_step, &flood, 0);
 	if (!flood.state->located)
-		count_drop(DROP_UNLEARNED, wire);
+		count_drop(skb, DROP_UNLEARNED, wire, mac, 0);
 	else if (flood.state->sent.packets)
 		count(bpf_map_lookup_elem(&worker_floods, number), &flood.state->sent);
 }

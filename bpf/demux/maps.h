@@ -184,6 +184,27 @@ struct {
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
+/* Not pinned, these three: who watches does so in the process that attached the programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u64);
+} drop_watch SEC(".maps");
+
+/* MAC | reason << 48 */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct drop_rate);
+} drop_rates SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 16);
+} drop_events SEC(".maps");
+
 /* The rest belongs to user space. */
 
 /* Replacing the element waits for the programs that are running. */

@@ -105,6 +105,28 @@ struct event {
 	__u16 reserved;
 };
 
+/* A frame that was dropped, told to who watches. */
+struct drop {
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	__u64 mac;     /* of the client or who would be one: its last octet on the wire is bits 40 to 47 */
+	__u64 place;   /* location, 0 if there is none */
+	__u64 packets; /* wire frames: this, and those since the last that was told of the MAC and reason */
+	__u32 ifindex; /* where it came in */
+	enum drop_reason reason;
+};
+
+struct drop_rate {
+	__u64 due_ns;  /* CLOCK_MONOTONIC: not told before */
+	__u64 packets; /* not told yet */
+};
+
+/* The words of drop_watch, in CLOCK_MONOTONIC: user space writes until when it watches, so that
+ * nobody is told of drops for long after a watcher was killed.
+ */
+#define DROP_WATCH_UNTIL 0
+#define DROP_WATCH_CLOCK 1 /* of DROP_LINES a second */
+#define DROP_LINES 100
+
 /* The places of a worker's clients. Places are counted, 16 VIDs to a page, and
  * a bit for each place and each page says where there is a client: a group frame
  * walks the bits. A page is (protocol << 12 | VID) / PAGE_PLACES.
@@ -144,6 +166,7 @@ struct page {
 struct flood_state {
 	struct tally wire; /* of one copy */
 	struct tally sent; /* of all copies */
+	__u64 mac; /* it is sent to */
 	__u64 words[PLACE_WORDS]; /* pages of the trunk */
 	__u64 pages;  /* of the word, those to come */
 	__u64 places; /* of the page, those to come */

@@ -7,7 +7,7 @@ import (
 )
 
 // Dataplane is what a [Server] answers for. [*demux.Demux] is the real one. Its methods are called
-// concurrently, ReadEvents by one goroutine at a time.
+// concurrently, ReadEvents and ReadDrops by one goroutine at a time.
 type Dataplane interface {
 	Assign(mac demux.MAC, worker string) error
 	Reassign(mac demux.MAC, worker string) error
@@ -24,6 +24,7 @@ type Dataplane interface {
 	Assigned() int
 	Counters() (demux.Counters, error)
 	ReadEvents(ctx context.Context, handle func(demux.Event) error) error
+	ReadDrops(ctx context.Context, began func(), handle func(demux.Drop) error) error
 	Trunks() []demux.Attachment
 	Workers() []demux.Attachment
 	Capacity() int

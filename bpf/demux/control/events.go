@@ -8,10 +8,34 @@ import (
 	"time"
 )
 
-// getEvents streams events, one JSON object a line, until the reader leaves or the hub lets go of it.
+// getEvents streams events.
 func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
+	merge, err := parseFlag(r.URL.Query(), "merge")
+	switch {
+	case err != nil:
+		s.refuse(w, r, err)
+	case merge:
+		stream(s, w, r, s.merged.hub)
+	default:
+		stream(s, w, r, s.hub)
+	}
+}
+
+// getDrops streams frames that are dropped.
+func (s *Server) getDrops(w http.ResponseWriter, r *http.Request) {
+	leave, err := s.drops.join()
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	defer leave()
+	stream(s, w, r, s.drops.hub)
+}
+
+// stream writes what is published, one JSON object a line, until the reader leaves or the hub lets go of it.
+func stream[T any](s *Server, w http.ResponseWriter, r *http.Request, from *hub[T]) {
 	controller := http.NewResponseController(w)
-	subscriber, err := s.hub.subscribe(func() {
+	subscriber, err := from.subscribe(func() {
 		// A write that nobody reads would otherwise hold its connection for ever.
 		_ = controller.SetWriteDeadline(time.Now().Add(writeGrace))
 	})
@@ -19,7 +43,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	defer s.hub.unsubscribe(subscriber)
+	defer from.unsubscribe(subscriber)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	encoder := json.NewEncoder(w)
 	encode := func(line any) error {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
@@ -22,10 +23,14 @@ type fakePlane struct {
 	assigned map[demux.MAC]demux.Assignment // guarded by mu
 	broken   error                          // guarded by mu; what reads return
 	events   chan demux.Event               // closed: ReadEvents fails
+	drops    chan demux.Drop                // closed: ReadDrops fails
+	reading  atomic.Int32                   // calls of ReadDrops that run
 }
 
 func newFakePlane(capacity int) *fakePlane {
-	return &fakePlane{capacity: capacity, workerMTU: 1400, assigned: map[demux.MAC]demux.Assignment{}, events: make(chan demux.Event)}
+	return &fakePlane{
+		capacity: capacity, workerMTU: 1400, assigned: map[demux.MAC]demux.Assignment{}, events: make(chan demux.Event), drops: make(chan demux.Drop),
+	}
 }
 
 func (f *fakePlane) Assign(mac demux.MAC, worker string) error {
@@ -171,6 +176,25 @@ func (f *fakePlane) ReadEvents(ctx context.Context, handle func(demux.Event) err
 				return fmt.Errorf("the ring buffer broke")
 			}
 			if err := handle(e); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (f *fakePlane) ReadDrops(ctx context.Context, began func(), handle func(demux.Drop) error) error {
+	f.reading.Add(1)
+	defer f.reading.Add(-1)
+	began()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case d, open := <-f.drops:
+			if !open {
+				return fmt.Errorf("the ring buffer broke")
+			}
+			if err := handle(d); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -100,8 +101,42 @@ func TestOpenAPIDescribesWhatTheServerAnswers(t *testing.T) {
 			Body: io.NopCloser(bytes.NewReader(text)), Options: &openapi3filter.Options{IncludeResponseStatus: true},
 		})).To(Succeed(), "%s: %s", name, text)
 	}
-	covered["GET /v1/events"] = true // no end: events_test.go reads it
+	covered["GET /v1/events"], covered["GET /v1/drops"] = true, true // no end: see below
 	g.Expect(covered).To(HaveLen(len(control.Routes())))
+}
+
+// The lines of what has no end are what the description says.
+func TestOpenAPIDescribesTheLinesOfStreams(t *testing.T) {
+	g := NewWithT(t)
+	plane := newFakePlane(4)
+	socket, _ := serve(t, plane)
+	schemas := described(t).Components.Schemas
+	for path, c := range map[string]struct {
+		schema string
+		tell   func()
+	}{
+		"/v1/events":            {"Event", func() { plane.events <- moved(1) }},
+		"/v1/events?merge=true": {"Event", func() { plane.events <- moved(1); plane.events <- moved(1); plane.events <- moved(1) }},
+		"/v1/drops":             {"Drop", func() { plane.drops <- dropped(1) }},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://x"+path, nil)
+		g.Expect(err).NotTo(HaveOccurred())
+		response, err := through(socket).Do(request)
+		g.Expect(err).NotTo(HaveOccurred())
+		lines := json.NewDecoder(response.Body)
+		var ready map[string]any
+		g.Expect(lines.Decode(&ready)).To(Succeed())
+		g.Expect(ready).To(Equal(map[string]any{"type": "ready"}))
+		go c.tell()
+		for range map[bool]int{false: 1, true: 2}[strings.Contains(path, "merge")] {
+			var line any
+			g.Expect(lines.Decode(&line)).To(Succeed())
+			g.Expect(schemas[c.schema].Value.VisitJSON(line)).To(Succeed(), "%s: %v", path, line)
+		}
+		g.Expect(response.Body.Close()).To(Succeed())
+	}
+	status, _, text := exchange(t, socket, "GET", "/v1/events?merge=perhaps", "")
+	g.Expect(status).To(Equal(400), string(text))
 }
 
 // exchange is raw with the answer's header.

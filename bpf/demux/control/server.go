@@ -50,7 +50,9 @@ type Server struct {
 	options ServerOptions
 	log     *slog.Logger
 	started time.Time
-	hub     *hub
+	hub     *hub[Event]
+	merged  *merger
+	drops   *dropReader
 	mux     *http.ServeMux
 	metrics http.Handler
 	// applying is held from the comparison of assignments to the change that follows.
@@ -72,6 +74,7 @@ func (s *Server) routes() map[string]http.HandlerFunc {
 		"DELETE /v1/interfaces/{name}": s.handle(s.deleteInterface),
 		"GET /v1/counters":             s.getCounters,
 		"GET /v1/events":               s.getEvents,
+		"GET /v1/drops":                s.getDrops,
 		"GET /v1/openapi.yaml":         getOpenAPI,
 		"GET /metrics":                 s.metrics.ServeHTTP,
 	}
@@ -84,7 +87,8 @@ func getOpenAPI(w http.ResponseWriter, _ *http.Request) {
 
 // NewServer returns a server that is not serving yet.
 func NewServer(options ServerOptions) *Server {
-	s := &Server{options: options, log: options.Log, started: time.Now(), hub: newHub(), mux: http.NewServeMux()}
+	s := &Server{options: options, log: options.Log, started: time.Now(), hub: newHub[Event](), merged: newMerger(), mux: http.NewServeMux()}
+	s.drops = &dropReader{hub: newHub[Drop](), plane: options.Dataplane, names: options.Names}
 	if options.Following == nil {
 		s.options.Following = func() Following { return Following{} }
 	}
@@ -103,12 +107,10 @@ func NewServer(options ServerOptions) *Server {
 // two seconds, tells event readers that it stops, and returns nil.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	reading, stopReading := context.WithCancel(ctx)
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		s.readEvents(reading)
-	}()
-	defer func() { stopReading(); <-read }()
+	var readers sync.WaitGroup
+	readers.Go(func() { s.readEvents(reading) })
+	readers.Go(func() { s.merged.run(reading) })
+	defer func() { stopReading(); readers.Wait() }()
 
 	server := &http.Server{
 		Handler:           s.mux,
@@ -120,11 +122,11 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	go func() { served <- server.Serve(listener) }()
 	select {
 	case err := <-served:
-		s.hub.end(ErrStopping)
+		s.endStreams(ErrStopping)
 		return fmt.Errorf("serving the control socket: %w", err)
 	case <-ctx.Done():
 	}
-	s.hub.end(ErrStopping)
+	s.endStreams(ErrStopping)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 	defer cancel()
 	if err := server.Shutdown(grace); err != nil {
@@ -141,7 +143,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 // same, so that the ring buffer never fills.
 func (s *Server) readEvents(ctx context.Context) {
 	err := s.options.Dataplane.ReadEvents(ctx, func(e demux.Event) error {
-		s.hub.publish(event(s.options.Names, e))
+		told := event(s.options.Names, e)
+		s.hub.publish(told)
+		s.merged.add(told, time.Now())
 		return nil
 	})
 	if ctx.Err() != nil {
@@ -151,7 +155,16 @@ func (s *Server) readEvents(ctx context.Context) {
 		err = errors.New("the dataplane ended its events")
 	}
 	s.log.Error("no more events", "error", err)
-	s.hub.end(fmt.Errorf("reading events from the dataplane: %w", err))
+	err = fmt.Errorf("reading events from the dataplane: %w", err)
+	s.hub.end(err)
+	s.merged.hub.end(err)
+}
+
+// endStreams lets go of everybody who watches.
+func (s *Server) endStreams(reason error) {
+	s.hub.end(reason)
+	s.merged.hub.end(reason)
+	s.drops.hub.end(reason)
 }
 
 // handle turns what a handler returns into an answer: nil, nil is 204.

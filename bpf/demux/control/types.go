@@ -164,6 +164,30 @@ type Event struct {
 	To *Location `json:"to,omitempty"`
 	// Time is when the frame that caused it arrived.
 	Time time.Time `json:"time"`
+	// Merged is how many events this one stands for, 0 for itself alone: From is that of the first, the rest that
+	// of the last.
+	Merged int `json:"merged,omitempty"`
+}
+
+// TypeDropped is the type of every [Drop].
+const TypeDropped = "dropped"
+
+// Drop is a frame that was dropped, and those like it since the last Drop of its MAC and reason.
+type Drop struct {
+	Type string `json:"type"`
+	// MAC is the source of a frame from a trunk, the destination of one from a worker.
+	MAC demux.MAC `json:"mac"`
+	// Reason is the counter's name, e.g. "unknown_client".
+	Reason string `json:"reason"`
+	// Interface is the name of the trunk or worker on which it came in.
+	Interface string `json:"interface"`
+	// Place is where a frame from a trunk was seen, or where one from a worker was to go; nil for a frame without
+	// a tag, and if the place is not known.
+	Place *Location `json:"place,omitempty"`
+	// Packets are the wire frames dropped for the reason, of the MAC, since the last Drop of both.
+	Packets uint64 `json:"packets"`
+	// Time is when the last of them arrived.
+	Time time.Time `json:"time"`
 }
 
 // assignments is the body of GET /v1/assignments.
@@ -181,19 +205,13 @@ type assignRequest struct {
 	Force bool `json:"force"`
 }
 
-// Types of the lines of GET /v1/events that are no events.
+// Types of the lines of GET /v1/events and /v1/drops that are neither.
 const (
 	lineReady = "ready" // the first line: the reader is subscribed
 	lineEnd   = "end"   // the last line, with the reason in Error
 )
 
-// eventLine is one line of GET /v1/events.
-type eventLine struct {
-	Event
-	Error *Error `json:"error,omitempty"`
-}
-
-// readyLine is the first line of GET /v1/events, endLine the last.
+// readyLine is the first line of a stream, endLine the last.
 type readyLine struct {
 	Type string `json:"type"`
 }

@@ -19,27 +19,50 @@ func (c *Client) Watch(ctx context.Context, handle func(Event) error) error {
 // WatchReady is Watch which calls ready once it is subscribed: an event that happens after that is
 // seen by handle.
 func (c *Client) WatchReady(ctx context.Context, ready func(), handle func(Event) error) error {
-	response, err := c.send(ctx, http.MethodGet, "/v1/events", nil)
+	return watch(ctx, c, "events", "/v1/events", ready, handle)
+}
+
+// WatchMerged is WatchReady with one event a second at most of each client: see [Event.Merged].
+func (c *Client) WatchMerged(ctx context.Context, ready func(), handle func(Event) error) error {
+	return watch(ctx, c, "events", "/v1/events?merge=true", ready, handle)
+}
+
+// WatchDrops is WatchReady for frames that are dropped: one a second at most of each MAC and reason, and 100 of all.
+func (c *Client) WatchDrops(ctx context.Context, ready func(), handle func(Drop) error) error {
+	return watch(ctx, c, "drops", "/v1/drops", ready, handle)
+}
+
+func watch[T any](ctx context.Context, c *Client, what, path string, ready func(), handle func(T) error) error {
+	response, err := c.send(ctx, http.MethodGet, path, nil)
 	if err != nil {
-		return wrap("watching events", err)
+		return wrap("watching "+what, err)
 	}
 	defer response.Body.Close()
 	decoder := json.NewDecoder(response.Body)
 	for {
-		var line eventLine
-		if err := decoder.Decode(&line); err != nil {
-			return watchError(ctx, err)
+		var text json.RawMessage
+		var line endLine
+		err := decoder.Decode(&text)
+		if err == nil {
+			err = json.Unmarshal(text, &line)
+		}
+		if err != nil {
+			return watchError(ctx, what, err)
 		}
 		switch line.Type {
 		case lineReady:
 			ready()
 		case lineEnd:
 			if line.Error == nil {
-				return watchError(ctx, io.EOF)
+				return watchError(ctx, what, io.EOF)
 			}
-			return wrap("watching events", line.Error)
+			return wrap("watching "+what, line.Error)
 		default:
-			if err := handle(line.Event); err != nil {
+			var value T
+			if err := json.Unmarshal(text, &value); err != nil {
+				return watchError(ctx, what, err)
+			}
+			if err := handle(value); err != nil {
 				return err
 			}
 		}
@@ -47,12 +70,12 @@ func (c *Client) WatchReady(ctx context.Context, ready func(), handle func(Event
 }
 
 // watchError says why a stream broke off without a last line.
-func watchError(ctx context.Context, err error) error {
+func watchError(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("watching events: vlandemux went away: %w", io.ErrUnexpectedEOF)
+		return fmt.Errorf("watching %s: vlandemux went away: %w", what, io.ErrUnexpectedEOF)
 	}
-	return fmt.Errorf("watching events: %w", err)
+	return fmt.Errorf("watching %s: %w", what, err)
 }

@@ -139,22 +139,27 @@ func repeat(ctx context.Context, every time.Duration, show func() error) error {
 
 func newWatch() *cobra.Command {
 	var ask asker
+	var drops bool
 	cmd := &cobra.Command{
 		Use:   "watch",
-		Short: "Print each client that is learned or moves, as it happens",
+		Short: "Print each client that is learned or moves, or frames that are dropped, as it happens",
 		Long: `Print one line for each client seen for the first time (learned) and for each change of trunk or VLAN
-(moved), until Ctrl-C. With --json, one JSON object a line.`,
+(moved), until Ctrl-C. A client that moves more often is one line a second.
+
+With --drops print frames that are dropped: when, why, the MAC (the source of a frame from a trunk, the destination
+of one from a worker), where it came in, the VLAN, and how many frames the line stands for. Of each MAC and reason there
+is one line a second at most, of all together 100.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client := ask.client()
 			defer client.Close()
 			subscribed := func() { fmt.Fprintln(cmd.ErrOrStderr(), "watching; Ctrl-C ends") }
-			err := client.WatchReady(cmd.Context(), subscribed, func(e control.Event) error {
-				if ask.json {
-					return writeJSON(cmd.OutOrStdout(), e, "")
-				}
-				return writeEvent(cmd.OutOrStdout(), e)
-			})
+			var err error
+			if drops {
+				err = client.WatchDrops(cmd.Context(), subscribed, printTo(cmd.OutOrStdout(), ask.json, writeDrop))
+			} else {
+				err = client.WatchMerged(cmd.Context(), subscribed, printTo(cmd.OutOrStdout(), ask.json, writeEvent))
+			}
 			if ctxErr := cmd.Context().Err(); ctxErr != nil && errors.Is(err, ctxErr) {
 				return nil
 			}
@@ -163,5 +168,16 @@ func newWatch() *cobra.Command {
 	}
 	ask.addSocket(cmd)
 	ask.addOutput(cmd, "one object a line")
+	cmd.Flags().BoolVar(&drops, "drops", false, "print frames that are dropped")
 	return cmd
+}
+
+// printTo writes each value on a line, as JSON or with write.
+func printTo[T any](out io.Writer, asJSON bool, write func(io.Writer, T) error) func(T) error {
+	return func(value T) error {
+		if asJSON {
+			return writeJSON(out, value, "")
+		}
+		return write(out, value)
+	}
 }

@@ -159,5 +159,11 @@ func (f *fakePlane) ReadEvents(ctx context.Context, _ func(demux.Event) error) e
 	return ctx.Err()
 }
 
+func (f *fakePlane) ReadDrops(ctx context.Context, began func(), _ func(demux.Drop) error) error {
+	began()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 // fakeNames are indexes by name.
 type fakeNames map[string]int

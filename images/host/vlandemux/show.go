@@ -119,15 +119,38 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 	return p.err
 }
 
-// writeEvent prints one event on one line, in local time.
+// timeOfDay is for lines about what happens, in local time.
+const timeOfDay = "15:04:05.000000"
+
+// writeEvent prints one event on one line.
 func writeEvent(w io.Writer, e control.Event) error {
-	p := printer{w: w}
-	when := e.Time.Local().Format("15:04:05.000000")
-	if e.From == nil {
-		p.line("%s  %-7s  %s  %s", when, e.Type, e.MAC, place(e.To))
-	} else {
-		p.line("%s  %-7s  %s  %s -> %s", when, e.Type, e.MAC, place(e.From), place(e.To))
+	where := place(e.To)
+	if e.From != nil {
+		where = place(e.From) + " -> " + where
 	}
+	if e.Merged > 1 {
+		where += fmt.Sprintf("  (%s events)", count(uint64(e.Merged)))
+	}
+	p := printer{w: w}
+	p.line("%s  %-7s  %s  %s", e.Time.Local().Format(timeOfDay), e.Type, e.MAC, where)
+	return p.err
+}
+
+// writeDrop prints one drop on one line.
+func writeDrop(w io.Writer, d control.Drop) error {
+	where := d.Interface + " no VLAN"
+	switch {
+	case d.Place != nil && d.Place.Trunk == d.Interface:
+		where = place(d.Place)
+	case d.Place != nil:
+		where = d.Interface + " -> " + place(d.Place)
+	}
+	frames := "1 frame"
+	if d.Packets != 1 {
+		frames = count(d.Packets) + " frames"
+	}
+	p := printer{w: w}
+	p.line("%s  dropped  %-14s  %s  %s  %s", d.Time.Local().Format(timeOfDay), d.Reason, d.MAC, where, frames)
 	return p.err
 }
 

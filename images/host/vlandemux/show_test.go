@@ -92,9 +92,20 @@ func TestEventLines(t *testing.T) {
 	when := time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.Local)
 	g.Expect(writeEvent(&out, control.Event{Type: "learned", MAC: given("02:00:00:00:00:01", "").MAC, To: eth1(12), Time: when})).To(Succeed())
 	g.Expect(writeEvent(&out, control.Event{Type: "moved", MAC: given("02:00:00:00:00:01", "").MAC, From: eth1(12), To: eth1(0), Time: when})).To(Succeed())
+	g.Expect(writeEvent(&out, control.Event{Type: "moved", MAC: given("02:00:00:00:00:01", "").MAC, From: eth1(12), To: eth1(0), Merged: 1234, Time: when})).To(Succeed())
+	drop := control.Drop{Reason: "unknown_client", MAC: given("02:00:00:00:00:09", "").MAC, Interface: "eth1", Place: eth1(12), Packets: 1, Time: when}
+	g.Expect(writeDrop(&out, drop)).To(Succeed())
+	drop.Reason, drop.Place, drop.Packets = "untagged", nil, 1234
+	g.Expect(writeDrop(&out, drop)).To(Succeed())
+	drop.Reason, drop.Interface, drop.Place = "too_long", "w0", eth1(12)
+	g.Expect(writeDrop(&out, drop)).To(Succeed())
 	g.Expect(out.String()).To(Equal(
 		"03:04:05.678901  learned  02:00:00:00:00:01  eth1 802.1Q 12\n" +
-			"03:04:05.678901  moved    02:00:00:00:00:01  eth1 802.1Q 12 -> eth1 802.1Q 0\n"))
+			"03:04:05.678901  moved    02:00:00:00:00:01  eth1 802.1Q 12 -> eth1 802.1Q 0\n" +
+			"03:04:05.678901  moved    02:00:00:00:00:01  eth1 802.1Q 12 -> eth1 802.1Q 0  (1,234 events)\n" +
+			"03:04:05.678901  dropped  unknown_client  02:00:00:00:00:09  eth1 802.1Q 12  1 frame\n" +
+			"03:04:05.678901  dropped  untagged        02:00:00:00:00:09  eth1 no VLAN  1,234 frames\n" +
+			"03:04:05.678901  dropped  too_long        02:00:00:00:00:09  w0 -> eth1 802.1Q 12  1,234 frames\n"))
 }
 
 func TestThousandsAreApart(t *testing.T) {
