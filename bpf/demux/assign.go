@@ -295,27 +295,32 @@ func (d *Demux) UnassignAll(macs []MAC) error {
 		if err != nil {
 			return err
 		}
-		workers := make(map[*device]bool)
+		leaving := make(map[*device]int)
+		var idle []*device
 		for _, slot := range slots {
-			workers[d.clients[slot].worker] = true
+			worker := d.clients[slot].worker
+			if leaving[worker]++; leaving[worker] == worker.clients && !worker.isDefault {
+				idle = append(idle, worker)
+			}
 		}
-		return errors.Join(d.removeAll(slots), d.forgetIdle(workers))
+		return d.removeAll(slots, idle...)
 	})
 }
 
 // forgetIdle detaches the workers that have no client any more.
 func (d *Demux) forgetIdle(workers map[*device]bool) error {
-	var errs []error
+	var idle []*device
 	for worker := range workers {
 		if worker.clients == 0 && !worker.isDefault {
-			errs = append(errs, d.forget(worker))
+			idle = append(idle, worker)
 		}
 	}
-	return errors.Join(errs...)
+	return d.forget(idle...)
 }
 
-// removeAll frees entries and slots once no program runs that may still use them.
-func (d *Demux) removeAll(slots []uint32) error {
+// removeAll frees entries and slots once no program runs that may still use them, and forgets devices that
+// have no other client.
+func (d *Demux) removeAll(slots []uint32, devices ...*device) error {
 	if len(slots) == 0 {
 		return nil
 	}
@@ -330,12 +335,19 @@ func (d *Demux) removeAll(slots []uint32) error {
 	}
 	// Whoever found a client before may learn its location still: they count where
 	// they count now, and nowhere after the wait.
-	err := errors.Join(d.wait(), d.recount(slots))
+	waited, err := d.loseFor(devices)
+	if !waited {
+		err = errors.Join(err, d.wait())
+	}
+	err = errors.Join(err, d.recount(slots))
 	for i, slot := range slots {
 		entries[i].release()
 		d.releases++
 		d.slots[slot] = bpfSlot{Released: d.releases}
 		d.free = append(d.free, slot)
+	}
+	for _, a := range devices {
+		err = errors.Join(err, d.drop(a))
 	}
 	return errors.Join(err, d.saveOwner())
 }

@@ -93,8 +93,8 @@ func (d *Demux) DetachWorker(name string) error {
 		if a == nil || a.role != bpfAttachRoleROLE_WORKER {
 			return fmt.Errorf("detaching %s: %w: it is no worker here", name, ErrUnknownInterface)
 		}
-		if err := d.removeAll(d.slotsOf(a)); err != nil {
-			return err
+		if slots := d.slotsOf(a); len(slots) > 0 {
+			return d.removeAll(slots, a)
 		}
 		return d.forget(a)
 	})

@@ -234,9 +234,44 @@ func (d *Demux) loseAll() error {
 	return errors.Join(errs...)
 }
 
-// forget removes a device without clients: its name is anyone's then.
-func (d *Demux) forget(a *device) error {
-	errs := []error{d.lose(a), d.wait()}
+// forget removes devices without clients: their names are anyone's then.
+func (d *Demux) forget(all ...*device) error {
+	if len(all) == 0 {
+		return nil
+	}
+	waited, err := d.loseFor(all)
+	errs := []error{err}
+	if !waited {
+		errs = append(errs, d.wait())
+	}
+	for _, a := range all {
+		errs = append(errs, d.drop(a))
+	}
+	return errors.Join(errs...)
+}
+
+// loseFor loses devices that are to be dropped once no program runs that may use them. It reports whether there
+// is none by now: the kernel waits for them when it takes a TCX link off, and what else waits is time lost.
+func (d *Demux) loseFor(all []*device) (waited bool, err error) {
+	var errs []error
+	waited = len(all) > 0
+	for _, a := range all {
+		tcx, is := a.hook.(*tchook.TCX)
+		there := false
+		if is {
+			there, err = tcx.There()
+			errs = append(errs, err)
+		}
+		waited = waited && there
+		errs = append(errs, d.lose(a))
+	}
+	err = errors.Join(errs...)
+	return waited && err == nil, err
+}
+
+// drop forgets a device that is lost.
+func (d *Demux) drop(a *device) error {
+	var errs []error
 	for _, other := range d.devices {
 		switch a.role {
 		case other.role:
