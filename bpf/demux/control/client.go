@@ -202,9 +202,14 @@ func decodeError(response *http.Response) error {
 	}
 }
 
+// wrap says what was being done, unless the answer does.
 func wrap(doing string, err error) error {
 	if err == nil {
 		return nil
+	}
+	verb, _, _ := strings.Cut(doing, " ")
+	if answer, is := errors.AsType[*Error](err); is && strings.HasPrefix(answer.Message, verb+" ") {
+		return err
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
