@@ -47,7 +47,8 @@ type Options struct {
 	// pinned keeps its policy, the default is [UntaggedDrop].
 	Untagged UntaggedPolicy
 	// Unknown is what happens to tagged frames of MACs without a worker: "drop"
-	// (counted as "unknown_client"), "pass" (they are left to the stack, with the tag) or the
+	// (counted as "unknown_client"), "pass" (they are left to the stack, with the tag: without an
+	// interface for the VLAN the kernel takes it off, and its IP stack drops them) or the
 	// name of a worker that gets them, see [Demux.SetDefaultWorker]. Optional: what is pinned
 	// keeps its policy, the default is "drop".
 	Unknown string
