@@ -24,8 +24,6 @@ type (
 	TCPProgress = traffic.TCPProgress
 	// TCPReport is what a connection has carried.
 	TCPReport = traffic.TCPReport
-	// TCPServeRequest is for [Node.ServeTCP].
-	TCPServeRequest = traffic.TCPServeRequest
 
 	// HTTPGetRequest is for [Node.HTTPGet].
 	HTTPGetRequest = traffic.HTTPGetRequest

@@ -42,7 +42,7 @@ func overlappingIPs(ctx context.Context, r *Run) {
 	r.Step("every worker listens on the same address and ports")
 	var servers []interface{ Close() error }
 	for _, w := range r.Lab.Topology.Workers {
-		tcp, err := r.Lab.Worker(w.Name).ServeTCP(ctx, harness.TCPServeRequest{Listen: remote, Name: w.Name}, nil)
+		tcp, err := r.Lab.Worker(w.Name).ServeHTTP(ctx, harness.HTTPServeRequest{Listen: remote, Name: w.Name}, nil)
 		r.Check(err)
 		udp, err := r.Lab.Worker(w.Name).ServeUDP(ctx, harness.UDPServeRequest{Listen: remote})
 		r.Check(err)

@@ -88,7 +88,7 @@ func (r *Run) acceptsAll(ctx context.Context, c harness.Client, family Family) e
 	if err = errors.Join(err, echo.Close()); err != nil {
 		return err
 	}
-	server, err := worker.ServeTCP(ctx, harness.TCPServeRequest{Listen: remote, Name: c.Worker}, nil)
+	server, err := worker.ServeHTTP(ctx, harness.HTTPServeRequest{Listen: remote, Name: c.Worker}, nil)
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func tunnelled(ctx context.Context, r *Run) {
 	for i, c := range r.Lab.Topology.Clients {
 		remote := netip.AddrPortFrom(r.Lab.Topology.Tunnels[i].WorkerAddress.Addr(), 5003)
 		group.Go(func() error {
-			server, err := r.Lab.Worker(c.Worker).ServeTCP(ctx, harness.TCPServeRequest{Listen: remote, Name: c.Worker}, nil)
+			server, err := r.Lab.Worker(c.Worker).ServeHTTP(ctx, harness.HTTPServeRequest{Listen: remote, Name: c.Worker}, nil)
 			if err != nil {
 				return err
 			}

@@ -7,21 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
-
-// reuseAddress lets a chosen port be used again while an earlier connection of it is in TIME_WAIT.
-func reuseAddress(_, _ string, raw syscall.RawConn) error {
-	var err error
-	if e := raw.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-	}); e != nil {
-		return e
-	}
-	return err
-}
 
 // dialer connects from a local address and port, either of which may be zero.
 func dialer(network string, local netip.AddrPort) *net.Dialer {
@@ -34,7 +20,6 @@ func dialer(network string, local netip.AddrPort) *net.Dialer {
 		switch network {
 		case "tcp":
 			d.LocalAddr = &net.TCPAddr{IP: ip, Port: int(local.Port()), Zone: zone}
-			d.Control = reuseAddress // not for UDP, where it would let two sockets share a port
 		case "udp":
 			d.LocalAddr = &net.UDPAddr{IP: ip, Port: int(local.Port()), Zone: zone}
 		}

@@ -31,7 +31,7 @@ type HTTPReply struct {
 	Body   string `json:"body"`
 }
 
-// HTTPServeRequest asks for an HTTP server that names itself in each answer.
+// HTTPServeRequest asks for an HTTP server that names itself in each answer, and serves TCP's checked streams.
 type HTTPServeRequest struct {
 	// Listen is the address and port; a zero address is every address, a zero port the kernel's choice.
 	Listen netip.AddrPort `json:"listen"`
@@ -46,7 +46,7 @@ type HTTPSeen struct {
 	Path   string         `json:"path"`
 	Remote netip.AddrPort `json:"remote"`
 	Local  netip.AddrPort `json:"local"`
-	// Octets is the length of the body it answered with.
+	// Octets is the length of the name it answered with.
 	Octets int `json:"octets"`
 }
 
@@ -107,8 +107,8 @@ func explain(ctx context.Context, err error) error {
 	return err
 }
 
-// ServeHTTP answers every request with the server's name until ctx ends, which is no error. It calls ready once it listens, and seen for each
-// request before it is answered, one at a time.
+// ServeHTTP answers every request with the server's name, and those of TCP with a stream, until ctx ends, which is no error. It calls ready once it
+// listens, and seen for each request before it is answered, one at a time.
 func ServeHTTP(ctx context.Context, request HTTPServeRequest, ready func(netip.AddrPort), seen func(HTTPSeen)) (HTTPServeReport, error) {
 	var report HTTPServeReport
 	listener, err := listen(ctx, request.Listen)
@@ -124,6 +124,9 @@ func ServeHTTP(ctx context.Context, request HTTPServeRequest, ready func(netip.A
 		ReadHeaderTimeout: time.Minute,
 		// A handler's context ends with ctx, so that none outlives the server.
 		BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, conn)
+		},
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 			remote, _ := netip.ParseAddrPort(r.RemoteAddr)
@@ -136,6 +139,10 @@ func ServeHTTP(ctx context.Context, request HTTPServeRequest, ready func(netip.A
 			}
 			mu.Unlock()
 			w.Header().Set("Server", request.Name)
+			if r.URL.Path == streamPath {
+				answerStream(w, r)
+				return
+			}
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 			io.WriteString(w, body) //nolint:errcheck // the client is gone: its own report tells

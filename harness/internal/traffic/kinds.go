@@ -18,7 +18,7 @@ type Kind struct {
 // Kinds are all there are. A new kind is a file like ping.go, with its types, what it does, its kind and the method of [Sockets] that asks for it;
 // and its name here.
 func Kinds() []Kind {
-	return []Kind{sendKind(), pingKind(), httpGetKind(), httpServeKind(), tcpKind(), tcpServeKind(), udpKind(), udpServeKind()}
+	return []Kind{sendKind(), pingKind(), httpGetKind(), httpServeKind(), tcpKind(), udpKind(), udpServeKind()}
 }
 
 // Agent carries requests to the process that has the sockets.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
+	"sync/atomic"
 )
 
 // patternBlock is how many octets of the pattern one number of the generator gives.
@@ -38,24 +40,64 @@ func scramble(seed, position uint64) uint64 {
 	return z ^ z>>31
 }
 
-// verifier compares a stream with the pattern as it arrives.
-type verifier struct {
-	seed   uint64
-	offset uint64 // octets compared
-	want   []byte
+// pattern reads as a stream of a length.
+type pattern struct {
+	seed, end uint64
+	offset    atomic.Uint64 // octets read
 }
 
-// verify compares the next octets.
-func (v *verifier) verify(got []byte) error {
+func newPattern(seed, octets uint64) *pattern { return &pattern{seed: seed, end: octets} }
+
+// body is the pattern as the body of a request, where nil stands for none.
+func (p *pattern) body() io.Reader {
+	if p.end == 0 {
+		return nil
+	}
+	return p
+}
+
+// made is how many octets have been read. It may be called at any time.
+func (p *pattern) made() uint64 { return p.offset.Load() }
+
+func (p *pattern) Read(b []byte) (int, error) {
+	offset := p.offset.Load()
+	if offset == p.end {
+		return 0, io.EOF
+	}
+	b = b[:min(uint64(len(b)), p.end-offset)]
+	fillPattern(b, p.seed, offset)
+	p.offset.Store(offset + uint64(len(b)))
+	return len(b), nil
+}
+
+// verifier compares what is written to it with the pattern.
+type verifier struct {
+	seed, end uint64
+	offset    uint64 // octets compared
+	want      []byte
+}
+
+func (v *verifier) Write(got []byte) (int, error) {
+	if left := v.end - v.offset; uint64(len(got)) > left {
+		return 0, fmt.Errorf("at least %d octets too many", uint64(len(got))-left)
+	}
 	if cap(v.want) < len(got) {
 		v.want = make([]byte, len(got))
 	}
 	want := v.want[:len(got)]
 	fillPattern(want, v.seed, v.offset)
 	if !bytes.Equal(got, want) {
-		return fmt.Errorf("the stream is damaged: after %d right octets, %s", v.offset, firstDifference(got, want))
+		return 0, fmt.Errorf("the stream is damaged: after %d right octets, %s", v.offset, firstDifference(got, want))
 	}
 	v.offset += uint64(len(got))
+	return len(got), nil
+}
+
+// complete is an error if octets are missing.
+func (v *verifier) complete() error {
+	if v.offset != v.end {
+		return fmt.Errorf("the stream ended after %d of %d octets", v.offset, v.end)
+	}
 	return nil
 }
 

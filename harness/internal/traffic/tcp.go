@@ -1,14 +1,19 @@
 package traffic
 
 import (
+	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
+	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TCPMode says which way the checked octets flow, seen from the client.
@@ -21,7 +26,7 @@ const (
 	Echo     TCPMode = "echo"
 )
 
-// TCPRequest asks for one connection to a server started by ServeTCP.
+// TCPRequest asks for one connection to a server started by ServeHTTP: one request, whose body and answer are the checked octets.
 type TCPRequest struct {
 	Remote netip.AddrPort `json:"remote"`
 	// Local is the local address and port; a zero address or port is the kernel's choice. Optional.
@@ -29,170 +34,199 @@ type TCPRequest struct {
 	Mode  TCPMode        `json:"mode"`
 	// Octets is how many flow (in echo mode: each way).
 	Octets uint64 `json:"octets"`
-	// Rate paces the sending side, in octets per second; 0 is full speed.
+	// Rate paces the side that sends first, in octets per second; 0 is full speed.
 	Rate uint64 `json:"rate,omitempty"`
 	// Seed chooses the pattern, so that two streams never look alike.
 	Seed uint64 `json:"seed,omitempty"`
-	// IdleTimeout ends the exchange once no octet has moved for that long; 0 means 10 s.
-	IdleTimeout time.Duration `json:"idle_timeout,omitempty"`
 }
 
 // TCPProgress says how far an exchange has come.
 type TCPProgress struct {
-	Local netip.AddrPort `json:"local"`
-	// Octets were verified so far (upload: written so far).
-	Octets  uint64        `json:"octets"`
-	Elapsed time.Duration `json:"elapsed"`
+	// Octets were received and verified so far.
+	Octets uint64 `json:"octets"`
 }
 
 // TCPReport is the client's account of one exchange.
 type TCPReport struct {
-	Local  netip.AddrPort `json:"local"`
-	Remote netip.AddrPort `json:"remote"`
-	// Server is the name given to ServeTCP.
+	Local netip.AddrPort `json:"local"`
+	// Server is the name given to ServeHTTP.
 	Server string `json:"server"`
-	// Sent and Received are octets of the pattern. Each received octet was compared; in an upload the server compared each one sent.
+	// Sent and Received are octets of the pattern. Each received octet was compared; the server compared each one sent.
 	Sent     uint64        `json:"sent"`
 	Received uint64        `json:"received"`
 	Elapsed  time.Duration `json:"elapsed"`
-	// Retransmits are segments this side sent again (TCP_INFO); the server's are in its TCPServed.
-	Retransmits uint32 `json:"retransmits"`
 }
 
 const (
 	connectTimeout = 5 * time.Second
-	defaultIdle    = 10 * time.Second
+	idleTimeout    = 10 * time.Second       // without an octet in either direction
 	progressEvery  = 100 * time.Millisecond // at least, between two reports
+	streamPath     = "/stream"
+	verdictTrailer = "Verdict"
+	verdictFine    = "fine"
 )
 
-// TCP makes one connection to a server started by ServeTCP, has its octets flow and compares each. progress, which may be nil, is called in this
-// goroutine's course, first when the first octets have moved, then at most once in 100 ms, and does not outlive the call.
+// TCP makes one connection to a server started by ServeHTTP, has its octets flow and compares each. progress, which may be nil, is called in this
+// goroutine's course, first when the first octets have been received, then at most once in 100 ms.
 func TCP(ctx context.Context, request TCPRequest, progress func(TCPProgress)) (TCPReport, error) {
-	if request.IdleTimeout == 0 {
-		request.IdleTimeout = defaultIdle
-	}
 	doing := fmt.Sprintf("TCP %s with %s", request.Mode, request.Remote)
-	hello, err := greeting{mode: request.Mode, seed: request.Seed, octets: request.Octets, rate: request.Rate}.encode()
+	var report TCPReport
+	begin := time.Now()
+	err := exchange(ctx, request, &report, progress)
+	report.Elapsed = time.Since(begin)
 	if err != nil {
-		return TCPReport{}, fmt.Errorf("%s: %w", doing, err)
+		return report, fmt.Errorf("%s from %s: %w", doing, report.Local, explain(ctx, err))
+	}
+	return report, nil
+}
+
+func exchange(ctx context.Context, request TCPRequest, report *TCPReport, progress func(TCPProgress)) error {
+	sent, received, method := request.Octets, request.Octets, http.MethodPost
+	switch request.Mode {
+	case Download:
+		sent, method = 0, http.MethodGet
+	case Upload:
+		received = 0
+	case Echo:
+	default:
+		return fmt.Errorf("unknown mode %q; use %q, %q or %q", request.Mode, Download, Upload, Echo)
 	}
 	dial := dialer("tcp", request.Local)
 	dial.Timeout = connectTimeout
-	dialed, err := dial.DialContext(ctx, "tcp", request.Remote.String())
-	if err != nil {
-		return TCPReport{}, fmt.Errorf("%s: %w", doing, explain(ctx, err))
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			dialed, err := dial.DialContext(ctx, "tcp", request.Remote.String())
+			if err != nil {
+				return nil, err
+			}
+			report.Local = addrPort(dialed.LocalAddr())
+			conn := idleConn{dialed.(*net.TCPConn)}
+			return conn, errors.Join(conn.extend(), pace(conn.TCPConn, request.Rate))
+		},
+	}}
+	query := url.Values{
+		"mode": {string(request.Mode)}, "octets": {strconv.FormatUint(request.Octets, 10)},
+		"seed": {strconv.FormatUint(request.Seed, 10)}, "rate": {strconv.FormatUint(request.Rate, 10)},
 	}
-	conn := idleConn{TCPConn: dialed.(*net.TCPConn), idle: request.IdleTimeout}
-	defer conn.Close() //nolint:errcheck // everything that mattered was acknowledged
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-
-	x := &exchange{request: request, conn: conn, begin: time.Now(), progress: progress}
-	x.report.Local, x.report.Remote = addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())
-	err = x.run(hello)
-	x.report.Elapsed = time.Since(x.begin)
-	x.report.Retransmits = retransmits(conn.TCPConn)
-	if err != nil {
-		return x.report, fmt.Errorf("%s from %s: %w", doing, x.report.Local, explain(ctx, err))
-	}
-	return x.report, nil
-}
-
-// exchange is the client's side of one connection.
-type exchange struct {
-	request  TCPRequest
-	conn     idleConn
-	begin    time.Time
-	progress func(TCPProgress)
-	last     time.Time // of the last progress
-	report   TCPReport
-}
-
-func (x *exchange) run(hello []byte) error {
-	if _, err := x.conn.Write(hello); err != nil {
-		return fmt.Errorf("greeting the server: %w", err)
-	}
-	var err error
-	if x.report.Server, err = readText(x.conn); err != nil {
-		return fmt.Errorf("reading the server's name: %w", whole(err))
-	}
-	r := x.request
-	switch r.Mode {
-	case Download:
-		err = receivePattern(x.conn, r.Seed, r.Octets, &x.report.Received, func([]byte) error { x.moved(x.report.Received); return nil })
-	case Upload:
-		err = sendPattern(x.conn, r.Seed, r.Octets, r.Rate, &x.report.Sent, func() { x.moved(x.report.Sent) })
-	case Echo:
-		err = x.echo()
-	}
+	outgoing := newPattern(request.Seed, sent)
+	asked, err := http.NewRequestWithContext(ctx, method, "http://server"+streamPath+"?"+query.Encode(), outgoing.body())
 	if err != nil {
 		return err
 	}
-	if r.Mode != Download {
-		if err := x.verdict(); err != nil {
-			return err
-		}
-	}
-	// The server closes first. One octet more than was asked for is as wrong as one less.
-	if n, err := x.conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
-		return fmt.Errorf("after the last octet: %d octets too many, and %w where the end of the stream should be", n, orNothing(err))
-	}
-	return nil
-}
-
-// echo sends and receives at the same time.
-func (x *exchange) echo() error {
-	r := x.request
-	sent := make(chan error, 1)
-	go func() {
-		err := sendPattern(x.conn, r.Seed, r.Octets, r.Rate, &x.report.Sent, func() {})
-		if err != nil {
-			x.conn.Close() //nolint:errcheck // so that the receiver ends; err tells
-		}
-		sent <- err
-	}()
-	err := receivePattern(x.conn, r.Seed, r.Octets, &x.report.Received, func([]byte) error { x.moved(x.report.Received); return nil })
+	asked.ContentLength = int64(sent)
+	response, err := client.Do(asked)
 	if err != nil {
-		x.conn.Close() //nolint:errcheck // so that the sender ends; err tells
+		return err
 	}
-	if sending := <-sent; sending != nil && !errors.Is(sending, net.ErrClosed) {
-		return sending
+	defer response.Body.Close() //nolint:errcheck // only read
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server answers %s, as one that has no %s", response.Status, streamPath)
 	}
-	return err
-}
-
-// verdict reads how much the server verified.
-func (x *exchange) verdict() error {
-	var verified [8]byte
-	if _, err := io.ReadFull(x.conn, verified[:]); err != nil {
-		return fmt.Errorf("reading the server's verdict: %w", whole(err))
-	}
-	text, err := readText(x.conn)
+	report.Server = response.Header.Get("Server")
+	incoming := verifier{seed: request.Seed, end: received}
+	var last time.Time
+	_, err = io.Copy(writeFunc(func(p []byte) (int, error) {
+		n, err := incoming.Write(p)
+		if progress != nil && err == nil && time.Since(last) >= progressEvery {
+			last = time.Now()
+			progress(TCPProgress{Octets: incoming.offset})
+		}
+		return n, err
+	}), response.Body)
+	report.Sent, report.Received = outgoing.made(), incoming.offset
 	if err != nil {
-		return fmt.Errorf("reading the server's verdict: %w", whole(err))
+		return fmt.Errorf("receiving after %d of %d octets: %w", report.Received, received, err)
 	}
-	if got := binary.BigEndian.Uint64(verified[:]); text != "" || got != x.request.Octets {
-		return fmt.Errorf("the server verified %d of %d octets: %s", got, x.request.Octets, text)
+	if verdict := response.Trailer.Get(verdictTrailer); verdict != verdictFine {
+		return fmt.Errorf("the server says: %s", cmp.Or(verdict, "nothing"))
 	}
-	return nil
+	return incoming.complete()
 }
 
-func (x *exchange) moved(octets uint64) {
-	now := time.Now()
-	if x.progress == nil || !x.last.IsZero() && now.Sub(x.last) < progressEvery {
-		return
-	}
-	x.last = now
-	x.progress(TCPProgress{Local: x.report.Local, Octets: octets, Elapsed: now.Sub(x.begin)})
-}
+type writeFunc func([]byte) (int, error)
 
-var errNothing = errors.New("no error")
+func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
 
-func orNothing(err error) error {
+// idleConn fails once no octet has moved in either direction for the idle timeout.
+type idleConn struct{ *net.TCPConn }
+
+func (c idleConn) extend() error { return c.SetDeadline(time.Now().Add(idleTimeout)) }
+
+func (c idleConn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
 	if err == nil {
-		return errNothing
+		err = c.extend()
 	}
-	return err
+	return n, err
+}
+
+func (c idleConn) Write(p []byte) (int, error) {
+	n, err := c.TCPConn.Write(p)
+	if err == nil {
+		err = c.extend()
+	}
+	return n, err
+}
+
+// answerStream is the server's side. The verdict about what it has received follows its answer.
+func answerStream(w http.ResponseWriter, r *http.Request) {
+	numbers := map[string]uint64{}
+	for _, name := range []string{"octets", "seed", "rate"} {
+		n, err := strconv.ParseUint(r.URL.Query().Get(name), 10, 64)
+		if err != nil {
+			http.Error(w, fmt.Sprintf("%s: %v", name, err), http.StatusBadRequest)
+			return
+		}
+		numbers[name] = n
+	}
+	w.Header().Set("Trailer", verdictTrailer)
+	incoming := verifier{seed: numbers["seed"], end: numbers["octets"]}
+	answer := http.NewResponseController(w)
+	var err error
+	switch mode := TCPMode(r.URL.Query().Get("mode")); mode {
+	case Download:
+		conn, _ := r.Context().Value(connKey{}).(*net.TCPConn)
+		if err = pace(conn, numbers["rate"]); err == nil {
+			incoming.end = 0
+			_, err = io.Copy(w, newPattern(numbers["seed"], numbers["octets"]))
+		}
+	case Upload:
+		_, err = io.Copy(&incoming, r.Body)
+	case Echo:
+		if err = errors.Join(answer.EnableFullDuplex(), answer.Flush()); err == nil {
+			_, err = io.Copy(io.MultiWriter(&incoming, w), r.Body)
+		}
+	default:
+		err = fmt.Errorf("unknown mode %q", mode)
+	}
+	verdict := verdictFine
+	if err = errors.Join(err, incoming.complete()); err != nil {
+		verdict = err.Error()
+	}
+	w.Header().Set(verdictTrailer, verdict)
+}
+
+// connKey is where the context of a request has its connection.
+type connKey struct{}
+
+// pace has TCP itself space its segments, without a qdisc; at full speed if rate is 0.
+func pace(c *net.TCPConn, rate uint64) error {
+	if rate == 0 {
+		return nil
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, rate)
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return fmt.Errorf("pacing to %d octets a second: %w", rate, err)
+	}
+	return nil
 }
 
 func tcpKind() Kind {
@@ -201,7 +235,7 @@ func tcpKind() Kind {
 	})
 }
 
-// TCP makes one connection to a server started by ServeTCP and returns when its octets have flown and were verified. progress may be nil; it runs
+// TCP makes one connection to a server started by ServeHTTP and returns when its octets have flown and were verified. progress may be nil; it runs
 // in this goroutine, first when the first octets have arrived.
 func (s Sockets) TCP(ctx context.Context, request TCPRequest, progress func(TCPProgress)) (TCPReport, error) {
 	return do[TCPReport](ctx, s, "tcp", request, progress)
