@@ -7,6 +7,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"github.com/vlandemux/vlandemux/e2e/bench/variants"
 )
 
 // variant is one way to bring frames from a trunk to workers.
@@ -122,7 +124,7 @@ func seed() variant {
 		if err != nil {
 			return nil, err
 		}
-		keys, leaves := make([]uint64, clients), make([]bpfSeedLeaf, clients)
+		keys, leaves := make([]uint64, clients), make([]variants.ProgramsSeedLeaf, clients)
 		for i := range keys {
 			address := clientMAC(i)
 			for n, octet := range address {
@@ -138,20 +140,20 @@ func seed() variant {
 }
 
 // load loads the bench's own programs; their maps are the path's.
-func (p *path) load(clients int) (*bpfObjects, error) {
-	spec, err := loadBpf()
+func (p *path) load(clients int) (*variants.ProgramsObjects, error) {
+	spec, err := variants.LoadPrograms()
 	if err != nil {
 		return nil, err
 	}
-	spec.Maps[bpfMapSeedIngress].MaxEntries = uint32(clients)
+	spec.Maps[variants.ProgramsMapSeedIngress].MaxEntries = uint32(clients)
 	err = errors.Join(
-		spec.Variables[bpfVarTrunk].Set(uint32(p.trunk)),
-		spec.Variables[bpfVarWorker].Set(uint32(p.worker)),
-		spec.Variables[bpfVarTci].Set(clientVID(0)))
+		spec.Variables[variants.ProgramsVarTrunk].Set(uint32(p.trunk)),
+		spec.Variables[variants.ProgramsVarWorker].Set(uint32(p.worker)),
+		spec.Variables[variants.ProgramsVarTci].Set(clientVID(0)))
 	if err != nil {
 		return nil, err
 	}
-	objects := &bpfObjects{}
+	objects := &variants.ProgramsObjects{}
 	if err := spec.LoadAndAssign(objects, nil); err != nil {
 		return nil, fmt.Errorf("loading the bench's programs: %w", err)
 	}
