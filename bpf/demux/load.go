@@ -120,6 +120,10 @@ func (d *Demux) loadPinned() error {
 	defer old.close()
 	defer former.close()
 	if old == nil {
+		_, err := d.pins.removeStrays()
+		if err != nil {
+			return err
+		}
 		set, err := d.pins.next(nil)
 		if err == nil {
 			err = d.loadNew(set)

@@ -201,7 +201,11 @@ func RemovePins(path string) error {
 	}
 	set, former, err := p.current()
 	if err == nil && set == nil {
-		err = fmt.Errorf("looking for a dataplane in %s: %w", path, fs.ErrNotExist)
+		var strays bool
+		if strays, err = p.removeStrays(); strays && err == nil {
+			return errors.Join(p.remove(), p.close())
+		}
+		err = errors.Join(err, fmt.Errorf("looking for a dataplane in %s: %w", path, fs.ErrNotExist))
 	}
 	orphaned := false
 	if err == nil {

@@ -91,6 +91,40 @@ func TestPinsOfOthersStay(t *testing.T) {
 }
 
 // An interface that is taken from the host's own traffic by mistake cuts the host off.
+// Somebody removes the pins of the maps: the links that are left can neither be taken over nor be in the way.
+func TestPinsOfTheMapsAreRemoved(t *testing.T) {
+	linux.TCX.Need(t)
+	for name, next := range map[string]func(b *bed, opts demux.Options){
+		"and it starts again": func(b *bed, opts demux.Options) {
+			b.demux = b.load(opts)
+			_, err := b.demux.AttachTrunk(trunkNames[0], false)
+			b.Expect(err).NotTo(HaveOccurred())
+			b.assign(mac(1), 0)
+			b.expectAt(1, 0)
+			b.Expect(b.demux.Detach()).To(Succeed())
+		},
+		"and it is detached": func(b *bed, opts demux.Options) { b.Expect(demux.RemovePins(opts.PinPath)).To(Succeed()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			nettest.Enter(t)
+			opts := demux.Options{Attach: demux.AttachTCX, PinPath: filepath.Join(nettest.BPFFS(t), "demux")}
+			b := startHere(t, opts)
+			b.assign(mac(1), 0)
+			b.Expect(b.demux.Close()).To(Succeed())
+			maps, err := filepath.Glob(opts.PinPath + "/maps_*/*")
+			b.Expect(err).NotTo(HaveOccurred())
+			for _, pin := range maps {
+				b.Expect(os.Remove(pin)).To(Succeed())
+			}
+			next(b, opts)
+			b.Expect(opts.PinPath).NotTo(BeADirectory())
+			for _, ifindex := range []int{b.trunks[0], b.trunks[1], b.indexes[0]} {
+				b.Expect(programsOn(b, ifindex)).To(BeZero())
+			}
+		})
+	}
+}
+
 func TestWhatTheHostUsesIsRefused(t *testing.T) {
 	for name, use := range map[string]func(b *bed, link netlink.Link){
 		"it has the route 192.0.2.0/24": func(b *bed, link netlink.Link) {
