@@ -34,15 +34,13 @@ type VLAN = probe.VLAN
 // What a lab is made of.
 type (
 	// Client is a box behind an access port of the switch: Name, MAC, Place, and what is
-	// optional, Addresses, Neighbours, Worker (whose it is when the lab starts), Offloads and Image.
+	// optional, Addresses, Worker (whose it is when the lab starts), Offloads and Image.
 	Client = topology.Client
 	// Worker is a box behind the host: Name, MAC, and what is optional, InHost, Addresses,
-	// Neighbours, Offloads and Image.
+	// Offloads and Image.
 	Worker = topology.Worker
 	// Place is a VLAN on a trunk, by the trunk's number from 0.
 	Place = topology.Place
-	// Neighbour is a permanent entry of a node's neighbour table.
-	Neighbour = topology.Neighbour
 	// Tunnel is a VXLAN between a client and a worker.
 	Tunnel = topology.Tunnel
 	// Image is a program of any image that the engine has, in a client or a worker.

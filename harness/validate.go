@@ -99,7 +99,7 @@ var nodeName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,14}$`)
 // interface may have.
 var reservedName = regexp.MustCompile(`^(host|switch|lo|all|default|eth\d+|trunk\d+)$`)
 
-func (v *validator) node(who, name string, mac MAC, addresses []netip.Prefix, neighbours []Neighbour, image *Image) {
+func (v *validator) node(who, name string, mac MAC, addresses []netip.Prefix, image *Image) {
 	switch {
 	case !nodeName.MatchString(name):
 		v.wrong("%s: name %q must be a lower-case letter, then letters, digits or hyphens, 15 characters at most", who, name)
@@ -133,24 +133,16 @@ func (v *validator) node(who, name string, mac MAC, addresses []netip.Prefix, ne
 		}
 		seen[a] = true
 	}
-	for _, n := range neighbours {
-		if !n.Address.IsValid() {
-			v.wrong("%s: neighbour %s has no valid address", who, n.MAC)
-		}
-		if err := n.MAC.Validate(); err != nil {
-			v.wrong("%s: neighbour %s: %w", who, n.Address, err)
-		}
-	}
 }
 
 func (v *validator) worker(i int, w Worker) {
 	if w.InHost {
 		v.inHost++
-		if v.inHost > 1 || len(w.Addresses)+len(w.Neighbours) > 0 || w.Image != nil || v.topology.hasIPv6() {
-			v.wrong("worker %s: one worker at most can be in the host's namespace, without addresses, neighbours and image, and in a lab without IPv6", w.Name)
+		if v.inHost > 1 || len(w.Addresses) > 0 || w.Image != nil || v.topology.hasIPv6() {
+			v.wrong("worker %s: one worker at most can be in the host's namespace, without addresses and image, and in a lab without IPv6", w.Name)
 		}
 	}
-	v.node(called("worker", i, w.Name), w.Name, w.MAC, w.Addresses, w.Neighbours, w.Image)
+	v.node(called("worker", i, w.Name), w.Name, w.MAC, w.Addresses, w.Image)
 	if w.MTU != 0 && (w.MTU < minMTU || w.MTU > v.topology.MTU) {
 		v.wrong("%s: MTU %d is not within %d to the lab's, %d", called("worker", i, w.Name), w.MTU, minMTU, v.topology.MTU)
 	}
@@ -158,7 +150,7 @@ func (v *validator) worker(i int, w Worker) {
 
 func (v *validator) client(i int, c Client) {
 	who := called("client", i, c.Name)
-	v.node(who, c.Name, c.MAC, c.Addresses, c.Neighbours, c.Image)
+	v.node(who, c.Name, c.MAC, c.Addresses, c.Image)
 	if err := c.VLAN.Validate(); err != nil {
 		v.wrong("%s: %w", who, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/harness/internal/tail"
 )
 
 const (
@@ -27,9 +28,9 @@ const (
 // demuxChild is the demux as the agent's child.
 type demuxChild struct {
 	mu      sync.Mutex
-	running *child // guarded by mu; nil before StartDemux and after StopDemux
-	log     *ring  // guarded by mu; of all runs
-	socket  string // guarded by mu; of the last run
+	running *child       // guarded by mu; nil before StartDemux and after StopDemux
+	log     *tail.Buffer // guarded by mu; of all runs
+	socket  string       // guarded by mu; of the last run
 }
 
 func (h *host) demuxRoutes(mux *http.ServeMux) {
@@ -76,7 +77,7 @@ func (h *host) startDemux(ctx context.Context, args []string) (Nothing, error) {
 	}
 	d.socket = socketOf(args)
 	if d.log == nil {
-		d.log = newRing(demuxLog)
+		d.log = tail.New(demuxLog)
 	}
 	// vlandemux logs it once it is attached and serves.
 	ready := newLineWatch(regexp.MustCompile(`(^|msg=)"?ready\b`))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+
+	"github.com/vlandemux/vlandemux/harness/internal/tail"
 )
 
 // Reset ends the lab and leaves the container as it was when new: the taps are closed, vlandemux is ended and detached the way an operator
@@ -32,7 +34,7 @@ func (h *host) reset(ctx context.Context, _ Nothing) (Nothing, error) {
 
 // detach runs `vlandemux detach`.
 func (h *host) detach(ctx context.Context) error {
-	output := newRing(demuxLog)
+	output := tail.New(demuxLog)
 	cmd := exec.CommandContext(ctx, h.program, "detach")
 	cmd.Args[0] = demuxName
 	cmd.Stdout, cmd.Stderr = output, output

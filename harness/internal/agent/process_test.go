@@ -15,6 +15,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/vlandemux/vlandemux/harness/internal/tail"
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +25,7 @@ type agentProcess struct {
 	*Client
 	traffic.Sockets
 	cmd    *exec.Cmd
-	stderr *ring
+	stderr *tail.Buffer
 	exited chan struct{} // closed once the process has ended, and err is written
 	err    error
 }
@@ -32,7 +33,7 @@ type agentProcess struct {
 func startAgent(t *testing.T, role Role) *agentProcess {
 	t.Helper()
 	g := NewWithT(t)
-	a := &agentProcess{stderr: newRing(1 << 20), exited: make(chan struct{})}
+	a := &agentProcess{stderr: tail.New(1 << 20), exited: make(chan struct{})}
 	a.cmd = exec.Command("/proc/self/exe")
 	a.cmd.Env = append(os.Environ(), roleVariable+"="+string(role))
 	a.cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS}
@@ -249,13 +250,4 @@ func TestReapingOrphans(t *testing.T) {
 		_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
 		return err
 	}, "5s").Should(MatchError(os.ErrNotExist), "an orphan that nobody waits for stays a zombie")
-}
-
-func TestRingKeepsTheEnd(t *testing.T) {
-	g := NewWithT(t)
-	r := newRing(20)
-	fmt.Fprint(r, "first line\n")
-	g.Expect(r.String()).To(Equal("first line\n"))
-	fmt.Fprint(r, "second line\nthird line\n")
-	g.Expect(r.String()).To(Equal("[earlier output was dropped]\nthird line\n"))
 }

@@ -18,17 +18,3 @@ func TestSilentEngineIsGivenUp(t *testing.T) {
 	g.Expect(err).To(MatchError(ErrNotAnswering))
 	g.Expect(err).To(MatchError(And(ContainSubstring("no answer within 50ms"), ContainSubstring("docker version"))))
 }
-
-func TestLogKeepsTheEnd(t *testing.T) {
-	g := NewWithT(t)
-	ring := &logRing{limit: 4}
-	for _, text := range []string{"ab", "cd"} {
-		g.Expect(ring.Write([]byte(text))).To(Equal(2))
-	}
-	g.Expect(ring.String()).To(Equal("abcd"))
-	for _, text := range []string{"e", "fghijklm", "n"} {
-		_, err := ring.Write([]byte(text))
-		g.Expect(err).NotTo(HaveOccurred())
-	}
-	g.Expect(ring.String()).To(Equal("[earlier output is gone]\nklmn"))
-}

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/docker/cli/cli/connhelper/ssh"
+
+	"github.com/vlandemux/vlandemux/harness/internal/tail"
 )
 
 // tunnel is one ssh connection to an engine's machine, over which a socket here leads to the engine's there. Every call of the API and every attached
@@ -22,7 +24,7 @@ type tunnel struct {
 	folder string // holds it
 	cmd    *exec.Cmd
 	stdin  io.Closer // ssh ends with it, so with this process too
-	stderr *logRing
+	stderr *tail.Buffer
 }
 
 // openTunnel logs in at an address such as ssh://user@host:22 or ssh://host/run/user/1000/docker.sock. It returns when the way is open.
@@ -44,7 +46,7 @@ func openTunnel(ctx context.Context, address string) (_ *tunnel, err error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tunnel{socket: filepath.Join(folder, "docker.sock"), folder: folder, stderr: &logRing{limit: logLimit}}
+	t := &tunnel{socket: filepath.Join(folder, "docker.sock"), folder: folder, stderr: tail.New(logLimit)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.close())
@@ -87,7 +89,7 @@ func openTunnel(ctx context.Context, address string) (_ *tunnel, err error) {
 }
 
 // lastWords is what ssh wrote on stderr, or nil.
-func lastWords(stderr *logRing) error {
+func lastWords(stderr *tail.Buffer) error {
 	if text := strings.TrimSpace(stderr.String()); text != "" {
 		return errors.New(text)
 	}

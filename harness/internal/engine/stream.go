@@ -8,16 +8,21 @@ import (
 
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/pkg/stdcopy"
+
+	"github.com/vlandemux/vlandemux/harness/internal/tail"
 )
 
 // drainTimeout is how long an engine may take to send the rest of what a container wrote, once the container is gone.
 const drainTimeout = 5 * time.Second
 
+// logLimit is how much of a container's stderr is kept, in octets.
+const logLimit = 64 << 10
+
 // stream is a container's attached stdin and stdout; stderr goes to a log.
 type stream struct {
 	conn   types.HijackedResponse
 	stdout *io.PipeReader
-	log    *logRing
+	log    *tail.Buffer
 	ended  chan struct{} // closed when the engine has closed its side and everything is copied
 
 	closeStdin func() error
@@ -28,7 +33,7 @@ var _ io.ReadWriteCloser = (*stream)(nil)
 // newStream logs stderr, and stdout too if nobody is to read it.
 func newStream(conn types.HijackedResponse, stderr io.Writer, logStdout bool) *stream {
 	stdout, sink := io.Pipe()
-	s := &stream{conn: conn, stdout: stdout, log: &logRing{limit: logLimit}, ended: make(chan struct{})}
+	s := &stream{conn: conn, stdout: stdout, log: tail.New(logLimit), ended: make(chan struct{})}
 	s.closeStdin = sync.OnceValue(func() error {
 		// Closed twice, or closed by an engine whose container is gone: there is no stdin any more, which is what was asked for.
 		if err := conn.CloseWrite(); err != nil && !isGone(err) {

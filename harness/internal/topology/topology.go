@@ -37,8 +37,6 @@ type Client struct {
 	Place
 	// Addresses of eth0. Clients may share them. Optional.
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
-	// Neighbours known from the start. Optional: they are resolved on the wire.
-	Neighbours []Neighbour `json:"neighbours,omitempty"`
 	// Worker is the name of the worker the client is assigned to when the lab
 	// starts. Optional: the client is unknown to the demux.
 	Worker string `json:"worker,omitempty"`
@@ -68,8 +66,6 @@ type Worker struct {
 	MAC demux.MAC `json:"mac"`
 	// Addresses of eth0. Workers may share them. Optional.
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
-	// Neighbours known from the start. Optional.
-	Neighbours []Neighbour `json:"neighbours,omitempty"`
 	// Offloads leaves segmentation and checksum offloads of the worker's link on, so that
 	// it sends and takes GSO super-packets whole. Optional: every offload is off, and
 	// each packet is one frame.
@@ -79,7 +75,7 @@ type Worker struct {
 	MTU int `json:"mtu,omitempty"`
 	// InHost puts the worker's eth0 into the host's own network namespace: there a packet
 	// keeps the mark it left the demux with. One worker of a lab can be, and then no node has
-	// an IPv6 address and this one no address, neighbours or image. Optional.
+	// an IPv6 address and this one no address or image. Optional.
 	InHost bool `json:"in_host,omitempty"`
 	// Image runs in the node. Optional: only the harness's own program does.
 	Image *Image `json:"image,omitempty"`
@@ -117,10 +113,4 @@ type Mount struct {
 	Source   string `json:"source"` // on the machine of the Docker engine
 	Target   string `json:"target"`
 	Writable bool   `json:"writable,omitempty"`
-}
-
-// Neighbour is a permanent entry of a node's ARP or NDP table.
-type Neighbour struct {
-	Address netip.Addr `json:"address"`
-	MAC     demux.MAC  `json:"mac"`
 }

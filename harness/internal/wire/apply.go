@@ -15,7 +15,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
@@ -23,7 +22,7 @@ import (
 // caller has validated the topology. On an error everything it made is gone
 // again. The order keeps the lab silent:
 // namespaces, sysctls, links (down), offloads, trunks up, the switch's inside,
-// ports and workers up, addresses and neighbours.
+// ports and workers up, and addresses.
 func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
 	n := &Network{group: newGroup(), plan: plan, unsure: map[int]bool{}}
 	n.plan.Clients = slices.Clone(plan.Clients) // Move changes them
@@ -278,21 +277,21 @@ func (p *pair) up() error {
 func (b *builder) configure(context.Context) error {
 	for i, p := range b.ports {
 		c := b.n.plan.Clients[i]
-		if err := p.farNS.configure(p.farIndex, c.Addresses, c.Neighbours); err != nil {
+		if err := p.farNS.configure(p.farIndex, c.Addresses); err != nil {
 			return err
 		}
 	}
 	for i, p := range b.workers {
 		worker := b.n.plan.Workers[i]
-		if err := p.farNS.configure(p.farIndex, worker.Addresses, worker.Neighbours); err != nil {
+		if err := p.farNS.configure(p.farIndex, worker.Addresses); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// configure gives an interface its addresses and permanent neighbours.
-func (ns *namespace) configure(index int, addresses []netip.Prefix, neighbours []topology.Neighbour) error {
+// configure gives an interface its addresses.
+func (ns *namespace) configure(index int, addresses []netip.Prefix) error {
 	link := byIndex(index)
 	for _, a := range addresses {
 		addr := &netlink.Addr{IPNet: ipNet(a)}
@@ -303,23 +302,7 @@ func (ns *namespace) configure(index int, addresses []netip.Prefix, neighbours [
 			return fmt.Errorf("giving %s the address %v: %w", ns.node, a, err)
 		}
 	}
-	for _, nb := range neighbours {
-		if err := ns.handle.NeighSet(neighbour(index, nb.Address, nb.MAC)); err != nil {
-			return fmt.Errorf("giving %s the neighbour %v: %w", ns.node, nb.Address, err)
-		}
-	}
 	return nil
-}
-
-func neighbour(index int, address netip.Addr, mac demux.MAC) *netlink.Neigh {
-	family := unix.AF_INET
-	if address.Is6() {
-		family = unix.AF_INET6
-	}
-	return &netlink.Neigh{
-		LinkIndex: index, Family: family, State: unix.NUD_PERMANENT,
-		IP: address.AsSlice(), HardwareAddr: net.HardwareAddr(mac[:]),
-	}
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

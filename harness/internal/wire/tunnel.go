@@ -49,7 +49,7 @@ func (b *builder) makeTunnel(p *pair, local, remote netip.Addr, inner netip.Pref
 		err = ns.up(link.Index)
 	}
 	if err == nil {
-		err = ns.configure(link.Index, []netip.Prefix{inner}, nil)
+		err = ns.configure(link.Index, []netip.Prefix{inner})
 	}
 	if err != nil {
 		return fmt.Errorf("making the tunnel of %s: %w", ns.node, err)

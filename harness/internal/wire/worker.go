@@ -83,5 +83,5 @@ func (n *Network) Replace(ctx context.Context, name string, pid int) (err error)
 	if err := p.awaitUp(ctx); err != nil {
 		return err
 	}
-	return ns.configure(p.farIndex, w.Addresses, w.Neighbours)
+	return ns.configure(p.farIndex, w.Addresses)
 }
