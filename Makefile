@@ -81,15 +81,16 @@ sources:
 e2e: sources ## run the demux in Docker and check every scenario frame by frame
 	@mkdir -p $(OUT)
 	@go build -o $(BUILT)/ginkgo github.com/onsi/ginkgo/v2/ginkgo
+	@CGO_ENABLED=0 go build -o $(BUILT)/progress ./e2e/progress
 ifndef KERNEL
 	@go run ./harness/imagetool ensure
-	@$(PLAIN); VLANDEMUX_REPORTS=$(abspath $(OUT)) exec $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) ./e2e
+	@$(PLAIN); VLANDEMUX_REPORTS=$(abspath $(OUT)) exec $(BUILT)/progress $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) ./e2e
 else
 	go build -o $(BUILT)/vm ./images/vm/vm
 	go run ./harness/imagetool build $(BUILT)/images
 	$(BUILT)/ginkgo build -o $(BUILT)/e2e.test ./e2e
 	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(SHARD),--env=SHARD=$(SHARD)) $(if $(DEMUX),--env=DEMUX=$(DEMUX)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
-		--env=VLANDEMUX_REPORTS=$(abspath $(OUT)) -- $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) $(BUILT)/e2e.test
+		--env=VLANDEMUX_REPORTS=$(abspath $(OUT)) -- $(BUILT)/progress $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) $(BUILT)/e2e.test
 endif
 
 merge: ## make one report of those that parts of the suite (SHARD) have left in folders below SHARDS

@@ -41,6 +41,7 @@ func specText(c scenarios.Case, p point) string {
 func (s *suite) specify(c scenarios.Case, p point) {
 	text := specText(c, p)
 	full := ginkgo.CurrentTreeConstructionNodeReport().FullText() + " " + text
+	s.specs = append(s.specs, full)
 	ginkgo.It(text, s.first[full], s.shards[full], ginkgo.Label(p.labels...), ginkgo.Label(c.Labels...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
 		s.run(ctx, c, p.Variant)
 	})

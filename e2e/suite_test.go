@@ -55,7 +55,12 @@ func TestE2E(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	progress, err := openProgress()
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &suite{
+		progress:     progress,
 		history:      history,
 		interruption: newInterruption(), engines: engines, guard: harness.StandGuard(), captures: captures, reports: reports, switches: switches,
 	}
@@ -67,6 +72,9 @@ func TestE2E(t *testing.T) {
 	config, reporter := ginkgo.GinkgoConfiguration()
 	s.pack(own, &config)
 	ginkgo.SynchronizedBeforeSuite(s.prepare, s.connect)
+	ginkgo.ReportBeforeSuite(s.plan)
+	ginkgo.ReportBeforeEach(s.tellStart)
+	ginkgo.ReportAfterEach(s.tellEnd)
 	ginkgo.ReportAfterEach(s.watchEngine)
 	ginkgo.AfterSuite(s.disconnect)
 	ginkgo.ReportAfterSuite("what it ran on", s.reportRun)
@@ -86,7 +94,9 @@ type suite struct {
 	frames   []harness.Frame  // of captures; set by connect
 	skipped  []string         // files of captures that are none; set by prepare
 	reports  string           // folder the evidence of failed specs goes to
-	history  page.History     // of the runs before
+	progress *progress
+	specs    []string     // their texts
+	history  page.History // of the runs before
 	switches []harness.SwitchKind
 	first    map[string]ginkgo.SpecPriority // of specs, by their text
 	shards   map[string]ginkgo.Labels       // of specs, by their text; empty unless the suite is divided

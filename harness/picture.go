@@ -14,8 +14,8 @@ import (
 const (
 	pictureWidth = 960
 	boxWidth     = 216
-	boxHeight    = 54
-	rowHeight    = 66
+	boxHeight    = 70
+	rowHeight    = 82
 	switchAt     = 340 // left edges
 	hostAt       = 560
 	workersAt    = pictureWidth - boxWidth - 1
@@ -83,7 +83,7 @@ func (p *picture) clients(t Topology, height int) {
 		}
 		p.link(p.class(c.Worker), boxWidth, switchAt, y, c.VLAN.String(), trunkOf(t, c))
 		p.port(switchAt, y)
-		p.box(p.class(c.Worker), 1, y-boxHeight/2, boxWidth, boxHeight, c.Name, whose, c.MAC.String(), p.under(c.Name, c.Addresses, c.Image))
+		p.box(p.class(c.Worker), 1, y-boxHeight/2, boxWidth, boxHeight, c.Name, whose, c.MAC.String(), ofStack(c.Addresses, c.Image), p.notes[c.Name])
 	}, func(more, y int) {
 		p.box("more", 1, y-boxHeight/2, boxWidth, boxHeight, fmt.Sprintf("%d clients more", more), "")
 	})
@@ -102,7 +102,7 @@ func (p *picture) workers(t Topology, height int) {
 		if w.InHost {
 			where = "in the host"
 		}
-		p.box(p.class(w.Name), workersAt, y-boxHeight/2, boxWidth, boxHeight, w.Name, where, w.MAC.String(), p.under(w.Name, w.Addresses, w.Image))
+		p.box(p.class(w.Name), workersAt, y-boxHeight/2, boxWidth, boxHeight, w.Name, where, w.MAC.String(), ofStack(w.Addresses, w.Image), p.notes[w.Name])
 	}, func(more, y int) {
 		p.box("more", workersAt, y-boxHeight/2, boxWidth, boxHeight, fmt.Sprintf("%d workers more", more), "")
 	})
@@ -135,8 +135,8 @@ func (p *picture) class(worker string) string {
 	return ""
 }
 
-// under is the third line of a client's or worker's box.
-func (p *picture) under(name string, addresses []netip.Prefix, image *Image) string {
+// ofStack is the third line of a client's or worker's box.
+func ofStack(addresses []netip.Prefix, image *Image) string {
 	var parts []string
 	if len(addresses) > 0 {
 		parts = append(parts, addresses[0].String())
@@ -146,9 +146,6 @@ func (p *picture) under(name string, addresses []netip.Prefix, image *Image) str
 	}
 	if image != nil {
 		parts = append(parts, image.Name)
-	}
-	if note := p.notes[name]; note != "" {
-		parts = append(parts, note)
 	}
 	return strings.Join(parts, " · ")
 }

@@ -1,9 +1,11 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vlandemux/vlandemux/harness"
 )
@@ -32,6 +34,7 @@ type arrow struct {
 	Count  string
 	Tags   string
 	Detail string
+	mean   time.Duration
 }
 
 // columns are the kinds of taps in the order of the cells.
@@ -61,7 +64,7 @@ func newLadder(v *harness.Verdict) *ladder {
 			case 5:
 				workers = append(workers, nodes(h.Taps, h.MoreTaps)...)
 			}
-			a := arrow{Right: out == (at%2 == 0), Into: !out, Out: out, Count: count(h.Got) + "×", Tags: list(h.Tags, h.MoreTags)}
+			a := arrow{Right: out == (at%2 == 0), Into: !out, Out: out, Count: count(h.Got) + "×", Tags: tags(h.Tags, h.MoreTags), mean: h.Mean}
 			switch {
 			case h.Got < h.Want:
 				a.Fault, a.Count = "missing", fmt.Sprintf("%s of %s×", count(h.Got), count(h.Want))
@@ -75,6 +78,9 @@ func newLadder(v *harness.Verdict) *ladder {
 				}
 			}
 			row.Cells[at] = append(row.Cells[at], a)
+		}
+		for _, cell := range row.Cells {
+			slices.SortStableFunc(cell, func(a, b arrow) int { return cmp.Compare(a.mean, b.mean) })
 		}
 		row.Client, row.Worker = names(clients), names(workers)
 		for _, end := range p.Ends {
@@ -110,6 +116,9 @@ func names(all []string) string {
 	slices.Sort(all)
 	return list(slices.Compact(all), more)
 }
+
+// tags are those of a hop in fewer words: "802.1Q 7" for "802.1Q vid 7".
+func tags(all []string, more bool) string { return strings.ReplaceAll(list(all, more), " vid ", " ") }
 
 func list(texts []string, more bool) string {
 	text := strings.Join(texts, ", ")

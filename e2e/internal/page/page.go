@@ -2,8 +2,10 @@ package page
 
 import (
 	"bufio"
+	"compress/gzip"
 	_ "embed"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"html/template"
 	"os"
@@ -25,7 +27,10 @@ var (
 
 // Write writes a run to a file, which it names for a person.
 func Write(path string, run *Run) error {
-	page, err := template.New("page").Funcs(functions()).Parse(pageHTML)
+	page := template.New("page")
+	page, err := page.Funcs(functions()).Funcs(template.FuncMap{
+		"pack": func(s *Spec) (template.HTML, error) { return pack(page, s) },
+	}).Parse(pageHTML)
 	if err != nil {
 		return fmt.Errorf("reading the report's template: %w", err)
 	}
@@ -48,6 +53,15 @@ func Write(path string, run *Run) error {
 		return fmt.Errorf("writing the report %s: %w", path, err)
 	}
 	return nil
+}
+
+// pack is the body of a spec, compressed for the page's script to unpack.
+func pack(page *template.Template, s *Spec) (template.HTML, error) {
+	var packed strings.Builder
+	text := base64.NewEncoder(base64.StdEncoding, &packed)
+	w := gzip.NewWriter(text)
+	err := errors.Join(page.ExecuteTemplate(w, "body", s), w.Close(), text.Close())
+	return template.HTML(packed.String()), err //nolint:gosec // base64 holds no markup
 }
 
 func functions() template.FuncMap {

@@ -47,6 +47,19 @@
     });
   });
 
+  // A page of very many specs has most of them packed.
+  async function unpack(spec) {
+    const packed = spec.querySelector(':scope > script');
+    if (!packed) return;
+    const bytes = Uint8Array.from(atob(packed.textContent), c => c.charCodeAt(0));
+    packed.remove();
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
+    spec.insertAdjacentHTML('beforeend', await new Response(stream).text());
+  }
+  document.addEventListener('toggle', e => {
+    if (e.target.open && e.target.matches('details.spec')) unpack(e.target);
+  }, true);
+
   // A link to a spec opens it, even one that the filter hides.
   function open() {
     const spec = location.hash && document.getElementById(location.hash.slice(1));

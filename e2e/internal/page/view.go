@@ -30,7 +30,7 @@ func (r *Run) Scenarios() []Scenario {
 			at[s.Scenario] = j
 			all = append(all, Scenario{Name: s.Scenario})
 		}
-		all[j].Specs = append(all[j].Specs, Numbered{i, s})
+		all[j].Specs = append(all[j].Specs, Numbered{i, s, len(r.Specs) > mostPlain && s.State != Failed})
 	}
 	return all
 }
@@ -41,10 +41,15 @@ type Scenario struct {
 	Specs []Numbered
 }
 
+// mostPlain is how many specs a page has in full without a script. Of more, those that have not failed are packed: a browser
+// would take many seconds to read them all.
+const mostPlain = 200
+
 // Numbered is a spec and its number in the run.
 type Numbered struct {
 	Number int
 	*Spec
+	Packed bool
 }
 
 // Change is a list of specs that have something in common since the last run.
@@ -69,10 +74,10 @@ func (r *Run) Changes() []Change {
 		c := Change{What: kind.what}
 		for i := range r.Specs {
 			if kind.is(&r.Specs[i]) {
-				c.Specs = append(c.Specs, Numbered{i, &r.Specs[i]})
+				c.Specs = append(c.Specs, Numbered{Number: i, Spec: &r.Specs[i]})
 			}
 		}
-		if len(c.Specs) > 0 && len(c.Specs) < len(r.Specs) {
+		if len(c.Specs) > 0 && len(c.Specs) < len(r.Specs)-r.Count(Skipped) {
 			changes = append(changes, c)
 		}
 	}
@@ -176,7 +181,22 @@ func PhasesOf(lab map[string]float64, took time.Duration) []Phase {
 func NotesOf(lab *harness.Lab) map[string]string {
 	notes := map[string]string{"switch": string(lab.Switch()), "host": lab.Attach}
 	for _, n := range lab.Nodes()[1:] {
-		notes[n.Name] = fmt.Sprintf("PID %d", n.PID)
+		notes[n.Name] = n.Container
 	}
 	return notes
+}
+
+// shownWindow is a window, and whether it is the spec's only one.
+type shownWindow struct {
+	harness.ClosedWindow
+	Alone bool
+}
+
+// Shown are the spec's windows.
+func (s *Spec) Shown() []shownWindow {
+	var shown []shownWindow
+	for _, w := range s.Windows {
+		shown = append(shown, shownWindow{w, len(s.Windows) == 1})
+	}
+	return shown
 }
