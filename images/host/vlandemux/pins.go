@@ -80,5 +80,9 @@ func (p *pins) release() error {
 	if p.lock == nil {
 		return nil
 	}
-	return errors.Join(os.Remove(p.lock.Name()), p.lock.Close())
+	err := os.Remove(p.lock.Name())
+	if errors.Is(err, fs.ErrNotExist) { // its file system was unmounted
+		err = nil
+	}
+	return errors.Join(err, p.lock.Close())
 }

@@ -146,6 +146,10 @@ func leave(plane dataplane, settings config, log *slog.Logger) error {
 		log.Info("stopping: nothing is pinned, so the demux ends here")
 		return plane.Close()
 	}
+	if err := checkBPFFS(settings.bpffs); err != nil || !exists(settings.bpffs) {
+		log.Warn("stopping: the pins have gone, so the demux ends here: somebody has unmounted or removed them", "pinned", settings.bpffs)
+		return plane.Close()
+	}
 	log.Info("stopping: the pinned demux goes on without this process; `vlandemux run` takes it over, `vlandemux detach` removes it",
 		"pinned", settings.bpffs)
 	return plane.Close()

@@ -137,6 +137,17 @@ func TestTheDemuxOutlivesItsProcess(t *testing.T) {
 	}
 }
 
+func TestItSaysThatItsPinsHaveGone(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	session := b.run("--trunk", "t0", "--assign", clientA+"=w0")
+	mount := filepath.Dir(b.bpffs)
+	g.Expect(unix.Unmount(mount, unix.MNT_DETACH)).To(Succeed())
+	defer func() { g.Expect(unix.Mount("bpf", mount, "bpf", 0, "")).To(Succeed()) }()
+	g.Eventually(session.Terminate(), patience).Should(gexec.Exit(0))
+	g.Expect(session.Err).To(gbytes.Say("the pins have gone, so the demux ends here"))
+}
+
 func TestDetachAfterKillLeavesNothing(t *testing.T) {
 	g := NewWithT(t)
 	b := newBed(t)
