@@ -35,6 +35,12 @@ func newState(t Topology) state {
 		if c.Worker != "" {
 			lab.Assignments[c.MAC] = c.Worker
 		}
+		if len(c.Allowed) > 0 {
+			if lab.Allowed == nil {
+				lab.Allowed = map[MAC][]Place{}
+			}
+			lab.Allowed[c.MAC] = c.Allowed
+		}
 	}
 	return state{lab: lab}
 }
@@ -131,17 +137,27 @@ func (l *Lab) SetTrunk(ctx context.Context, trunk int, up bool) error {
 // Assign gives a client's frames to a worker, through vlandemux's socket. It may
 // be called while a window is open and frames are on their way, for one MAC at a time.
 func (l *Lab) Assign(ctx context.Context, mac MAC, worker string) error {
-	return l.change(ctx, mac, worker, func() error { return l.Demux().Assign(ctx, mac.String(), worker) })
+	return l.change(ctx, mac, worker, func() error { return l.Demux().Assign(ctx, mac.String(), worker, l.allowed(mac)...) })
 }
 
 // Reassign gives them to another worker.
 func (l *Lab) Reassign(ctx context.Context, mac MAC, worker string) error {
-	return l.change(ctx, mac, worker, func() error { return l.Demux().Reassign(ctx, mac.String(), worker) })
+	return l.change(ctx, mac, worker, func() error { return l.Demux().Reassign(ctx, mac.String(), worker, l.allowed(mac)...) })
 }
 
 // Unassign makes the client unknown to the demux, which forgets its location.
 func (l *Lab) Unassign(ctx context.Context, mac MAC) error {
 	return l.change(ctx, mac, "", func() error { return l.Demux().Unassign(ctx, mac.String()) })
+}
+
+// allowed are the places of the client with that MAC, whatever its worker.
+func (l *Lab) allowed(mac MAC) []demux.Place {
+	for _, c := range l.Topology.Clients {
+		if c.MAC == mac {
+			return allowed(c)
+		}
+	}
+	return nil
 }
 
 // change notes between which moments an assignment has changed. What is refused

@@ -155,6 +155,18 @@ func (t Topology) hasIPv6() bool {
 	return false
 }
 
+// allowed are the places where a client may be, as the demux has them.
+func allowed(c Client) (places []demux.Place) {
+	for _, p := range c.Allowed {
+		protocol := demux.Protocol8021Q
+		if p.VLAN.Protocol == Dot1AD {
+			protocol = demux.Protocol8021AD
+		}
+		places = append(places, demux.Place{Trunk: topology.TrunkName(p.Trunk), Protocol: protocol, VID: p.VLAN.VID})
+	}
+	return places
+}
+
 // arguments are those of `vlandemux run` for this topology.
 func (t Topology) arguments() []string {
 	if t.Demux.Contract != nil {
@@ -166,7 +178,7 @@ func (t Topology) arguments() []string {
 	}
 	for _, c := range t.Clients {
 		if c.Worker != "" {
-			args = append(args, "--assign", fmt.Sprintf("%s=%s", c.MAC, c.Worker))
+			args = append(args, "--assign", demux.Assignment{MAC: c.MAC, Worker: c.Worker, Places: allowed(c)}.String())
 		}
 	}
 	args = append(args, "--attach", string(t.Demux.Attach), "--untagged", string(t.Demux.Untagged))

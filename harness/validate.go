@@ -151,11 +151,13 @@ func (v *validator) worker(i int, w Worker) {
 func (v *validator) client(i int, c Client) {
 	who := called("client", i, c.Name)
 	v.node(who, c.Name, c.MAC, c.Addresses, c.Image)
-	if err := c.VLAN.Validate(); err != nil {
-		v.wrong("%s: %w", who, err)
-	}
-	if c.Trunk < 0 || c.Trunk >= v.topology.Trunks {
-		v.wrong("%s: trunk %d does not exist, there are %d, counted from 0", who, c.Trunk, v.topology.Trunks)
+	for _, p := range append([]Place{c.Place}, c.Allowed...) {
+		if err := p.VLAN.Validate(); err != nil {
+			v.wrong("%s: %w", who, err)
+		}
+		if p.Trunk < 0 || p.Trunk >= v.topology.Trunks {
+			v.wrong("%s: trunk %d does not exist, there are %d, counted from 0", who, p.Trunk, v.topology.Trunks)
+		}
 	}
 	known := slices.ContainsFunc(v.topology.Workers, func(w Worker) bool { return w.Name == c.Worker })
 	if c.Worker != "" && !known {

@@ -17,7 +17,7 @@ func labels() []string {
 		"tunnel", "overload", "mtu", "worker-replaced", "upgrade",
 		"pool", "tap-worker",
 		"ethertypes", "qinq",
-		"flood-unknown", "spoof", "truncated",
+		"flood-unknown", "spoof", "wrong-place", "truncated",
 		"fault", "worker-killed", "demo",
 		"vlans-4094", "clients-4096", "full-map",
 	}

@@ -2,10 +2,13 @@ package scenarios
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"github.com/onsi/gomega"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness"
 )
 
@@ -34,8 +37,50 @@ func Policies() Scenario {
 				},
 				Run: unknownMACs("forwarded"),
 			},
+			{
+				Text:   "serves clients at their places alone, and reaches one that is silent",
+				Labels: []string{"wrong-place"},
+				Topology: func(v Variant) harness.Topology {
+					t := rack(v, 3)
+					t.Trunks = 2
+					other := t.Clients[0].Place
+					other.Trunk = 1
+					t.Clients[0].Allowed = []harness.Place{t.Clients[0].Place, other}
+					t.Clients[1].Allowed = []harness.Place{t.Clients[1].Place}
+					return t
+				},
+				Run: wrongPlaces,
+			},
 		},
 	}
+}
+
+// wrongPlaces has c1 silent until it is spoken to, moves c0 to where it may be and to where it may not, and forges the MACs of both.
+func wrongPlaces(ctx context.Context, r *Run) {
+	const each = 20
+	window := r.OpenWindow(ctx)
+	c0, c1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1]
+	w0, w1 := r.WorkerOf(c0), r.WorkerOf(c1)
+	r.Send(ctx, window, w1.Name, r.Batch("to the silent client", each, w1.MAC, c1.MAC), r.Batch("to all of w1", each, w1.MAC, broadcast()))
+	r.Send(ctx, window, w0.Name, r.Batch("to a client that can be at two places", each, w0.MAC, c0.MAC))
+	r.Await(ctx, window, map[string]uint64{"c1/eth0": 2 * each, "host/w0": each})
+	for i, to := range []harness.Place{c0.Allowed[1], r.otherPlaces()[2], c0.Allowed[0]} {
+		name := func(text string) string { return fmt.Sprintf("%s, move %d", text, i+1) }
+		r.Check(r.Lab.Move(ctx, c0.Name, to))
+		r.Send(ctx, window, c0.Name, r.Batch(name("from the mover"), each, c0.MAC, w0.MAC))
+		r.Await(ctx, window, map[string]uint64{c0.Name + "/eth0": uint64(each * (i + 1))})
+		r.Send(ctx, window, w0.Name, r.Batch(name("to the mover"), each, w0.MAC, c0.MAC), r.Batch(name("to all of w0"), each, w0.MAC, broadcast()))
+	}
+	forged := func(b harness.Batch, vlan harness.VLAN) harness.Batch {
+		b.Tags = []harness.Tag{{Protocol: vlan.Protocol, TCI: vlan.VID}}
+		return b
+	}
+	r.Check(window.Inject(ctx, 1, forged(r.Batch("c1's MAC on the other trunk", each, c1.MAC, w1.MAC), c1.VLAN)))
+	r.Check(window.Inject(ctx, 0, forged(r.Batch("c1's MAC on the VLAN of c0", each, c1.MAC, w1.MAC), c0.VLAN)))
+	r.Send(ctx, window, c1.Name, r.Batch("from the client that was silent", each, c1.MAC, w1.MAC))
+	r.Close(ctx, window)
+	refused := slices.IndexFunc(r.Counters(ctx).Drops, func(d control.DropCounter) bool { return d.Reason == "wrong_place" })
+	r.Expect(r.Counters(ctx).Drops[refused].Packets).To(gomega.BeEquivalentTo(3 * each))
 }
 
 // unknownMACs sends frames of strangers, and from every worker to them, beside those of clients.

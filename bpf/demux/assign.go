@@ -3,34 +3,7 @@ package demux
 import (
 	"errors"
 	"fmt"
-	"math/bits"
-	"slices"
 )
-
-// Assignment is one client and its worker.
-type Assignment struct {
-	MAC      MAC      `json:"mac"`    // as text in lower-case colon form
-	Worker   string   `json:"worker"` // interface name
-	Location Location `json:"-"`      // where the client was last seen; ignored when assigning
-}
-
-// String gives "02:00:00:00:00:01=w0".
-func (a Assignment) String() string { return a.MAC.String() + "=" + a.Worker }
-
-// Twice returns a MAC that more than one of the assignments has.
-func Twice(assignments []Assignment) (mac MAC, found bool) {
-	words := make([]uint64, 0, len(assignments))
-	for _, a := range assignments {
-		words = append(words, bits.ReverseBytes64(a.MAC.word())) // as they are ordered: most lists are in order
-	}
-	slices.Sort(words)
-	for i := 1; i < len(words); i++ {
-		if words[i] == words[i-1] {
-			return macOf(bits.ReverseBytes64(words[i])), true
-		}
-	}
-	return MAC{}, false
-}
 
 // Assign gives the client a worker, and attaches the worker if it is not yet.
 // Counters of the client begin at 0. Errors: [*BadMACError], [*AssignedError],
@@ -50,7 +23,8 @@ func (d *Demux) AssignAll(assignments []Assignment) error {
 		if err == nil {
 			arrivals := make([]arrival, 0, len(assignments))
 			for _, a := range assignments {
-				arrivals = append(arrivals, arrival{a.MAC.word(), workers[a.Worker]})
+				places, _ := d.resolve(a.Places) // checked
+				arrivals = append(arrivals, arrival{a.MAC.word(), workers[a.Worker], places})
 			}
 			err = d.insertAll(arrivals)
 		}
@@ -72,6 +46,9 @@ func (d *Demux) checkNew(assignments []Assignment) error {
 	for _, a := range assignments {
 		if err := a.MAC.Validate(); err != nil {
 			return fmt.Errorf("assigning: %w", err)
+		}
+		if _, err := d.resolve(a.Places); err != nil {
+			return fmt.Errorf("assigning %s: %w", a.MAC, err)
 		}
 		if !workers[a.Worker] && d.devices[a.Worker] == nil {
 			if _, err := d.linkByName(a.Worker); err != nil {
@@ -124,6 +101,7 @@ func (d *Demux) workersOf(assignments []Assignment) (workers map[string]*device,
 type arrival struct {
 	mac    uint64
 	worker *device
+	places []allowedPlace
 }
 
 // insertAll makes the clients known to the programs, each as its last step: all or,
@@ -161,7 +139,13 @@ func (d *Demux) insertAll(arrivals []arrival) error {
 		}
 		arrivals = crowded
 	}
-	return nil
+	var expected []uint32
+	for _, slot := range done {
+		if d.expect(slot) {
+			expected = append(expected, slot)
+		}
+	}
+	return d.recount(expected)
 }
 
 // makeRoom ends moves that have been copied.
@@ -197,8 +181,15 @@ func (d *Demux) insert(a arrival) (moves []move, ok bool, err error) {
 	d.slots[slot].Base = base
 	d.locations[slot].Store(0)
 	d.clientWorkers[slot].Store(uint64(a.worker.number))
+	d.placeRules[slot].announced.Store(0)
+	if err := d.allow(map[uint32][]allowedPlace{slot: a.places}); err != nil {
+		return nil, false, err
+	}
+	if err := d.restrict(slot, a.places); err != nil {
+		return nil, false, err
+	}
 	if moves, ok = d.table.insert(a.mac, clientValue(slot, a.worker)); !ok {
-		return moves, false, nil
+		return moves, false, d.restrict(slot, nil)
 	}
 	d.free = d.free[1:]
 	d.clients[slot].mac = a.mac
@@ -207,7 +198,7 @@ func (d *Demux) insert(a arrival) (moves []move, ok bool, err error) {
 }
 
 // Reassign gives the client another worker, between two frames. What is known
-// about its location and its counters stays. A group frame which the old or the
+// about its location and its counters stays, but for a location where it may not be any more. A group frame which the old or the
 // new worker sends while it runs may miss the client. Errors: [*BadMACError],
 // [ErrNotAssigned], and those of AttachWorker.
 func (d *Demux) Reassign(mac MAC, worker string) error {
@@ -222,11 +213,23 @@ func (d *Demux) ReassignAll(assignments []Assignment) error {
 		if err != nil {
 			return err
 		}
+		places := make(map[uint32][]allowedPlace, len(slots))
+		for i, slot := range slots {
+			if places[slot], err = d.resolve(assignments[i].Places); err != nil {
+				return fmt.Errorf("reassigning %s: %w", assignments[i].MAC, err)
+			}
+		}
 		workers, made, err := d.workersOf(assignments)
+		if err == nil {
+			err = d.allow(places)
+		}
 		if err != nil {
 			for _, a := range made {
 				err = errors.Join(err, d.forget(a))
 			}
+			return err
+		}
+		if err := d.restrictAll(places); err != nil {
 			return err
 		}
 		former := make(map[*device]bool)
@@ -303,7 +306,7 @@ func (d *Demux) UnassignAll(macs []MAC) error {
 				idle = append(idle, worker)
 			}
 		}
-		return d.removeAll(slots, idle...)
+		return errors.Join(d.removeAll(slots, idle...), d.forgetUnnamed())
 	})
 }
 
@@ -342,6 +345,7 @@ func (d *Demux) removeAll(slots []uint32, devices ...*device) error {
 	err = errors.Join(err, d.recount(slots))
 	for i, slot := range slots {
 		entries[i].release()
+		err = errors.Join(err, d.restrict(slot, nil))
 		d.releases++
 		d.slots[slot] = bpfSlot{Released: d.releases}
 		d.free = append(d.free, slot)
@@ -350,49 +354,4 @@ func (d *Demux) removeAll(slots []uint32, devices ...*device) error {
 		err = errors.Join(err, d.drop(a))
 	}
 	return errors.Join(err, d.saveOwner())
-}
-
-// Assignments returns every assignment, by MAC.
-func (d *Demux) Assignments() ([]Assignment, error) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	if d.closed {
-		return nil, ErrClosed
-	}
-	assignments := make([]Assignment, 0, d.table.used)
-	for slot := range d.clients {
-		if d.clients[slot].mac != 0 {
-			assignments = append(assignments, d.assignment(uint32(slot)))
-		}
-	}
-	slices.SortFunc(assignments, func(a, b Assignment) int { return a.MAC.Compare(b.MAC) })
-	return assignments, nil
-}
-
-// Find returns the assignments of those of the clients that have one, in the order of the MACs.
-func (d *Demux) Find(macs []MAC) ([]Assignment, error) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	if d.closed {
-		return nil, ErrClosed
-	}
-	found := make([]Assignment, 0, len(macs))
-	for _, mac := range macs {
-		if e := d.table.find(mac.word()); e != nil {
-			found = append(found, d.assignment(uint32(e.value.Load())))
-		}
-	}
-	return found, nil
-}
-
-// Assigned returns how many assignments there are.
-func (d *Demux) Assigned() int {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.table.used
-}
-
-func (d *Demux) assignment(slot uint32) Assignment {
-	c := &d.clients[slot]
-	return Assignment{MAC: macOf(c.mac), Worker: c.worker.name, Location: unpackLocation(d.locations[slot].Load())}
 }

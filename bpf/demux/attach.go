@@ -32,11 +32,12 @@ func (d *Demux) AttachWorker(name string, force bool) (AttachMode, error) {
 
 func (d *Demux) attachNamed(name string, role bpfAttachRole, force bool) (mode AttachMode, err error) {
 	err = d.change(func() error {
-		known := d.devices[name] != nil
+		known := d.devices[name] != nil && !d.devices[name].namedOnly
 		a, err := d.device(name, role)
 		if err != nil {
 			return err
 		}
+		a.namedOnly = false
 		a.forced = a.forced || force
 		link, err := d.linkByName(name)
 		switch {
@@ -64,8 +65,8 @@ func (d *Demux) Expect(name string, trunk, force bool) error {
 	}
 	return d.change(func() error {
 		a, err := d.device(name, role)
-		if err == nil && force && !a.forced {
-			a.forced = true
+		if err == nil && (force && !a.forced || a.namedOnly) {
+			a.forced, a.namedOnly = a.forced || force, false
 			err = d.save(a)
 		}
 		return err
@@ -78,7 +79,7 @@ func (d *Demux) Expect(name string, trunk, force bool) error {
 func (d *Demux) DetachTrunk(name string) error {
 	return d.change(func() error {
 		a := d.devices[name]
-		if a == nil || a.role != bpfAttachRoleROLE_TRUNK {
+		if a == nil || a.role != bpfAttachRoleROLE_TRUNK || a.namedOnly {
 			return fmt.Errorf("detaching %s: %w: it is no trunk here", name, ErrUnknownInterface)
 		}
 		return d.forget(a)
@@ -131,9 +132,10 @@ func (d *Demux) attach(a *device, link *Link) error {
 		return errors.Join(err, d.lose(a))
 	}
 	d.publishLimits()
-	if a.role == bpfAttachRoleROLE_WORKER {
-		d.point(a)
+	if a.role == bpfAttachRoleROLE_TRUNK {
+		return d.expectOn(a)
 	}
+	d.point(a)
 	return nil
 }
 

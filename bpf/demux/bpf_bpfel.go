@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type bpfAllowedPlace struct {
+	_     structs.HostLayout
+	Slot  uint32
+	Place uint32
+}
+
 type bpfAttachMode uint32
 
 const (
@@ -85,16 +91,17 @@ const (
 	bpfDropReasonDROP_TOO_LONG       bpfDropReason = 9
 	bpfDropReasonDROP_NO_TRUNK       bpfDropReason = 10
 	bpfDropReasonDROP_GROUP_LIMIT    bpfDropReason = 11
-	bpfDropReasonDROP_REASONS        bpfDropReason = 12
+	bpfDropReasonDROP_WRONG_PLACE    bpfDropReason = 12
+	bpfDropReasonDROP_REASONS        bpfDropReason = 13
 )
 
 type bpfEvent struct {
-	_        structs.HostLayout
-	From     uint64
-	To       uint64
-	TimeNs   uint64
-	Mac      bpfMac
-	Reserved uint16
+	_       structs.HostLayout
+	From    uint64
+	To      uint64
+	TimeNs  uint64
+	Mac     bpfMac
+	Refused uint16
 }
 
 type bpfMac struct {
@@ -147,6 +154,12 @@ type bpfPagesKey struct {
 	Trunk  uint32
 }
 
+type bpfPlaceRule struct {
+	_           structs.HostLayout
+	Restricted  uint64
+	AnnouncedNs uint64
+}
+
 type bpfPolicies struct {
 	_             structs.HostLayout
 	WorkerLimit   uint32
@@ -189,6 +202,7 @@ type bpfWorkerState struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	bpfMapAllowedPlaces   = "allowed_places"
 	bpfMapClientTallies   = "client_tallies"
 	bpfMapClientWorkers   = "client_workers"
 	bpfMapClients         = "clients"
@@ -207,6 +221,7 @@ const (
 	bpfMapLocations       = "locations"
 	bpfMapOwners          = "owners"
 	bpfMapPlacePages      = "place_pages"
+	bpfMapPlaceRules      = "place_rules"
 	bpfMapPoliciesMap     = "policies_map"
 	bpfMapSettingsMap     = "settings_map"
 	bpfMapSlots           = "slots"
@@ -278,6 +293,7 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
+	AllowedPlaces *ebpf.MapSpec `ebpf:"allowed_places"`
 	ClientTallies *ebpf.MapSpec `ebpf:"client_tallies"`
 	ClientWorkers *ebpf.MapSpec `ebpf:"client_workers"`
 	Clients       *ebpf.MapSpec `ebpf:"clients"`
@@ -296,6 +312,7 @@ type bpfMapSpecs struct {
 	Locations     *ebpf.MapSpec `ebpf:"locations"`
 	Owners        *ebpf.MapSpec `ebpf:"owners"`
 	PlacePages    *ebpf.MapSpec `ebpf:"place_pages"`
+	PlaceRules    *ebpf.MapSpec `ebpf:"place_rules"`
 	PoliciesMap   *ebpf.MapSpec `ebpf:"policies_map"`
 	SettingsMap   *ebpf.MapSpec `ebpf:"settings_map"`
 	Slots         *ebpf.MapSpec `ebpf:"slots"`
@@ -339,6 +356,7 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
+	AllowedPlaces *ebpf.Map `ebpf:"allowed_places"`
 	ClientTallies *ebpf.Map `ebpf:"client_tallies"`
 	ClientWorkers *ebpf.Map `ebpf:"client_workers"`
 	Clients       *ebpf.Map `ebpf:"clients"`
@@ -357,6 +375,7 @@ type bpfMaps struct {
 	Locations     *ebpf.Map `ebpf:"locations"`
 	Owners        *ebpf.Map `ebpf:"owners"`
 	PlacePages    *ebpf.Map `ebpf:"place_pages"`
+	PlaceRules    *ebpf.Map `ebpf:"place_rules"`
 	PoliciesMap   *ebpf.Map `ebpf:"policies_map"`
 	SettingsMap   *ebpf.Map `ebpf:"settings_map"`
 	Slots         *ebpf.Map `ebpf:"slots"`
@@ -370,6 +389,7 @@ type bpfMaps struct {
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
+		m.AllowedPlaces,
 		m.ClientTallies,
 		m.ClientWorkers,
 		m.Clients,
@@ -388,6 +408,7 @@ func (m *bpfMaps) Close() error {
 		m.Locations,
 		m.Owners,
 		m.PlacePages,
+		m.PlaceRules,
 		m.PoliciesMap,
 		m.SettingsMap,
 		m.Slots,

@@ -97,7 +97,8 @@ int phys2virt(struct __sk_buff *skb)
 	if (!value_worker(value))
 		return drop(skb, DROP_NO_WORKER, &wire, mac, seen);
 
-	learn_location(value_slot(value), mac, seen);
+	if (!learn_location(value_slot(value), mac, seen))
+		return drop(skb, DROP_WRONG_PLACE, &wire, mac, seen);
 	length = skb->len;
 	if (bpf_skb_vlan_pop(skb))
 		return drop(skb, DROP_TAG_FAILED, &wire, mac, seen);

@@ -32,6 +32,23 @@ type device struct {
 	clients     int
 	floodedBase bpfTally
 	isDefault   bool // it gets the frames of unknown MACs
+
+	// Of trunks.
+	allows    int  // how many clients may be at a place of it, counted by place
+	namedOnly bool // it was detached, and is remembered for these alone
+}
+
+func (a *device) flags() (flags uint32) {
+	for flag, is := range map[uint32]bool{bpfDeviceForced: a.forced, bpfDeviceDefaultWorker: a.isDefault, bpfDeviceNamedOnly: a.namedOnly} {
+		if is {
+			flags |= flag
+		}
+	}
+	return flags
+}
+
+func (a *device) setFlags(flags uint32) {
+	a.forced, a.isDefault, a.namedOnly = flags&bpfDeviceForced != 0, flags&bpfDeviceDefaultWorker != 0, flags&bpfDeviceNamedOnly != 0
 }
 
 // Attachment is one trunk or worker.
@@ -70,6 +87,7 @@ const (
 	bpfOptionGroupLimitShift = 32
 	bpfDeviceForced          = 1
 	bpfDeviceDefaultWorker   = 2
+	bpfDeviceNamedOnly       = 4
 	bpfUnknownPassed         = 30
 	bpfUnknownForwarded      = 31
 )
@@ -92,7 +110,7 @@ func (d *Demux) list(role bpfAttachRole) []Attachment {
 	defer d.mu.RUnlock()
 	var found []Attachment
 	for _, a := range d.devices {
-		if a.role == role {
+		if a.role == role && !a.namedOnly {
 			found = append(found, Attachment{Name: a.name, Index: a.ifindex, Mode: a.mode(), Down: a.down, MTU: a.mtu})
 		}
 	}
@@ -153,7 +171,7 @@ func (d *Demux) know(a *device) error {
 }
 
 func (d *Demux) save(a *device) error {
-	record := bpfDevice{Ifindex: uint32(a.ifindex), Number: a.number, Role: a.role, FloodedBase: a.floodedBase}
+	record := bpfDevice{Ifindex: uint32(a.ifindex), Number: a.number, Role: a.role, Flags: a.flags(), FloodedBase: a.floodedBase}
 	switch hook := a.hook.(type) {
 	case *tchook.TCX:
 		record.Mode = bpfAttachModeMODE_TCX
@@ -162,12 +180,6 @@ func (d *Demux) save(a *device) error {
 		if hook.OwnsQdisc() {
 			record.OwnsQdisc = 1
 		}
-	}
-	if a.forced {
-		record.Flags |= bpfDeviceForced
-	}
-	if a.isDefault {
-		record.Flags |= bpfDeviceDefaultWorker
 	}
 	if err := d.objs.Devices.Put(a.key(), &record); err != nil {
 		return fmt.Errorf("recording interface %s: %w", a.name, err)
@@ -234,7 +246,8 @@ func (d *Demux) loseAll() error {
 	return errors.Join(errs...)
 }
 
-// forget removes devices without clients: their names are anyone's then.
+// forget removes devices without clients: their names are anyone's then. A trunk at which clients may be
+// is remembered, and is no trunk any more.
 func (d *Demux) forget(all ...*device) error {
 	if len(all) == 0 {
 		return nil
@@ -280,6 +293,10 @@ func (d *Demux) drop(a *device) error {
 		default:
 			errs = append(errs, d.forgetPlaces(a, other))
 		}
+	}
+	if a.allows > 0 { // nobody else may get its number
+		a.namedOnly = true
+		return errors.Join(append(errs, d.save(a))...)
 	}
 	if a.role == bpfAttachRoleROLE_TRUNK {
 		d.trunkNumbers[a.number] = false

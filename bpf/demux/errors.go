@@ -6,6 +6,8 @@ import (
 )
 
 var (
+	// ErrBadPlace means that a place is malformed.
+	ErrBadPlace = errors.New("bad place")
 	// ErrBadMAC is wrapped by every [*BadMACError].
 	ErrBadMAC = errors.New("bad MAC address")
 	// ErrAssigned means that the MAC has a worker already; Reassign moves it.

@@ -23,13 +23,16 @@ const (
 	// EventMoved means that it was seen in another place: on another trunk,
 	// with another VLAN protocol or another VID.
 	EventMoved EventType = "moved"
+	// EventWrongPlace means that it was seen where it may not be: its location stays. It is
+	// told once a second of a client.
+	EventWrongPlace EventType = "wrong_place"
 )
 
 // Event is a client's change of place.
 type Event struct {
 	Type     EventType
 	MAC      MAC
-	From, To Location  // From is zero when Type is EventLearned
+	From, To Location  // From is zero if it had not been seen before
 	Time     time.Time // when the frame was handled
 }
 
@@ -119,7 +122,10 @@ func parseEvent(sample []byte) (Event, error) {
 		From: unpackLocation(raw.From),
 		To:   unpackLocation(raw.To),
 	}
-	if raw.From == 0 {
+	switch {
+	case raw.Refused != 0:
+		event.Type = EventWrongPlace
+	case raw.From == 0:
 		event.Type = EventLearned
 	}
 	var err error

@@ -7,40 +7,68 @@
 #include "maps.h"
 #include "places.h"
 
-static __noinline void report_move(const struct event *move)
+static __noinline void report(const struct event *event)
 {
 	struct cpu_state *state;
 
-	if (!bpf_ringbuf_output(&events, (void *)move, sizeof(*move), 0))
+	if (!bpf_ringbuf_output(&events, (void *)event, sizeof(*event), 0))
 		return;
 	state = this_cpu_state();
 	if (state)
 		state->events_lost++;
 }
 
-/* Stores only what is new, so that clients which stay where they are cost no
+/* Whether a restricted client may not be where it is seen. Announced once a second. A rule that is
+ * being made refuses nothing yet: user space looks at the location once every program sees it.
+ */
+static __noinline bool refuse_place(__u32 slot, __u64 mac, __u64 known, __u64 seen)
+{
+	struct place_rule *rule = bpf_map_lookup_elem(&place_rules, &slot);
+	struct allowed_place key = {.slot = slot};
+	struct event refusal = {.from = known, .to = seen, .refused = 1};
+	__u64 before;
+
+	if (!rule || !*(volatile __u64 *)&rule->restricted)
+		return false;
+	if (place_on_trunk(seen, &key.place) && bpf_map_lookup_elem(&allowed_places, &key))
+		return false;
+	refusal.time_ns = bpf_ktime_get_boot_ns();
+	before = *(volatile __u64 *)&rule->announced_ns;
+	if (before && refusal.time_ns - before < REFUSALS_APART_NS)
+		return true;
+	if (__sync_val_compare_and_swap(&rule->announced_ns, before, refusal.time_ns) == before) {
+		mac_octets(&refusal.mac, mac);
+		report(&refusal);
+	}
+	return true;
+}
+
+/* Returns false if the client may not be there, and nothing is learned. Stores only what is new, so that clients which stay where they are cost no
  * cache line. When another CPU wins the exchange, this frame counts as the
  * earlier one of the two: the chain of events has no gap.
  */
-static __always_inline void learn_location(__u32 slot, __u64 mac, __u64 seen)
+static __always_inline bool learn_location(__u32 slot, __u64 mac, __u64 seen)
 {
 	__u64 *location = bpf_map_lookup_elem(&locations, &slot), known;
+	bool moved;
 
 	if (!location)
-		return;
+		return true;
 	known = *(volatile __u64 *)location;
 	if (known == seen)
-		return;
-	if (__sync_val_compare_and_swap(location, known, seen) != known)
-		return;
-	if ((known & LOCATION_PLACE_MASK) != (seen & LOCATION_PLACE_MASK)) {
+		return true;
+	moved = (known & LOCATION_PLACE_MASK) != (seen & LOCATION_PLACE_MASK);
+	if (moved && refuse_place(slot, mac, known, seen))
+		return false;
+	if (__sync_val_compare_and_swap(location, known, seen) == known && moved) {
 		struct event move = {.from = known, .to = seen};
 
 		move.time_ns = bpf_ktime_get_boot_ns();
 		mac_octets(&move.mac, mac);
-		report_move(&move);
+		report(&move);
 		recount_client(slot);
 	}
+	return true;
 }
 
 #endif

@@ -15,7 +15,7 @@ import (
 
 // layoutVersion changes when the maps change in a way that the kernel cannot
 // tell from their sizes.
-const layoutVersion = 2
+const layoutVersion = 3
 
 // minWorkers is the least number of workers that can be attached, whatever the
 // capacity; maxWorkers is the most.
@@ -44,15 +44,17 @@ type Demux struct {
 	states        []bpfWorkerState // by worker number
 	settings      []bpfSettings
 	policies      []bpfPolicies
-	seeds         [2]uint64 // of table
+	placeRules    []placeRule // by slot
+	seeds         [2]uint64   // of table
 
 	mu            sync.RWMutex // guards everything below and, for reading, the use of what is above
 	closed        bool
 	base          bpfOwner // what earlier maps counted
 	generation    uint64
 	releases      uint64
-	clients       []client // by slot
-	free          []uint32 // slots, the one to take next first
+	clients       []client                  // by slot
+	free          []uint32                  // slots, the one to take next first
+	allowed       map[uint32][]allowedPlace // by slot; only of clients that may not be anywhere
 	devices       map[string]*device
 	byIndex       map[int]*device   // those that are there
 	trunkNumbers  []bool            // in use

@@ -36,6 +36,9 @@ func (l Location) String() string {
 	return fmt.Sprintf("trunk %d, %s VLAN %d", l.Trunk, name, l.VID())
 }
 
+// locationPlaceMask takes PCP and DEI out of a location.
+const locationPlaceMask = ^uint64(0xf000)
+
 // unpackLocation reads the word that pack_location in types.h makes.
 func unpackLocation(word uint64) Location {
 	return Location{Trunk: int(word >> 32), Protocol: uint16(word >> 16), TCI: uint16(word)}

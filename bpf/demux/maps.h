@@ -68,6 +68,24 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } client_workers SEC(".maps");
 
+/* By slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* capacity */
+	__type(key, __u32);
+	__type(value, struct place_rule);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} place_rules SEC(".maps");
+
+/* Where restricted clients may be. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* places */
+	__type(key, struct allowed_place);
+	__type(value, __u8);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+} allowed_places SEC(".maps");
+
 /* What each client counts as in pages, by slot. Written by the programs only. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -28,6 +28,8 @@ func (d *Demux) specs() (*ebpf.CollectionSpec, error) {
 		bpfMapSlots:         capacity,
 		bpfMapClientWorkers: capacity,
 		bpfMapCountedPlaces: capacity,
+		bpfMapPlaceRules:    capacity,
+		bpfMapAllowedPlaces: max(4*capacity, 1<<16),
 		bpfMapWorkerPages:   max(workers, 1<<16),
 		bpfMapPlacePages:    max(capacity, 1<<16),
 		bpfMapWorkerNumbers: workers,
@@ -116,6 +118,10 @@ func (d *Demux) mapAll() (err error) {
 	if d.policies, err = mapMemory[bpfPolicies](d.objs.PoliciesMap, bpfMapPoliciesMap); err != nil {
 		return err
 	}
+	if d.placeRules, err = mapMemory[placeRule](d.objs.PlaceRules, bpfMapPlaceRules); err != nil {
+		return err
+	}
+	d.allowed = make(map[uint32][]allowedPlace)
 	d.table = newClientTable(d.buckets, d.seeds)
 	d.clients = make([]client, d.opts.Capacity)
 	d.limits = [2]map[uint32]int{{}, {}}
@@ -156,8 +162,8 @@ func kernelName() string {
 
 func (d *Demux) releaseMaps() error {
 	err := errors.Join(unmapMemory(d.buckets), unmapMemory(d.locations), unmapMemory(d.slots), unmapMemory(d.clientWorkers),
-		unmapMemory(d.states), unmapMemory(d.settings), unmapMemory(d.policies), d.objs.Close(), d.inner.Close())
-	d.buckets, d.locations, d.slots, d.clientWorkers, d.states, d.settings, d.policies = nil, nil, nil, nil, nil, nil, nil
+		unmapMemory(d.states), unmapMemory(d.settings), unmapMemory(d.policies), unmapMemory(d.placeRules), d.objs.Close(), d.inner.Close())
+	d.buckets, d.locations, d.slots, d.clientWorkers, d.states, d.settings, d.policies, d.placeRules = nil, nil, nil, nil, nil, nil, nil, nil
 	d.objs, d.inner = bpfObjects{}, nil
 	return err
 }

@@ -32,8 +32,8 @@ type pins struct {
 // owner's is the last: a set with it is whole.
 func mapNames() []string {
 	return []string{
-		bpfMapClientTallies, bpfMapClientWorkers, bpfMapClients, bpfMapCountedPlaces, bpfMapCpuStates, bpfMapDevices, bpfMapDrops,
-		bpfMapEvents, bpfMapLimits, bpfMapLocations, bpfMapPlacePages, bpfMapPoliciesMap, bpfMapSettingsMap, bpfMapSlots, bpfMapTrunkIndexes,
+		bpfMapAllowedPlaces, bpfMapClientTallies, bpfMapClientWorkers, bpfMapClients, bpfMapCountedPlaces, bpfMapCpuStates, bpfMapDevices, bpfMapDrops,
+		bpfMapEvents, bpfMapLimits, bpfMapLocations, bpfMapPlacePages, bpfMapPlaceRules, bpfMapPoliciesMap, bpfMapSettingsMap, bpfMapSlots, bpfMapTrunkIndexes,
 		bpfMapTrunkNumbers, bpfMapWorkerFloods, bpfMapWorkerNumbers, bpfMapWorkerPages, bpfMapWorkerStates, bpfMapOwners,
 	}
 }

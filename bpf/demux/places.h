@@ -9,27 +9,33 @@
 #define COUNTED_TRUNK_SHIFT 13
 #define COUNTED_WORKER_SHIFT 21
 
+/* A place with the number of its trunk, which must be there; false if it has none. */
+static __always_inline bool place_on_trunk(__u64 location, __u32 *place)
+{
+	__u32 trunk = location_trunk(location), *number = bpf_map_lookup_elem(&trunk_numbers, &trunk);
+
+	if (!number)
+		return false;
+	*place = *number << COUNTED_TRUNK_SHIFT | (location & VLAN_VID_MASK);
+	if ((__u16)(location >> 16) == ETH_P_8021AD)
+		*place |= VLAN_VID_MASK + 1;
+	return true;
+}
+
 /* Where the client should count now, 0 for nowhere. */
 __noinline __u64 place_of_client(__u32 slot)
 {
 	__u64 *worker = bpf_map_lookup_elem(&client_workers, &slot);
-	__u64 *location = bpf_map_lookup_elem(&locations, &slot), at, place;
-	__u32 *number, trunk;
+	__u64 *location = bpf_map_lookup_elem(&locations, &slot), at, number;
+	__u32 place;
 
 	if (!worker || !location)
 		return 0;
-	place = *(volatile __u64 *)worker;
+	number = *(volatile __u64 *)worker;
 	at = *(volatile __u64 *)location;
-	if (!place || !at)
+	if (!number || !at || !place_on_trunk(at, &place))
 		return 0;
-	trunk = location_trunk(at);
-	number = bpf_map_lookup_elem(&trunk_numbers, &trunk);
-	if (!number)
-		return 0;
-	place = place << COUNTED_WORKER_SHIFT | (__u64)*number << COUNTED_TRUNK_SHIFT | (at & VLAN_VID_MASK);
-	if ((__u16)(at >> 16) == ETH_P_8021AD)
-		place |= VLAN_VID_MASK + 1;
-	return place | COUNTED_VALID;
+	return number << COUNTED_WORKER_SHIFT | place | COUNTED_VALID;
 }
 
 /* Adds by to the clients at the place. Another CPU may take a client off before

@@ -18,6 +18,7 @@ const (
 	DropTooLong       = DropReason(bpfDropReasonDROP_TOO_LONG)       // the frame has more octets than the worker or the trunk takes
 	DropNoTrunk       = DropReason(bpfDropReasonDROP_NO_TRUNK)       // worker: the client's trunk is down
 	DropGroupLimit    = DropReason(bpfDropReasonDROP_GROUP_LIMIT)    // worker: more group frames than Options.GroupLimit
+	DropWrongPlace    = DropReason(bpfDropReasonDROP_WRONG_PLACE)    // trunk: the client may not be there, see Assignment.Places
 	DropCopyFailed    = DropReason(bpfDropReasonDROP_COPY_FAILED)    // the kernel could not clone or queue a copy of a group frame
 )
 
@@ -46,6 +47,8 @@ func (r DropReason) String() string {
 		return "too_long"
 	case DropGroupLimit:
 		return "group_limit"
+	case DropWrongPlace:
+		return "wrong_place"
 	case DropNoTrunk:
 		return "no_trunk"
 	}

@@ -136,6 +136,9 @@ func (d *Demux) absorb(a, waiting *device) error {
 	if waiting.role != a.role {
 		return fmt.Errorf("%w: %s is remembered in the other role", ErrWrongRole, waiting.name)
 	}
+	if a.role == bpfAttachRoleROLE_TRUNK {
+		return errors.Join(d.moveAllowed(waiting, a), d.forget(waiting))
+	}
 	a.isDefault = a.isDefault || waiting.isDefault
 	slots := d.slotsOf(waiting)
 	for _, slot := range slots {
@@ -151,7 +154,7 @@ func (d *Demux) absorb(a, waiting *device) error {
 // it was left, and whether it is up.
 func (d *Demux) follow(link *Link, did func(*device, error, string, ...any)) {
 	a := d.devices[link.Name]
-	if a == nil {
+	if a == nil || a.namedOnly {
 		return
 	}
 	if a.ifindex != link.Index { // what is told may be older than what is known

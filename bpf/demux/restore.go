@@ -38,9 +38,8 @@ func (d *Demux) restoreDevices() (map[*device]bpfDevice, error) {
 		entry   = d.objs.Devices.Iterate()
 	)
 	for entry.Next(&key, &record) {
-		a := &device{name: nameOf(key), number: record.Number, role: record.Role, forced: record.Flags&bpfDeviceForced != 0,
-			isDefault: record.Flags&bpfDeviceDefaultWorker != 0,
-			first:     noSlot, floodedBase: record.FloodedBase}
+		a := &device{name: nameOf(key), number: record.Number, role: record.Role, first: noSlot, floodedBase: record.FloodedBase}
+		a.setFlags(record.Flags)
 		numbers := d.workerNumbers
 		if a.role == bpfAttachRoleROLE_TRUNK {
 			numbers = d.trunkNumbers
@@ -111,7 +110,7 @@ func (d *Demux) restoreClients() error {
 		d.states[a.number].Clients = uint64(a.clients)
 	}
 	d.freeSlots()
-	return d.recount(all)
+	return errors.Join(d.restoreAllowed(), d.recount(all))
 }
 
 // takeOverHooks puts our programs in the place of the earlier process's, in the mode
@@ -151,7 +150,7 @@ func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
 		}
 	})
 	for _, a := range gone {
-		if d.devices[a.name] == a { // no other has its name and its clients now
+		if d.devices[a.name] == a && !a.namedOnly { // no other has its name and its clients now
 			errs = append(errs, d.comeBack(a))
 		}
 	}

@@ -22,6 +22,7 @@ enum drop_reason {
 	DROP_TOO_LONG,       /* the frame has more octets than the worker or the trunk takes */
 	DROP_NO_TRUNK,       /* worker: the client's trunk is down */
 	DROP_GROUP_LIMIT,    /* worker: more group frames than it may send */
+	DROP_WRONG_PLACE,    /* trunk: the client may not be there */
 	DROP_REASONS,
 };
 
@@ -102,7 +103,7 @@ struct event {
 	__u64 to;
 	__u64 time_ns; /* CLOCK_BOOTTIME */
 	struct mac mac;
-	__u16 reserved;
+	__u16 refused; /* 1: it was seen where it may not be, and the location stays */
 };
 
 /* A frame that was dropped, told to who watches. */
@@ -126,6 +127,19 @@ struct drop_rate {
 #define DROP_WATCH_UNTIL 0
 #define DROP_WATCH_CLOCK 1 /* of DROP_LINES a second */
 #define DROP_LINES 100
+
+/* Whether a client may be at some places only. */
+struct place_rule {
+	__u64 restricted;   /* to its allowed_places. Written by user space only */
+	__u64 announced_ns; /* when a refusal was announced last, CLOCK_BOOTTIME. Written by the programs */
+};
+
+struct allowed_place {
+	__u32 slot;
+	__u32 place; /* on a trunk, see place_on_trunk */
+};
+
+#define REFUSALS_APART_NS 1000000000ULL
 
 /* The places of a worker's clients. Places are counted, 16 VIDs to a page, and
  * a bit for each place and each page says where there is a client: a group frame
@@ -231,6 +245,7 @@ struct device {
 
 #define DEVICE_FORCED 1         /* attached although it looks like an interface of the host's own */
 #define DEVICE_DEFAULT_WORKER 2 /* gets frames of MACs without a worker */
+#define DEVICE_NAMED_ONLY 4     /* no trunk any more: the places of clients name it */
 
 /* Who runs the dataplane. Not read by the programs. */
 struct owner {

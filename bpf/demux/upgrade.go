@@ -29,6 +29,7 @@ type snapshotClient struct {
 	worker   string
 	location uint64
 	counted  bpfClientTally
+	places   []Place
 }
 
 // copyFrom fills new maps with what the earlier ones hold. Frames go through the
@@ -45,11 +46,14 @@ func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.forced, a.isDefault = from.record.Flags&bpfDeviceForced != 0, from.record.Flags&bpfDeviceDefaultWorker != 0
+		a.setFlags(from.record.Flags)
 		record := from.record
 		record.Number = a.number
 		records[a] = record
 		if record.Ifindex == 0 {
+			if err := d.save(a); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		if err := d.enter(a, int(record.Ifindex)); err != nil {
@@ -73,7 +77,11 @@ func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 	d.ran = false // not with these maps
 	arrivals := make([]arrival, 0, len(old.clients))
 	for _, from := range old.clients {
-		arrivals = append(arrivals, arrival{from.mac, d.devices[from.worker]})
+		places, err := d.resolve(from.places)
+		if err != nil {
+			return nil, err
+		}
+		arrivals = append(arrivals, arrival{from.mac, d.devices[from.worker], places})
 	}
 	if err := d.insertAll(arrivals); err != nil {
 		return nil, err
@@ -129,7 +137,7 @@ func (s *pinSet) read(d *Demux) (*snapshot, error) {
 		return s.readFirstLayout(d)
 	}
 	snap := &snapshot{programs: programIDs(&s.owner), releases: s.owner.Releases}
-	names := make(map[uint32]string)
+	names, trunks := make(map[uint32]string), make(map[uint32]*device)
 	var (
 		key    deviceKey
 		record bpfDevice
@@ -144,11 +152,17 @@ func (s *pinSet) read(d *Demux) (*snapshot, error) {
 				return nil, fmt.Errorf("reading counters of worker %s: %w", nameOf(key), err)
 			}
 			flooded = sumTally(flooded, cpus)
+		} else {
+			trunks[record.Number] = &device{name: nameOf(key)}
 		}
 		snap.devices = append(snap.devices, snapshotDevice{nameOf(key), record, flooded})
 	}
 	if err := entry.Err(); err != nil {
 		return nil, fmt.Errorf("reading the trunks and workers: %w", err)
+	}
+	places, err := s.readPlaces(trunks)
+	if err != nil {
+		return nil, err
 	}
 	var (
 		index  uint32
@@ -173,6 +187,7 @@ func (s *pinSet) read(d *Demux) (*snapshot, error) {
 			if err != nil {
 				return nil, err
 			}
+			client.places = places[slot]
 			snap.clients = append(snap.clients, client)
 		}
 	}
@@ -180,6 +195,33 @@ func (s *pinSet) read(d *Demux) (*snapshot, error) {
 		return nil, fmt.Errorf("reading the assignments: %w", err)
 	}
 	return snap, s.readSums(snap)
+}
+
+// readPlaces reads where clients may be, by slot. The second layout lets each be anywhere.
+func (s *pinSet) readPlaces(trunks map[uint32]*device) (map[uint32][]Place, error) {
+	places := make(map[uint32][]Place)
+	if s.layout == 2 {
+		return places, nil
+	}
+	var (
+		key   bpfAllowedPlace
+		value uint8
+		rule  bpfPlaceRule
+		entry = s.maps[bpfMapAllowedPlaces].Iterate()
+	)
+	for entry.Next(&key, &value) {
+		if err := s.maps[bpfMapPlaceRules].Lookup(key.Slot, &rule); err != nil {
+			return nil, fmt.Errorf("reading whether a client is restricted: %w", err)
+		}
+		if trunk := trunks[key.Place>>placeTrunkShift]; trunk != nil && rule.Restricted != 0 {
+			allowed := allowedPlace{trunk: trunk, place: key.Place & (1<<placeTrunkShift - 1)}
+			places[key.Slot] = append(places[key.Slot], allowed.named())
+		}
+	}
+	if err := entry.Err(); err != nil {
+		return nil, fmt.Errorf("reading where clients may be: %w", err)
+	}
+	return places, nil
 }
 
 // readClient reads what every layout has in the same maps.

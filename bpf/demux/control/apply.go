@@ -18,7 +18,7 @@ const maxBulk = 256 << 20
 type Difference struct {
 	// Assigned are new.
 	Assigned []demux.Assignment `json:"assigned"`
-	// Reassigned have another worker than before.
+	// Reassigned have another worker than before, or may be at other places.
 	Reassigned []Reassignment `json:"reassigned"`
 	// Unassigned are gone. Empty unless pruning was asked for.
 	Unassigned []demux.Assignment `json:"unassigned"`
@@ -27,11 +27,13 @@ type Difference struct {
 // Empty reports whether nothing differs.
 func (d Difference) Empty() bool { return len(d.Assigned)+len(d.Reassigned)+len(d.Unassigned) == 0 }
 
-// Reassignment is a MAC that changes its worker.
+// Reassignment is a MAC that changes its worker, or the places where it may be.
 type Reassignment struct {
 	MAC  demux.MAC `json:"mac"`
 	From string    `json:"from"`
 	To   string    `json:"to"`
+	// Places are where it may be now; none: anywhere.
+	Places []demux.Place `json:"places,omitempty"`
 }
 
 // Change is a [Difference] as the dataplane takes it.
@@ -42,7 +44,7 @@ type Change struct {
 }
 
 // Compare finds what it takes to have every assignment wanted and, with prune, no other. Both lists are
-// by MAC.
+// by MAC, with canonical places.
 func Compare(now, wanted []demux.Assignment, prune bool) Change {
 	var c Change
 	for _, a := range wanted {
@@ -54,7 +56,7 @@ func Compare(now, wanted []demux.Assignment, prune bool) Change {
 			c.Fresh = append(c.Fresh, a)
 			continue
 		}
-		if now[0].Worker != a.Worker {
+		if now[0].Worker != a.Worker || !slices.Equal(now[0].Places, a.Places) {
 			c.Moved = append(c.Moved, a)
 			c.Back = append(c.Back, now[0])
 		}
@@ -120,7 +122,7 @@ func (c Change) difference() Difference {
 	some := func(list []demux.Assignment) []demux.Assignment { return append([]demux.Assignment{}, list...) } // in JSON [], not null
 	d := Difference{Assigned: some(c.Fresh), Reassigned: make([]Reassignment, 0, len(c.Moved)), Unassigned: some(c.Gone)}
 	for i, a := range c.Moved {
-		d.Reassigned = append(d.Reassigned, Reassignment{MAC: a.MAC, From: c.Back[i].Worker, To: a.Worker})
+		d.Reassigned = append(d.Reassigned, Reassignment{MAC: a.MAC, From: c.Back[i].Worker, To: a.Worker, Places: a.Places})
 	}
 	return d
 }
@@ -185,6 +187,10 @@ func decodeAssignments(w http.ResponseWriter, r *http.Request) ([]demux.Assignme
 		}
 		if a.Worker == "" {
 			return nil, fmt.Errorf("%w: %s has no worker", ErrBadRequest, a.MAC)
+		}
+		var err error
+		if a.Places, err = demux.CanonicalPlaces(a.Places); err != nil {
+			return nil, fmt.Errorf("assigning %s: %w", a.MAC, err)
 		}
 		list = append(list, a.Assignment)
 	}

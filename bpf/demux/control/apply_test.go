@@ -127,3 +127,41 @@ func TestAnAnswerToGETCanBePUT(t *testing.T) {
 	status, text = raw(t, socket, "PUT", "/v1/assignments?prune=1", "{}")
 	g.Expect(status).To(Equal(400), text)
 }
+
+// Where a client may be is part of its assignment: it is listed, compared and changed like its worker.
+func TestPlacesAreApplied(t *testing.T) {
+	g := NewWithT(t)
+	socket, _ := serve(t, newFakePlane(8))
+	client := dial(t, socket)
+	at := func(vids ...uint16) (places []demux.Place) {
+		for _, vid := range vids {
+			places = append(places, demux.Place{Trunk: "eth1", Protocol: demux.Protocol8021Q, VID: vid})
+		}
+		return places
+	}
+	g.Expect(client.Assign(t.Context(), macA, "w0", at(12, 13)...)).To(Succeed())
+	g.Expect(client.Assign(t.Context(), macB, "w0")).To(Succeed())
+	list, err := client.Assignments(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect([]string{list[0].String(), list[1].String()}).To(Equal([]string{macA + "=w0@eth1:12,13", macB + "=w0"}))
+
+	wanted := []demux.Assignment{given(macA, "w0"), given(macB, "w0")}
+	wanted[0].Places = []demux.Place{{Trunk: "eth1", VID: 13}, {Trunk: "eth1", VID: 12}, {Trunk: "eth1", VID: 12}}
+	difference, err := client.Apply(t.Context(), wanted, true, false)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(difference.Empty()).To(BeTrue(), "the same places in another order")
+	wanted[0].Places, wanted[1].Places = nil, at(7)
+	difference, err = client.Apply(t.Context(), wanted, true, false)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(difference.Reassigned).To(Equal([]control.Reassignment{
+		{MAC: parse(macA), From: "w0", To: "w0"}, {MAC: parse(macB), From: "w0", To: "w0", Places: at(7)},
+	}))
+	g.Expect(client.Reassign(t.Context(), macA, "w9", at(4)...)).To(Succeed())
+	list, err = client.Assignments(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect([]string{list[0].String(), list[1].String()}).To(Equal([]string{macA + "=w9@eth1:4", macB + "=w0@eth1:7"}))
+
+	wanted[1].Places = at(4095)
+	_, err = client.Apply(t.Context(), wanted, true, false)
+	g.Expect(err).To(MatchError(demux.ErrBadPlace))
+}

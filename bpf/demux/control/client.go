@@ -66,19 +66,19 @@ func (c *Client) Assignments(ctx context.Context) ([]Assignment, error) {
 	return answer.Assignments, wrap("asking for the assignments", err)
 }
 
-// Assign gives a MAC that has no worker the interface called worker.
-func (c *Client) Assign(ctx context.Context, mac, worker string) error {
-	return c.assign(ctx, mac, assignRequest{Worker: worker})
+// Assign gives a MAC that has no worker the interface called worker. With places it may be at these alone.
+func (c *Client) Assign(ctx context.Context, mac, worker string, places ...demux.Place) error {
+	return c.assign(ctx, "assigning", mac, assignRequest{Worker: worker, Places: places})
 }
 
 // ForceAssign is Assign to an interface that looks like one of the host's own.
-func (c *Client) ForceAssign(ctx context.Context, mac, worker string) error {
-	return c.assign(ctx, mac, assignRequest{Worker: worker, Force: true})
+func (c *Client) ForceAssign(ctx context.Context, mac, worker string, places ...demux.Place) error {
+	return c.assign(ctx, "assigning", mac, assignRequest{Worker: worker, Force: true, Places: places})
 }
 
-func (c *Client) assign(ctx context.Context, mac string, request assignRequest) error {
+func (c *Client) assign(ctx context.Context, doing, mac string, request assignRequest) error {
 	err := c.call(ctx, http.MethodPut, assignmentPath(mac), request, nil)
-	return wrap(fmt.Sprintf("assigning %s to %s", mac, request.Worker), err)
+	return wrap(fmt.Sprintf("%s %s to %s", doing, mac, request.Worker), err)
 }
 
 // Detach takes the demux off a trunk, or off a worker, whose clients are unassigned.
@@ -87,10 +87,10 @@ func (c *Client) Detach(ctx context.Context, name string) error {
 	return wrap("detaching "+name, err)
 }
 
-// Reassign gives an assigned MAC another worker. Its location and counters stay.
-func (c *Client) Reassign(ctx context.Context, mac, worker string) error {
-	err := c.call(ctx, http.MethodPut, assignmentPath(mac), assignRequest{Worker: worker, Reassign: true}, nil)
-	return wrap(fmt.Sprintf("reassigning %s to %s", mac, worker), err)
+// Reassign gives an assigned MAC another worker, and other places where it may be: without any, anywhere. Its
+// counters stay, and its location if it may still be there.
+func (c *Client) Reassign(ctx context.Context, mac, worker string, places ...demux.Place) error {
+	return c.assign(ctx, "reassigning", mac, assignRequest{Worker: worker, Reassign: true, Places: places})
 }
 
 // Apply gives every MAC of wanted its worker and, with prune, unassigns all others: all of it or, with an

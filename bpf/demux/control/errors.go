@@ -14,6 +14,7 @@ type Code string
 const (
 	CodeFull             Code = "full"              // the table holds as many MACs as it can
 	CodeBadMAC           Code = "bad_mac"           // malformed, zero or a group address
+	CodeBadPlace         Code = "bad_place"         // malformed: no VID from 0 to 4094, or an unknown protocol
 	CodeAlreadyAssigned  Code = "already_assigned"  // the MAC has a worker, and no reassignment was asked for
 	CodeNotAssigned      Code = "not_assigned"      // the MAC has no worker
 	CodeUnknownInterface Code = "unknown_interface" // no interface has that name
@@ -71,6 +72,7 @@ func kinds() []kind {
 	return []kind{
 		{CodeFull, demux.ErrFull, http.StatusInsufficientStorage},
 		{CodeBadMAC, demux.ErrBadMAC, http.StatusBadRequest},
+		{CodeBadPlace, demux.ErrBadPlace, http.StatusBadRequest},
 		{CodeAlreadyAssigned, demux.ErrAssigned, http.StatusConflict},
 		{CodeNotAssigned, demux.ErrNotAssigned, http.StatusNotFound},
 		{CodeUnknownInterface, demux.ErrUnknownInterface, http.StatusNotFound},

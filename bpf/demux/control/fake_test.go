@@ -33,9 +33,10 @@ func newFakePlane(capacity int) *fakePlane {
 	}
 }
 
-func (f *fakePlane) Assign(mac demux.MAC, worker string) error {
+func (f *fakePlane) assign(a demux.Assignment) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	mac, worker := a.MAC, a.Worker
 	if !strings.HasPrefix(worker, "w") || worker == "w7" {
 		return fmt.Errorf("attaching %s: %w", worker, demux.ErrUnknownInterface)
 	}
@@ -45,13 +46,14 @@ func (f *fakePlane) Assign(mac demux.MAC, worker string) error {
 	if len(f.assigned) == f.capacity {
 		return &demux.FullError{Capacity: f.capacity}
 	}
-	f.assigned[mac] = demux.Assignment{MAC: mac, Worker: worker}
+	f.assigned[mac] = a
 	return nil
 }
 
-func (f *fakePlane) Reassign(mac demux.MAC, worker string) error {
+func (f *fakePlane) reassign(to demux.Assignment) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	mac, worker := to.MAC, to.Worker
 	a, ok := f.assigned[mac]
 	if !ok {
 		return fmt.Errorf("%s: %w", mac, demux.ErrNotAssigned)
@@ -59,7 +61,7 @@ func (f *fakePlane) Reassign(mac demux.MAC, worker string) error {
 	if worker == "w7" {
 		return fmt.Errorf("attaching %s: %w", worker, demux.ErrUnknownInterface)
 	}
-	a.Worker = worker
+	a.Worker, a.Places = worker, to.Places
 	f.assigned[mac] = a
 	return nil
 }
@@ -76,7 +78,7 @@ func (f *fakePlane) Unassign(mac demux.MAC) error {
 
 func (f *fakePlane) AssignAll(list []demux.Assignment) error {
 	for i, a := range list {
-		if err := f.Assign(a.MAC, a.Worker); err != nil {
+		if err := f.assign(a); err != nil {
 			for _, done := range list[:i] {
 				_ = f.Unassign(done.MAC)
 			}
@@ -89,7 +91,7 @@ func (f *fakePlane) AssignAll(list []demux.Assignment) error {
 // ReassignAll and UnassignAll find what is wrong in a first entry only.
 func (f *fakePlane) ReassignAll(list []demux.Assignment) error {
 	for _, a := range list {
-		if err := f.Reassign(a.MAC, a.Worker); err != nil {
+		if err := f.reassign(a); err != nil {
 			return err
 		}
 	}

@@ -235,15 +235,16 @@ func (s *Server) putAssignment(w http.ResponseWriter, r *http.Request) (any, err
 	if err != nil {
 		return nil, err
 	}
+	wanted := []demux.Assignment{{MAC: mac, Worker: request.Worker, Places: request.Places}}
 	if request.Force {
 		if _, err := s.options.Dataplane.AttachWorker(request.Worker, true); err != nil {
 			return nil, err
 		}
 	}
 	if request.Reassign {
-		return nil, s.options.Dataplane.Reassign(mac, request.Worker)
+		return nil, s.options.Dataplane.ReassignAll(wanted)
 	}
-	err = s.options.Dataplane.Assign(mac, request.Worker)
+	err = s.options.Dataplane.AssignAll(wanted)
 	if assigned, ok := errors.AsType[*demux.AssignedError](err); ok {
 		return nil, assigned // whoever asks knows the rest
 	}

@@ -152,15 +152,16 @@ type Counters struct {
 	PlacesLost uint64 `json:"places_lost"`
 }
 
-// Event is a change of a client's location.
+// Event is a change of a client's location, or that it was seen where it may not be.
 type Event struct {
-	// Type is "learned" for a client's first frame, "moved" for each change of place after it.
+	// Type is "learned" for a client's first frame, "moved" for each change of place after it, and
+	// "wrong_place" (once a second) where its frames are dropped and its location stays.
 	Type string `json:"type"`
 	// MAC as text in lower-case colon form.
 	MAC demux.MAC `json:"mac"`
-	// From is the former place, nil for "learned".
+	// From is the location before, nil if there was none.
 	From *Location `json:"from,omitempty"`
-	// To is the new place.
+	// To is where the frame came from.
 	To *Location `json:"to,omitempty"`
 	// Time is when the frame that caused it arrived.
 	Time time.Time `json:"time"`
@@ -203,6 +204,8 @@ type assignRequest struct {
 	Reassign bool `json:"reassign"`
 	// Force takes an interface that looks like one of the host's own.
 	Force bool `json:"force"`
+	// Places are where the client may be; none: anywhere.
+	Places []demux.Place `json:"places,omitempty"`
 }
 
 // Types of the lines of GET /v1/events and /v1/drops that are neither.

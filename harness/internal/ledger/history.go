@@ -57,6 +57,8 @@ type history struct {
 	mtus      []int      // by worker, 0 where every frame of the lab fits
 	locations []register
 	renewals  []renewal
+	allowed   [][]uint64 // places, by MAC; nil for anywhere
+	refusals  [][]write  // by MAC: seen at a place where it may not be
 	clients   map[probe.MAC]int
 	initial   []uint64 // of a switch entry
 	moves     [][]Move // by client, in time
@@ -122,6 +124,11 @@ func (h *history) followAssignments(lab *Lab) {
 			h.assigned = append(h.assigned, register{initial: []uint64{0}})
 			h.locations = append(h.locations, register{initial: []uint64{0}})
 			h.renewals = append(h.renewals, renewal{})
+			var places []uint64
+			for _, p := range lab.Allowed[mac] {
+				places = append(places, placeOf(p.Trunk, p.VLAN.Protocol, p.VLAN.VID))
+			}
+			h.allowed, h.refusals = append(h.allowed, places), append(h.refusals, nil)
 		}
 		return i
 	}
@@ -130,6 +137,7 @@ func (h *history) followAssignments(lab *Lab) {
 		i := number(mac)
 		last[i] = lab.Assignments[mac]
 		h.assigned[i].initial = []uint64{worker[last[i]]}
+		h.locations[i].initial = []uint64{h.expected(i)}
 	}
 	for _, mac := range slices.SortedFunc(maps.Keys(lab.Learned), compareMACs) {
 		i := number(mac)
@@ -145,7 +153,11 @@ func (h *history) followAssignments(lab *Lab) {
 		h.assigned[i].write(worker[c.Worker], c.Start, c.End)
 		if last[i] == "" || c.Worker == "" {
 			// Not a change of worker but a new assignment: its location and counters begin anew.
-			h.locations[i].write(0, c.Start, c.End)
+			at := h.expected(i)
+			if c.Worker == "" {
+				at = 0
+			}
+			h.locations[i].write(at, c.Start, c.End)
 		}
 		h.renewals[i].change(last[i] != "", c)
 		last[i] = c.Worker
@@ -153,6 +165,20 @@ func (h *history) followAssignments(lab *Lab) {
 	for i := range h.assigned {
 		h.assigned[i].seal()
 	}
+}
+
+// expected is the location of a MAC that has not been seen since it was assigned: that of the
+// only place where it may be.
+func (h *history) expected(mac int) uint64 {
+	if len(h.allowed[mac]) == 1 {
+		return h.allowed[mac][0]
+	}
+	return 0
+}
+
+// mayBe tells whether the demux lets a MAC be at a place.
+func (h *history) mayBe(mac int, place uint64) bool {
+	return h.allowed[mac] == nil || slices.Contains(h.allowed[mac], place&vidOnly)
 }
 
 // followWorkers follows the workers to their ends.

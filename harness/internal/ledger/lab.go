@@ -48,6 +48,9 @@ type Lab struct {
 	Workers []topology.Worker
 	// Assignments when the taps began: the worker of each MAC.
 	Assignments map[probe.MAC]string
+	// Allowed are the places where the demux lets a MAC be, whenever it has a worker. Optional: those
+	// that are not named may be anywhere.
+	Allowed map[probe.MAC][]topology.Place
 	// PassUntagged says that the demux leaves untagged frames to the host's stack.
 	PassUntagged bool
 	// Unknown is what the demux does with tagged frames of MACs without a worker: "pass" leaves

@@ -17,14 +17,15 @@ const (
 	dropTagFailed     = "tag_failed"
 	dropNoWorker      = "no_worker"
 	dropTooLong       = "too_long"
+	dropWrongPlace    = "wrong_place"
 )
 
 const whySevered = "its worker was going"
 
 // dropReasons are those that frames of a lab can be dropped for. Any other must not
-// be counted: no place is forbidden.
+// be counted.
 func dropReasons() []string {
-	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed, dropNoWorker, dropTooLong}
+	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed, dropNoWorker, dropTooLong, dropWrongPlace}
 }
 
 // refDemux is the reference demux.
@@ -68,6 +69,8 @@ func (d *refDemux) learn(f *frame, p *pass, outs []record) {
 		sure = known
 	}
 	switch {
+	case !d.mayBe(mac, place):
+		d.refusals[mac] = append(d.refusals[mac], write{value: place, begin: p.time, end: p.learnedBy, optional: !sure || worker == 0})
 	case left, sure && worker != 0:
 		d.locations[mac].write(place, p.time, p.learnedBy)
 	case !sure:
@@ -122,6 +125,10 @@ func (d *refDemux) fromTrunk(f *frame, p *pass) {
 			d.drop(dropNoWorker, p)
 		}
 		if sure && there == 0 {
+			continue
+		}
+		if !d.mayBe(mac, placeOf(d.plan.of(p.side).index, p.tags.outer().Protocol, p.tags.outer().TCI)) {
+			d.drop(dropWrongPlace, p)
 			continue
 		}
 		if !sure { // it was handed to a link that was gone

@@ -134,7 +134,7 @@ type event struct {
 // that caused it; those of one MAC must follow from one another; and each frame
 // that certainly came from a new place must have raised one.
 func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
-	events := make([][]event, len(a.history.names))
+	events, refusals := make([][]event, len(a.history.names)), make([]int, len(a.history.names))
 	for _, x := range all {
 		i, known := a.history.macs[x.MAC]
 		from, err := a.readLocation(x.From)
@@ -148,6 +148,11 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 		switch {
 		case !known:
 			wrong = append(wrong, e.text+": the MAC is not assigned")
+		case err == nil && err2 == nil && x.Type == "wrong_place":
+			if !a.refused(i, &e) {
+				wrong = append(wrong, e.text+": no frame came from there, or it may be there")
+			}
+			refusals[i]++
 		case err != nil || err2 != nil || x.Type != kind || to == 0:
 			wrong = append(wrong, e.text+": it makes no sense")
 		case from&vidOnly == to&vidOnly:
@@ -162,6 +167,7 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 		return wrong // the watch was interrupted: some may be missing
 	}
 	for i := range events {
+		wrong = append(wrong, a.wrongRefusals(i, refusals[i])...)
 		if !a.renewed(i) {
 			wrong = append(wrong, a.brokenChain(i, events[i])...)
 		} else if n, most := countLearned(events[i]), a.mostLearned(i); n > most {
@@ -195,6 +201,33 @@ func countLearned(events []event) (n int) {
 // location was forgotten then, without an event.
 func (a *audit) renewed(mac int) bool {
 	return slices.ContainsFunc(a.lab.Changes, func(c Change) bool { return c.MAC == a.history.names[mac] })
+}
+
+// refused tells whether a frame from where a MAC may not be can have raised an event.
+func (a *audit) refused(mac int, e *event) bool {
+	return slices.ContainsFunc(a.history.refusals[mac], func(w write) bool {
+		return w.value == e.to && w.begin-eventSlack <= e.time && e.time <= w.end+eventSlack &&
+			slices.Contains(a.history.locations[mac].legal(w.begin, w.end, nil), e.from)
+	})
+}
+
+// refusalsApart is how long the demux says nothing more of a MAC that is where it may not be.
+const refusalsApart = int64(time.Second)
+
+// wrongRefusals compares how often the demux has said that a MAC was where it may not be with
+// how often it has to: once a second at most, and not at all only within a second of the window before.
+func (a *audit) wrongRefusals(mac, got int) []string {
+	all := a.history.refusals[mac]
+	certain := slices.IndexFunc(all, func(w write) bool { return !w.optional })
+	if certain >= 0 && got == 0 && !a.lab.SwitchKnows {
+		return []string{fmt.Sprintf("no event says that %s was at %s, where it may not be", a.history.names[mac], locationName(all[certain].value))}
+	}
+	if len(all) > 0 {
+		if most := 1 + int((all[len(all)-1].end-all[0].begin+2*eventSlack)/refusalsApart); got > most {
+			return []string{fmt.Sprintf("%d events say that %s was where it may not be, at most %d can: one a second", got, a.history.names[mac], most)}
+		}
+	}
+	return nil
 }
 
 // caused tells whether a frame can have raised an event.

@@ -40,6 +40,9 @@ type Client struct {
 	// Worker is the name of the worker the client is assigned to when the lab
 	// starts. Optional: the client is unknown to the demux.
 	Worker string `json:"worker,omitempty"`
+	// Allowed are the places where the demux lets the client be, with whatever worker. With one, the
+	// demux knows from the start that it is there. Optional: anywhere.
+	Allowed []Place `json:"allowed,omitempty"`
 	// Offloads leaves segmentation and checksum offloads of the client's link on, so that
 	// it sends and takes GSO super-packets whole. Optional: every offload is off, and
 	// each packet is one frame.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
@@ -70,13 +71,17 @@ func readApplied(name string, stdin io.Reader) (config, error) {
 func writeDifference(w io.Writer, d control.Difference, dryRun bool) error {
 	p := printer{w: w}
 	for _, a := range d.Assigned {
-		p.line("+ %s  %s", a.MAC, a.Worker)
+		p.line("+ %s  %s", a.MAC, a.Target())
 	}
 	for _, r := range d.Reassigned {
-		p.line("~ %s  %s -> %s", r.MAC, r.From, r.To)
+		to := demux.Assignment{Worker: r.To, Places: r.Places}.Target()
+		if to == r.From {
+			to += ", at any place"
+		}
+		p.line("~ %s  %s -> %s", r.MAC, r.From, to)
 	}
 	for _, u := range d.Unassigned {
-		p.line("- %s  %s", u.MAC, u.Worker)
+		p.line("- %s  %s", u.MAC, u.Target())
 	}
 	done := "applied"
 	if dryRun {

@@ -19,11 +19,16 @@ func newAssign() *cobra.Command {
 	var ask asker
 	var move, force bool
 	cmd := &cobra.Command{
-		Use:   "assign MAC=WORKER ...",
+		Use:   "assign MAC=WORKER[@TRUNK:VID,VID ...] ...",
 		Short: "Give clients their workers while traffic flows",
 		Long: `Give each client MAC the interface WORKER, which is attached if it was not yet. All or nothing: when one
-of several fails, those before it are taken back.`,
+of several fails, those before it are taken back.
+
+With @TRUNK:VID,VID the client may be on these VLANs of this trunk alone (ad12 is VLAN 12 of 802.1ad). Its frames from
+elsewhere are dropped as wrong_place and its location stays. With one VLAN its location is known from the start: a
+device that is silent until it is spoken to can be reached.`,
 		Example: `  vlandemux assign 02:00:00:00:00:03=w2
+  vlandemux assign 02:00:00:00:00:04=w2@eth1:12         # it may be on VLAN 12 of eth1 alone
   vlandemux assign --move 02:00:00:00:00:03=w0     # it has a worker already; location and counters stay`,
 		Args: arguments("MAC=WORKER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,14 +53,14 @@ of several fails, those before it are taken back.`,
 
 // assign makes every assignment, or none.
 func assign(ctx context.Context, client *control.Client, pairs []demux.Assignment, move, force bool) error {
-	former := make(map[demux.MAC]string) // worker by MAC
+	former := make(map[demux.MAC]demux.Assignment)
 	if move {
 		list, err := client.Assignments(ctx)
 		if err != nil {
 			return err
 		}
 		for _, a := range list {
-			former[a.MAC] = a.Worker
+			former[a.MAC] = a.Assignment
 		}
 	}
 	for i, p := range pairs {
@@ -66,7 +71,7 @@ func assign(ctx context.Context, client *control.Client, pairs []demux.Assignmen
 		case force:
 			ask = client.ForceAssign
 		}
-		err := ask(ctx, p.MAC.String(), p.Worker)
+		err := ask(ctx, p.MAC.String(), p.Worker, p.Places...)
 		if err == nil {
 			continue
 		}
@@ -78,7 +83,8 @@ func assign(ctx context.Context, client *control.Client, pairs []demux.Assignmen
 		for _, done := range pairs[:i] {
 			undo := client.Unassign(undoing, done.MAC.String())
 			if move {
-				undo = client.Reassign(undoing, done.MAC.String(), former[done.MAC])
+				was := former[done.MAC]
+				undo = client.Reassign(undoing, done.MAC.String(), was.Worker, was.Places...)
 			}
 			if undo != nil {
 				err = errors.Join(err, fmt.Errorf("taking back %s: %w", done, undo))

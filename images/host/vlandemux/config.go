@@ -84,14 +84,40 @@ func attachModes() []string {
 
 func byMAC(a, b demux.Assignment) int { return a.MAC.Compare(b.MAC) }
 
-// parsePair reads MAC=WORKER.
-func parsePair(text string) (demux.Assignment, error) {
-	address, worker, found := strings.Cut(text, "=")
+// parsePair reads MAC=WORKER, or MAC=WORKER@TRUNK:VID,VID.
+func parsePair(text string) (a demux.Assignment, err error) {
+	address, target, found := strings.Cut(text, "=")
 	if !found {
-		return demux.Assignment{}, fmt.Errorf("%q is not MAC=WORKER, e.g. 02:00:00:00:00:01=w0", text)
+		return a, fmt.Errorf("%q is not MAC=WORKER, e.g. 02:00:00:00:00:01=w0 or 02:00:00:00:00:01=w0@eth1:12,13", text)
 	}
-	mac, err := parseMAC(address)
-	return demux.Assignment{MAC: mac, Worker: worker}, errors.Join(err, checkName(worker))
+	a.MAC, err = parseMAC(address)
+	return a, errors.Join(err, parseTarget(&a, target))
+}
+
+// parseTarget reads WORKER, or WORKER@TRUNK:VID,VID.
+func parseTarget(a *demux.Assignment, text string) (err error) {
+	if a.Worker, a.Places, err = demux.ParseTarget(text); err != nil {
+		return err
+	}
+	names := []error{checkName(a.Worker)}
+	for _, p := range a.Places {
+		names = append(names, checkName(p.Trunk))
+	}
+	return errors.Join(names...)
+}
+
+// splitPairs takes lists of assignments apart at their commas: a VID has no MAC of its own.
+func splitPairs(lists []string) (pairs []string) {
+	for _, list := range lists {
+		for i, part := range strings.Split(list, ",") {
+			if i > 0 && !strings.Contains(part, "=") {
+				pairs[len(pairs)-1] += "," + part
+				continue
+			}
+			pairs = append(pairs, part)
+		}
+	}
+	return pairs
 }
 
 // parsePairs reads all of them; the error lists every one that is wrong.

@@ -215,12 +215,13 @@ func (p *configParser) assign(key, node *yaml.Node) {
 		if err != nil {
 			p.mistake(key, err)
 		}
-		worker, ok := p.scalar(value)
+		target, ok := p.scalar(value)
 		if !ok {
 			return
 		}
-		if nameErr := checkName(worker); nameErr != nil {
-			p.mistake(value, nameErr)
+		a := demux.Assignment{MAC: mac}
+		if targetErr := parseTarget(&a, target); targetErr != nil {
+			p.mistake(value, targetErr)
 			return
 		}
 		if err != nil {
@@ -231,7 +232,7 @@ func (p *configParser) assign(key, node *yaml.Node) {
 			return
 		}
 		lines[mac] = key.Line
-		p.config.assign = append(p.config.assign, demux.Assignment{MAC: mac, Worker: worker})
+		p.config.assign = append(p.config.assign, a)
 	})
 	slices.SortFunc(p.config.assign, byMAC)
 }

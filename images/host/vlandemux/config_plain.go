@@ -54,14 +54,14 @@ func plainAssignment(text string) (a demux.Assignment, ok bool) {
 	if a.MAC, err = parseMAC(unquoted(mac)); err != nil {
 		return a, false
 	}
-	a.Worker = unquoted(strings.TrimLeft(worker, " "))
-	for i, c := range []byte(a.Worker) {
+	target := unquoted(strings.TrimLeft(worker, " "))
+	for i, c := range []byte(target) {
 		alphanumeric := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !alphanumeric && (i == 0 || strings.IndexByte("_-.", c) < 0) {
+		if !alphanumeric && (i == 0 || strings.IndexByte("_-.@:,", c) < 0) {
 			return a, false
 		}
 	}
-	return a, checkName(a.Worker) == nil && !strings.EqualFold(a.Worker, "null")
+	return a, parseTarget(&a, target) == nil && !strings.EqualFold(target, "null")
 }
 
 // unquoted takes a pair of quotes off.

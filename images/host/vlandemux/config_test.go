@@ -63,6 +63,22 @@ func TestFlagsOverrideTheFile(t *testing.T) {
 	g.Expect(settings).To(Equal(want))
 }
 
+// A list of VIDs has commas, and so has a list of assignments.
+func TestPlacesInFlags(t *testing.T) {
+	g := NewWithT(t)
+	settings, err := parse(t, "", "--trunk=eth1", "--assign=02:00:00:00:00:01=w0@eth1:12,13,02:00:00:00:00:02=w0@eth1:ad7", "--assign", "02:00:00:00:00:03=w1")
+	g.Expect(err).NotTo(HaveOccurred())
+	var texts []string
+	for _, a := range settings.assign {
+		texts = append(texts, a.String())
+	}
+	g.Expect(texts).To(Equal([]string{"02:00:00:00:00:01=w0@eth1:12,13", "02:00:00:00:00:02=w0@eth1:ad7", "02:00:00:00:00:03=w1"}))
+	for _, wrong := range []string{"02:00:00:00:00:01=w0@eth1:12,x", "02:00:00:00:00:01=w0@eth1:12,4095", "12,02:00:00:00:00:01=w0"} {
+		_, err := parse(t, "", "--trunk=eth1", "--assign", wrong)
+		g.Expect(err).To(HaveOccurred(), wrong)
+	}
+}
+
 func TestAnEmptyFileAndNoFlagsAreTheDefaults(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "---\n", "~\n", "{}"} {
 		NewWithT(t).Expect(parse(t, text)).To(Equal(defaults()), "%q", text)

@@ -61,10 +61,6 @@ func (f *fakePlane) AttachWorker(name string, _ bool) (demux.AttachMode, error) 
 func (f *fakePlane) DetachTrunk(name string) error  { return letGo(f.trunks, name) }
 func (f *fakePlane) DetachWorker(name string) error { return letGo(f.workers, name) }
 
-func (f *fakePlane) Assign(mac demux.MAC, worker string) error {
-	return f.AssignAll([]demux.Assignment{{MAC: mac, Worker: worker}})
-}
-
 func (f *fakePlane) AssignAll(list []demux.Assignment) error {
 	if len(f.assigned)+len(list) > f.capacity {
 		return &demux.FullError{Capacity: f.capacity}
@@ -75,7 +71,7 @@ func (f *fakePlane) AssignAll(list []demux.Assignment) error {
 	return nil
 }
 
-func (f *fakePlane) Reassign(mac demux.MAC, worker string) error {
+func (f *fakePlane) reassign(mac demux.MAC, worker string) error {
 	if _, err := f.AttachWorker(worker, false); err != nil {
 		return err
 	}
@@ -86,7 +82,7 @@ func (f *fakePlane) Reassign(mac demux.MAC, worker string) error {
 func (f *fakePlane) ReassignAll(list []demux.Assignment) error {
 	var errs []error
 	for _, a := range list {
-		errs = append(errs, f.Reassign(a.MAC, a.Worker))
+		errs = append(errs, f.reassign(a.MAC, a.Worker))
 	}
 	return errors.Join(errs...)
 }
