@@ -22,6 +22,8 @@ type (
 	Frame = probe.Frame
 	// Verdict is what the ledger found in a window.
 	Verdict = ledger.Verdict
+	// TracedHop is a tap that a wrong frame crossed, or should have.
+	TracedHop = ledger.TracedHop
 	// WrongFrame is one frame of a verdict that was not where it had to be.
 	WrongFrame = ledger.WrongFrame
 )

@@ -12,14 +12,17 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"text/tabwriter"
+	"time"
 
 	"github.com/onsi/gomega"
 	"golang.org/x/term"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/e2e/internal/page"
 	"github.com/vlandemux/vlandemux/harness"
 	"github.com/vlandemux/vlandemux/scenarios"
 )
@@ -67,16 +70,46 @@ func run(ctx context.Context, guard harness.Guard, out io.Writer) (err error) {
 		}
 		err = unlessInterrupted(ctx, err)
 	}()
-	fail := func(message string, _ ...int) { panic(failure{message}) }
+	shown := page.Spec{Scenario: scenario.Name, Text: c.Text, State: page.Failed, Started: time.Now()}
+	defer func() {
+		if ctx.Err() == nil {
+			err = errors.Join(err, writePage(out, lab, &shown))
+		}
+	}()
+	fail := func(message string, _ ...int) { shown.Failure = message; panic(failure{message}) }
 	c.Run(ctx, &scenarios.Run{
 		Gomega:  gomega.NewGomega(fail),
 		Fail:    fail,
 		Variant: variant,
 		Lab:     lab,
 		Out:     out,
-		Step:    func(text string) { fmt.Fprintf(out, "\n— %s\n", text) },
-		Linger:  linger(out),
+		Step: func(text string) {
+			shown.Steps = append(shown.Steps, page.Step{Text: text, At: time.Since(shown.Started)})
+			fmt.Fprintf(out, "\n— %s\n", text)
+		},
+		Linger: linger(out),
 	})
+	shown.State = page.Passed
+	return nil
+}
+
+// writePage makes a report of the demo and names it.
+func writePage(out io.Writer, lab *harness.Lab, shown *page.Spec) error {
+	path, err := filepath.Abs("reports/demo.html")
+	if err != nil {
+		return err
+	}
+	phases := map[string]float64{}
+	for _, p := range lab.Phases() {
+		phases[p.Name] += p.Took.Seconds()
+		shown.Took = max(shown.Took, p.Start+p.Took)
+	}
+	shown.Phases, shown.Windows = page.PhasesOf(phases, shown.Took), lab.ClosedWindows()
+	shown.Lab = &page.Lab{Topology: lab.Topology, Notes: page.NotesOf(lab), Text: lab.String()}
+	if err := page.Write(path, &page.Run{Title: "vlandemux demo", Started: shown.Started, Took: shown.Took, Specs: []page.Spec{*shown}}); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\nto look at: %s\n", path)
 	return nil
 }
 
