@@ -56,7 +56,8 @@ type audit struct {
 	notes   []note
 	faults  []string // what is wrong with a frame besides
 
-	wrong []wrongFrame // those that came first
+	wrong    map[string]*wrongFrame // by account
+	rejected []rejected
 
 	dropped *drops.Report // nil until it is asked for
 	paths   paths

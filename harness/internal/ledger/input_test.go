@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -98,20 +99,35 @@ func TestManyIdenticalFrames(t *testing.T) {
 	g.Expect(m.lab.Check(m.input()).Err()).NotTo(HaveOccurred())
 }
 
-func TestOnlyTheFirstWrongFramesAreToldInFull(t *testing.T) {
+func TestEqualAccountsAreToldOnce(t *testing.T) {
 	g := NewWithT(t)
 	m := &mover{sim: newSim(3, rack())}
-	m.batch("c2/eth0", epoch, 100_000, 30, client(2), worker(1))
+	m.batch("c2/eth0", epoch, 100_000, 60, client(2), worker(1))
 	m.run()
 	for n := range 25 {
 		m.drop(m.frame(0, n+2), "w1/eth0")
 	}
-	text := m.lab.Check(m.input()).Err().Error()
-	g.Expect(text).To(ContainSubstring(`wrong frame 1 of 25: batch "c2/eth0-1" frame 2,`))
-	g.Expect(text).To(ContainSubstring(`wrong frame 10 of 25: batch "c2/eth0-1" frame 11,`))
-	g.Expect(text).NotTo(ContainSubstring("wrong frame 11"))
-	g.Expect(text).To(HaveSuffix("and 15 wrong frames more"))
+	m.drop(m.frame(0, 40), "host/w1", "w1/eth0")
+	v := m.lab.Check(m.input())
+	text := v.Err().Error()
+	g.Expect(text).To(ContainSubstring(`wrong frame 1 of 26 (and 24 more in the same way): batch "c2/eth0-1" frame 2,`))
+	g.Expect(text).To(ContainSubstring(`wrong frame 26 of 26: batch "c2/eth0-1" frame 40,`))
+	g.Expect(strings.Count(text, "wrong frame ")).To(Equal(2))
 	g.Expect(text).To(MatchRegexp(`w1/eth0 +in +25 +0`))
+	g.Expect(v.Rejected).To(HaveLen(26))
+	g.Expect(v.Rejected[0]).To(Equal(ledger.Rejected{Fingerprint: m.frame(0, 2), Comment: "w1/eth0 in: want 1, got 0", Octets: m.octetsOf(0, 2)}))
+	g.Expect(v.Rejected[25].Octets).To(Equal(m.octetsOf(0, 40)))
+}
+
+func TestOnlyTheFirstAccountsAreTold(t *testing.T) {
+	g := NewWithT(t)
+	m := small()
+	for batch, tap := range []string{"w0/eth0", "c0/eth0", "w1/eth0", "w0/eth0", "c1/eth0"} {
+		m.drop(m.frame(batch, 1), tap)
+	}
+	v := m.lab.Check(m.input())
+	g.Expect(v.Err()).To(MatchError(HaveSuffix("and 2 wrong frames more")))
+	g.Expect(strings.Count(v.Account(), "\nwrong frame ")).To(Equal(5))
 }
 
 func TestRetainedFramesShowWhatChanged(t *testing.T) {

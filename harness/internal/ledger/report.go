@@ -42,6 +42,25 @@ func (v *Verdict) sightings() (n uint64) {
 	return n
 }
 
+// Account is everything that is wrong, as Err tells it, with up to ten accounts of wrong frames; "" if nothing is.
+func (v *Verdict) Account() string {
+	if v.Inconclusive() || v.Err() == nil {
+		return ""
+	}
+	return v.complaint(shownFrames) + "\n"
+}
+
+// Line is the verdict in one line.
+func (v *Verdict) Line() string {
+	switch {
+	case v.Inconclusive():
+		return "ledger: inconclusive"
+	case v.Err() == nil:
+		return "ledger: every frame, counter and location is right: " + v.summary()
+	}
+	return "ledger: " + v.Headline()
+}
+
 // String is the report of a verdict, whatever it is: totals first.
 func (v *Verdict) String() string {
 	var w strings.Builder
@@ -130,8 +149,8 @@ func (v *Verdict) shownState() []string {
 	return shown
 }
 
-// complaint is everything that is wrong.
-func (v *Verdict) complaint() string {
+// complaint is everything that is wrong, with at most as many accounts of wrong frames.
+func (v *Verdict) complaint(accounts int) string {
 	var w strings.Builder
 	fmt.Fprintf(&w, "%s\n%s\n", v.Headline(), v.summary())
 	for _, s := range slices.Concat(v.Senders, v.shownState()) {
@@ -148,10 +167,17 @@ func (v *Verdict) complaint() string {
 	}
 	v.complainCounters(&w)
 	v.complainDrops(&w)
-	for i := range v.WrongFrames {
-		fmt.Fprintf(&w, "\nwrong frame %d of %d: %s", i+1, v.Wrong, &v.WrongFrames[i])
+	told := 0
+	for i := range v.WrongFrames[:min(len(v.WrongFrames), accounts)] {
+		f := &v.WrongFrames[i]
+		alike := ""
+		if f.Alike > 1 {
+			alike = fmt.Sprintf(" (and %d more in the same way)", f.Alike-1)
+		}
+		fmt.Fprintf(&w, "\nwrong frame %d of %d%s: %s", told+1, v.Wrong, alike, f)
+		told += f.Alike
 	}
-	if more := v.Wrong - len(v.WrongFrames); more > 0 {
+	if more := v.Wrong - told; more > 0 {
 		fmt.Fprintf(&w, "\nand %d wrong frames more\n", more)
 	}
 	return trim(w.String())

@@ -12,8 +12,8 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
-// shownFrames is how many wrong frames are traced.
-const shownFrames = 10
+// shownFrames is how many accounts of wrong frames are traced, toldAccounts how many an error tells.
+const shownFrames, toldAccounts = 10, 3
 
 // Verdict is what Check found. It is read-only and safe for concurrent use, and says the same after a way through JSON.
 type Verdict struct {
@@ -44,8 +44,10 @@ type Verdict struct {
 	Senders []string
 	// Incomplete is what makes a verdict impossible.
 	Incomplete []string
-	// WrongFrames are those that came first, at most ten.
+	// WrongFrames are the first of each account, of those at most ten that came first.
 	WrongFrames []WrongFrame
+	// Rejected are all wrong frames, for a capture; at most 10,000.
+	Rejected []Rejected `json:"-"`
 	// Dropped is what the kernel has dropped in the lab's namespaces, if anything was wrong.
 	Dropped []drops.Total
 	// Held is how long the links, the switch and the demux kept frames.
@@ -114,7 +116,7 @@ func (v *Verdict) Err() error {
 	if v.Wrong == 0 && len(v.Counters) == 0 && len(v.State) == 0 && len(v.Senders) == 0 {
 		return nil
 	}
-	return errors.New(v.complaint())
+	return errors.New(v.complaint(toldAccounts))
 }
 
 // Inconclusive tells whether a tap lost frames or something else made a verdict
@@ -142,7 +144,7 @@ func (v *Verdict) total(a *audit) {
 	v.Sides = make([]SideTotal, 2*len(a.plan.taps))
 }
 
-// addWrong notes a wrong frame. Those that came first are kept to be traced.
+// addWrong notes a wrong frame.
 func (v *Verdict) addWrong(a *audit, index int32) {
 	v.Wrong++
 	f := &a.table.frames[index]
@@ -155,14 +157,7 @@ func (v *Verdict) addWrong(a *audit, index int32) {
 		s.Missing += max(0, r.want-r.got)
 		s.Extra += max(0, r.got-r.want)
 	}
-	at, _ := slices.BinarySearchFunc(a.wrong, first+1, func(x wrongFrame, t int64) int { return cmp.Compare(x.time, t) })
-	if at >= shownFrames {
-		return
-	}
-	a.wrong = slices.Insert(a.wrong, at, wrongFrame{
-		frame: index, time: first, rows: slices.Clone(a.rows), notes: slices.Clone(a.notes), faults: slices.Clone(a.faults),
-	})
-	a.wrong = a.wrong[:min(len(a.wrong), shownFrames)]
+	a.groupWrong(index, first)
 }
 
 // finish traces the wrong frames, after which all frames can be forgotten.
@@ -173,9 +168,10 @@ func (v *Verdict) finish(a *audit) {
 	}
 	v.Sides = slices.DeleteFunc(v.Sides, func(s SideTotal) bool { return s.Missing == 0 && s.Extra == 0 })
 	slices.SortStableFunc(v.Costs, func(x, y Cost) int { return cmp.Compare(x.Time, y.Time) })
-	for i := range a.wrong {
-		v.WrongFrames = append(v.WrongFrames, a.explain(&a.wrong[i]))
+	for _, first := range a.firstOfEachAccount() {
+		v.WrongFrames = append(v.WrongFrames, a.explain(first))
 	}
+	v.Rejected = a.reject()
 	v.Paths = a.paths.list()
 	if v.Err() != nil {
 		v.Dropped = a.kernel().Totals

@@ -30,6 +30,8 @@ type WrongFrame struct {
 	Kernel []string
 	// Dump are its first octets, if no batch describes it.
 	Dump string
+	// Alike is how many frames went wrong at the same taps in the same way, this one included.
+	Alike int
 }
 
 // TracedHop is what had to be seen at a tap if everything before it had gone right, and what was.
@@ -50,15 +52,6 @@ const (
 	faultTooMany = "too many"
 )
 
-// wrongFrame is one wrong frame, kept to be traced.
-type wrongFrame struct {
-	frame  int32
-	time   int64
-	rows   []row
-	notes  []note
-	faults []string
-}
-
 // line is one row of a wrong frame's trace: what had to be seen if everything
 // before it had gone right, and what was.
 type line struct {
@@ -71,7 +64,7 @@ type line struct {
 func (a *audit) explain(x *wrongFrame) WrongFrame {
 	f := &a.table.frames[x.frame]
 	lines := a.follow(f, x.rows)
-	wrong := WrongFrame{Fingerprint: f.fingerprint, Frame: a.describe(f), Faults: x.faults, Altered: a.findAltered(f, lines), Dump: a.dump(f)}
+	wrong := WrongFrame{Fingerprint: f.fingerprint, Frame: a.describe(f), Faults: x.faults, Altered: a.findAltered(f, lines), Dump: a.dump(f), Alike: x.alike}
 	if seen := a.table.sightings(f); len(seen) > 0 {
 		wrong.First, wrong.FirstTap = seen[0].time, a.plan.of(seen[0].side).name
 	}
