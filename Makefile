@@ -28,6 +28,9 @@ export ENGINES
 # Programs run in folders of their own.
 override DEMUX := $(if $(DEMUX),$(abspath $(DEMUX)))
 export DEMUX
+# A regular expression: neither make nor the shell is to read anything into it.
+override FOCUS := $(value FOCUS)
+export FOCUS
 ifneq ($(CAPTURES),)
 # Not every shell replaces the ~ of CAPTURES=~/captures.
 override CAPTURES := $(patsubst ~/%,$(HOME)/%,$(CAPTURES))
@@ -42,9 +45,9 @@ VM     = $(BUILT)/vm --kernel=$(KERNEL) --sources="$$KERNEL_SOURCES" --console=$
 	--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),all)
 
 GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=junit.xml --json-report=report.json \
-	$(if $(SEED),--seed=$(SEED)) $(if $(ENGINES),--randomize-all) $(if $(FOCUS),--focus="$(FOCUS)") $(GINKGO_ARGS)
+	$(if $(SEED),--seed=$(SEED)) $(if $(ENGINES),--randomize-all) $(if $(FOCUS),--focus="$$FOCUS") $(GINKGO_ARGS)
 
-PLAIN = [ -t 1 ] || plain=--no-color
+PLAIN = [ -t 1 ] && [ -z "$$NO_COLOR" ] || plain=--no-color
 
 .DEFAULT_GOAL := help
 .PHONY: help sources e2e merge test demo bench lint package generate clean
@@ -89,7 +92,7 @@ else
 	go build -o $(BUILT)/vm ./images/vm/vm
 	go run ./harness/imagetool build $(BUILT)/images
 	$(BUILT)/ginkgo build -o $(BUILT)/e2e.test ./e2e
-	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(SHARD),--env=SHARD=$(SHARD)) $(if $(DEMUX),--env=DEMUX=$(DEMUX)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
+	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(SHARD),--env=SHARD=$(SHARD)) $(if $(DEMUX),--env=DEMUX=$(DEMUX)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_KERNEL=$(KERNEL) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
 		--env=VLANDEMUX_REPORTS=$(abspath $(OUT)) -- $(BUILT)/progress $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) $(BUILT)/e2e.test
 endif
 

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -116,7 +115,7 @@ func (s *suite) pageSpec(spec *types.SpecReport, seed int64) (page.Spec, error) 
 		shown.State = page.Skipped
 	default:
 		shown.Where = spec.Failure.Location.String()
-		shown.Again = fmt.Sprintf("make e2e SEED=%d FOCUS='%s'", seed, regexp.QuoteMeta(spec.FullText()))
+		shown.Again = again(seed, spec.FullText())
 	}
 	if last, there := s.history[spec.FullText()]; there {
 		shown.Last = &last

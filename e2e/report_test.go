@@ -118,6 +118,12 @@ func (s *suite) reportRun(report ginkgo.Report) {
 		set(kernels), set(switches), set(attachModes), set(dockers), machine)
 	ginkgo.AddReportEntry("ran on", ranOn)
 	s.check(s.writePage(s.runFacts(report, ranOn), report))
+	if failed := s.failedSpecs(report); failed != "" {
+		ginkgo.AddReportEntry("failed", failed)
+	}
+	if lines := annotations(report); lines != "" {
+		ginkgo.AddReportEntry("annotations", "\n"+lines)
+	}
 	ginkgo.AddReportEntry("to look at", filepath.Join(s.reports, "report.html"))
 }
 

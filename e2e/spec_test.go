@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
 
 	"github.com/vlandemux/vlandemux/harness"
@@ -61,13 +61,13 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 	s.check(err)
 	ginkgo.DeferCleanup(func(ctx context.Context) { s.end(ctx, lab, text) })
 	reportLab(lab)
-	ginkgo.GinkgoWriter.Printf("%s\n%s", lab, lab.Inputs())
 	c.Run(bound, &scenarios.Run{
 		Gomega:  gomega.NewGomega(s.fail),
 		Variant: variant,
 		Lab:     lab,
 		Fail:    s.fail,
 		Out:     ginkgo.GinkgoWriter,
+		Brief:   !verbose(),
 		Step:    func(text string) { ginkgo.By(text) },
 	})
 }
@@ -75,18 +75,39 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 // end closes the lab. A failed spec leaves its evidence first, and a lab that
 // leaves anything behind, or that made the kernel complain, fails the spec.
 func (s *suite) end(ctx context.Context, lab *harness.Lab, text string) {
-	if ginkgo.CurrentSpecReport().Failed() && s.ctx.Err() == nil {
-		folder := filepath.Join(s.reports, "evidence", slug(text))
-		if err := lab.SaveEvidence(ctx, folder); err != nil {
-			ginkgo.GinkgoWriter.Println("some evidence could not be saved:", err)
-		}
-		ginkgo.AddReportEntry(evidenceEntry, folder)
+	err := errors.Join(lab.KernelComplaints(ctx), lab.Settled())
+	spec := ginkgo.CurrentSpecReport()
+	if (spec.Failed() || err != nil || os.Getenv("EVIDENCE") == "always") && s.ctx.Err() == nil {
+		s.saveEvidence(ctx, lab, spec, err)
 	}
-	complaints := lab.KernelComplaints(ctx)
-	err := errors.Join(complaints, lab.Close())
+	err = errors.Join(err, lab.Close())
 	reportPhases(lab)
 	reportWindows(lab)
 	s.check(err)
+}
+
+// saveEvidence fills the spec's folder, and goes on where something cannot be had.
+func (s *suite) saveEvidence(ctx context.Context, lab *harness.Lab, spec ginkgo.SpecReport, late error) {
+	folder := s.evidence(spec.FullText())
+	account := harness.Account{Spec: spec.FullText(), Failure: spec.Failure.Message, Again: again(ginkgo.GinkgoRandomSeed(), spec.FullText())}
+	if late != nil {
+		account.Failure = strings.TrimSpace(account.Failure + "\n" + late.Error())
+	}
+	for _, event := range spec.SpecEvents {
+		if event.SpecEventType.Is(types.SpecEventByStart) {
+			account.Steps = append(account.Steps, harness.TimelineEntry{Time: event.TimelineLocation.Time, Source: "step", Text: event.Message})
+		}
+	}
+	if err := lab.SaveEvidence(ctx, folder, account); err != nil {
+		ginkgo.GinkgoWriter.Println("some evidence could not be saved:", err)
+	}
+	ginkgo.AddReportEntry(evidenceEntry, folder)
+}
+
+// verbose tells whether people want to see all that is written.
+func verbose() bool {
+	_, reporter := ginkgo.GinkgoConfiguration()
+	return reporter.Verbose || reporter.VeryVerbose
 }
 
 var notInFileNames = regexp.MustCompile(`[^a-zA-Z0-9]+`)

@@ -111,6 +111,8 @@ func (s *suite) prepare(ctx context.Context) []byte {
 	_, skipped, err := s.readCaptures()
 	s.check(err)
 	s.skipped = skipped
+	// What an earlier run has left there is not this one's evidence.
+	s.check(os.RemoveAll(filepath.Join(s.reports, "evidence")))
 	ready, err := json.Marshal(s.prepareEngines(ctx))
 	s.check(err)
 	return ready

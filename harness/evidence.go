@@ -10,6 +10,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -36,52 +39,114 @@ func (l *Lab) Inputs() string {
 	return w.String()
 }
 
-// SaveEvidence writes what is known of the lab into a folder: the topology, the
-// state of every interface, what the demux says of itself, the log of every
-// agent and what the taps of the last window kept. It goes on past failures.
-func (l *Lab) SaveEvidence(ctx context.Context, folder string) error {
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+// Account is what is known of a spec besides its lab.
+type Account struct {
+	// Spec is its whole text, Failure why it failed, "" if it did not, Again the command that runs it once more.
+	Spec, Failure, Again string
+	// Steps are what it did when.
+	Steps []TimelineEntry
+}
+
+// SaveEvidence writes what is known of the lab into a folder, which it empties first. If a window is open, it is closed: what the ledger
+// finds is part of it. It goes on past failures.
+func (l *Lab) SaveEvidence(ctx context.Context, folder string, account Account) error {
+	if err := errors.Join(os.RemoveAll(folder), os.MkdirAll(folder, 0o755)); err != nil {
 		return fmt.Errorf("making a folder for evidence: %w", err)
 	}
 	var errs []error
-	save := func(name string, content func() ([]byte, error)) {
-		data, err := content()
-		if err == nil {
+	note := func(doing string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", doing, err))
+		}
+	}
+	write := func(name string, data []byte, err error) {
+		if err == nil && len(data) > 0 {
 			err = os.WriteFile(filepath.Join(folder, name), data, 0o644)
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("saving %s: %w", name, err))
-		}
+		note("saving "+name, err)
 	}
-	save("lab.txt", func() ([]byte, error) { return []byte(l.String() + "\n" + l.Inputs()), nil })
-	save("topology.json", func() ([]byte, error) { return pretty(l.Topology, nil) })
-	save("interfaces.json", func() ([]byte, error) { return pretty(l.host.agent.Interfaces(ctx)) })
-	save("status.json", func() ([]byte, error) { return pretty(l.Demux().Status(ctx)) })
-	save("assignments.json", func() ([]byte, error) { return pretty(l.Demux().Assignments(ctx)) })
-	save("counters.json", func() ([]byte, error) { return pretty(l.Demux().Counters(ctx)) })
-	save("vlandemux.log", func() ([]byte, error) {
-		log, err := l.host.agent.DemuxLog(ctx)
-		return []byte(log), err
-	})
-	for _, n := range l.Nodes() {
-		save("agent-"+n.Name+".log", func() ([]byte, error) { return []byte(n.container.Log()), nil })
+	text := func(name, content string) { write(name, []byte(content), nil) }
+	save := func(name string, v any, err error) {
+		data, encoding := json.MarshalIndent(v, "", "  ")
+		write(name, data, cmp.Or(err, encoding))
+	}
+
+	if w := l.openWindow(); w != nil {
+		closing, cancel := context.WithTimeout(ctx, closeTimeout)
+		_, err := w.Close(closing)
+		cancel()
+		note("closing the window that was open", err)
 	}
 	l.takeClosed()
-	l.swapWindow(nil) // what it saw goes into the evidence, and no verdict will come
-	taps, err := l.host.agent.StopTaps(ctx)
-	errs = append(errs, err)
-	for _, tap := range taps {
-		name := tap.Point.Name
-		save(strings.ReplaceAll(name, "/", "-")+".pcapng", func() ([]byte, error) { return l.capture(ctx, name) })
+	dropped := l.drops(ctx)
+	host, err := l.host.agent.Evidence(ctx, l.started.UnixNano())
+	note("asking the host", err)
+
+	text("verdict.txt", l.verdicts(account))
+	text("lab.txt", l.facts(account))
+	save("topology.json", l.Topology, nil)
+	status, err := l.Demux().Status(ctx)
+	save("status.json", status, err)
+	l.mu.Lock()
+	before, after, events := l.state.before, DemuxState{}, slices.Clone(l.state.events)
+	l.mu.Unlock()
+	save("events.json", events, nil)
+	save("demux-before.json", before, nil)
+	if after.Assignments, err = l.Demux().Assignments(ctx); err == nil {
+		after.Counters, err = l.Demux().Counters(ctx)
 	}
+	save("demux-after.json", after, err)
+	interfaces, err := l.host.agent.Interfaces(ctx)
+	save("interfaces.json", interfaces, err)
+	text("namespaces.txt", host.Namespaces+strings.Join(host.Attached, "\n")+"\n")
+	text("bpf.txt", host.BPF)
+	text("drops.txt", dropsText(dropped))
+	statistics, err := l.host.agent.Statistics(ctx)
+	note("reading the namespaces' counters", err)
+	text("statistics.txt", statisticsText(l.statistics, statistics))
+	lines := cmp.Or(host.KernelError, "nothing\n")
+	if len(host.Kernel) > 0 {
+		lines = ""
+	}
+	for _, line := range host.Kernel {
+		lines += clock(line.Time) + " " + line.Text + "\n"
+	}
+	text("kernel.txt", lines)
+	logs, err := l.logs(ctx)
+	note("reading the logs", err)
+	text("timeline.txt", l.timeline(account, logs, host.Kernel, dropped))
+	note("saving capture.pcapng", l.saveCapture(ctx, filepath.Join(folder, "capture.pcapng")))
 	return errors.Join(errs...)
 }
 
-func pretty[T any](v T, err error) ([]byte, error) {
-	if err != nil {
-		return nil, err
+// verdicts are the failure and what the ledger found in each window.
+func (l *Lab) verdicts(account Account) string {
+	var w strings.Builder
+	fmt.Fprintf(&w, "%s\n%s\n\n", account.Spec, cmp.Or(account.Failure, "It did not fail."))
+	for _, closed := range l.ClosedWindows() {
+		fmt.Fprintf(&w, "== the window opened at %s\n%s\n", closed.Opened, closed.Verdict)
+		if account := closed.Verdict.Account(); account != "" {
+			fmt.Fprintf(&w, "%s\n", account)
+		}
 	}
-	return json.MarshalIndent(v, "", "  ")
+	return w.String()
+}
+
+// facts are versions, seed, inputs, and how to get them again.
+func (l *Lab) facts(account Account) string {
+	revision := "not known"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				revision = setting.Value
+			}
+		}
+	}
+	text := fmt.Sprintf("%s\nagain: %s\n%s\nrevision %s · %s\n", account.Spec, account.Again, l, revision, runtime.Version())
+	for _, n := range l.Nodes() {
+		text += fmt.Sprintf("%s: container %s, process %d, image %s\n", n.Name, n.Container, n.PID, n.container.of.image)
+	}
+	return text + "\n" + l.Inputs()
 }
 
 // capture is what a tap of the last window kept, as pcapng.

@@ -51,6 +51,8 @@ type Lab struct {
 	phases  []Phase        // guarded by mu
 	checked []ClosedWindow // guarded by mu
 
+	statistics wire.Statistics // of the namespaces, before the first window
+
 	follower *follower // guarded by mu; from the first window on
 
 	imagesMu      sync.Mutex
@@ -105,6 +107,9 @@ func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *L
 		return nil, fmt.Errorf("starting vlandemux in the host container: %w", err)
 	}
 	if err := l.checkAttached(ctx); err != nil {
+		return nil, err
+	}
+	if l.statistics, err = l.host.agent.Statistics(ctx); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -163,6 +168,7 @@ func (l *Lab) startContainers(ctx context.Context, h *Harness) error {
 			if err != nil {
 				return fmt.Errorf("starting the container of %s: %w", name, err)
 			}
+			c.logged = c.Logged()
 			mu.Lock()
 			defer mu.Unlock()
 			keep(&Node{Sockets: traffic.Of(c.agent), Name: name, Container: c.Name, PID: c.PID, agent: c.agent, container: c})
@@ -255,12 +261,12 @@ func (l *Lab) Nodes() []*Node {
 // as they were when new, and are ended otherwise; it is an error if the lab has left
 // anything behind, or a window open. Closing twice is safe.
 func (l *Lab) Close() error {
-	return errors.Join(l.lastWindow(), l.takeDown(l.pool.give))
+	return errors.Join(l.Settled(), l.takeDown(l.pool.give))
 }
 
-// lastWindow is an error if a window was left open, or if anything happened after
-// the last one was closed.
-func (l *Lab) lastWindow() error {
+// Settled is an error if a window was left open, or if anything happened after
+// the last one was closed. It is told once.
+func (l *Lab) Settled() error {
 	if w := l.swapWindow(nil); w != nil {
 		return fmt.Errorf("the window opened at %s was never closed: nothing that happened since has been checked; close it", w.Opened)
 	}

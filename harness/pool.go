@@ -41,6 +41,7 @@ type container struct {
 	agent    *agent.Client
 	of       containerKind
 	features wire.Features // of its kernel; a host's alone
+	logged   int64         // octets that were in its log when the lab began
 	initial  []string      // what was there when it was new; nil: it is not to be used again
 }
 

@@ -21,6 +21,28 @@ type state struct {
 	lab      ledger.Lab       // as it is now, and what has changed since the last window was opened
 	counters control.Counters // of the demux when the last window was closed
 	window   *Window          // the one that was closed last, until nothing more of it can come
+
+	// For the evidence: what the demux said of itself when the last window was opened, what it listed when the last was closed, and its events.
+	before DemuxState
+	listed []control.Assignment
+	events []control.Event
+}
+
+// DemuxState is what the demux says of itself at one moment.
+type DemuxState struct {
+	Assignments []control.Assignment // with locations
+	Counters    control.Counters
+}
+
+// mostEvents is how many of the demux's events are kept for the evidence.
+const mostEvents = 10_000
+
+// tell keeps what the demux has said at the end of a window.
+func (l *Lab) tell(events []control.Event, assignments []control.Assignment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.listed = assignments
+	l.state.events = append(l.state.events, events[:min(len(events), mostEvents-len(l.state.events))]...)
 }
 
 func newState(t Topology) state {
@@ -31,9 +53,11 @@ func newState(t Topology) state {
 	if t.Demux.Contract != nil {
 		lab.Reference = t.Demux.Contract.Reference
 	}
+	var listed []control.Assignment
 	for _, c := range t.Clients {
 		if c.Worker != "" {
 			lab.Assignments[c.MAC] = c.Worker
+			listed = append(listed, control.Assignment{Assignment: demux.Assignment{MAC: c.MAC, Worker: c.Worker}})
 		}
 		if len(c.Allowed) > 0 {
 			if lab.Allowed == nil {
@@ -42,7 +66,7 @@ func newState(t Topology) state {
 			lab.Allowed[c.MAC] = c.Allowed
 		}
 	}
-	return state{lab: lab}
+	return state{lab: lab, listed: listed}
 }
 
 // describe is the lab as it is now, for the ledger. From now on its changes are

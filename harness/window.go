@@ -82,6 +82,9 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 	if w.before, err = l.watchDemux(ctx); err != nil {
 		return nil, err
 	}
+	l.mu.Lock()
+	l.state.before = DemuxState{Assignments: l.state.listed, Counters: w.before}
+	l.mu.Unlock()
 	if w.stacks, err = l.host.agent.ChecksumErrors(ctx); err != nil {
 		return nil, err
 	}
@@ -113,6 +116,13 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 		}
 	}
 	return w, l.startImages(ctx)
+}
+
+// openWindow is the one that is open, nil for none.
+func (l *Lab) openWindow() *Window {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.window
 }
 
 // swapWindow makes w the open window and returns the one that was.

@@ -24,6 +24,8 @@ type Run struct {
 	Fail func(message string, callerSkip ...int)
 	// Out is what the case shows to people.
 	Out io.Writer
+	// Brief leaves one line there for each window in which all was right, and not the whole verdict.
+	Brief bool
 	// Step announces what happens next.
 	Step func(text string)
 	// Linger keeps the lab up for a person once the case has shown what it
@@ -72,7 +74,11 @@ func (r *Run) Close(ctx context.Context, w *harness.Window) *harness.Verdict {
 	if err != nil {
 		r.Check(fmt.Errorf("in the window opened at %s: %w", w.Opened, err))
 	}
-	fmt.Fprintln(r.Out, v)
+	if r.Brief {
+		fmt.Fprintf(r.Out, "the window opened at %s: %s\n", w.Opened, v.Line())
+	} else {
+		fmt.Fprintln(r.Out, v)
+	}
 	return v
 }
 

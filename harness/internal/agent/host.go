@@ -42,6 +42,7 @@ func (h *host) routes(mux *http.ServeMux) {
 	h.demuxRoutes(mux)
 	h.tapRoutes(mux)
 	h.dropRoutes(mux)
+	h.evidenceRoutes(mux)
 	h.systemRoutes(mux)
 	h.leftoverRoutes(mux)
 	handle(mux, "/host/send", h.sendAt)

@@ -184,6 +184,13 @@ func (d *demuxChild) text() string {
 	return d.log.String()
 }
 
+// forget empties the log: the next lab's begins with it.
+func (d *demuxChild) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.log = nil
+}
+
 // exitError makes sense of a child that ended with status 0 when it should not have ended at all.
 func exitError(err error) error {
 	if err == nil {

@@ -26,6 +26,7 @@ func (h *host) reset(ctx context.Context, _ Nothing) (Nothing, error) {
 		errs = append(errs, network.Close())
 	}
 	errs = append(errs, h.watchDrops())
+	h.demux.forget()
 	if err := errors.Join(errs...); err != nil {
 		return Nothing{}, fmt.Errorf("resetting the host: %w", err)
 	}

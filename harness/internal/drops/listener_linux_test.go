@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -204,8 +205,10 @@ func TestCopiesTheFirstOfEachKindAndCountsAll(t *testing.T) {
 		}
 		report, err := b.listener.Read()
 		b.Expect(err).NotTo(HaveOccurred())
-		b.Expect(report.Totals).To(ContainElement(And(HaveField("Reason", "NOT_SPECIFIED"), HaveField("Packets", BeEquivalentTo(MostCopied+more)), HaveField("Copied", BeEquivalentTo(MostCopied)), HaveField("Lost", BeZero()))), "round %d", round)
-		b.Expect(string(report.Drops[7].Octets[100:101])).To(Equal("7"))
+		b.Expect(report.Totals).To(ContainElement(And(HaveField("Interface", "a"), HaveField("Reason", "NOT_SPECIFIED"), HaveField("Packets", BeEquivalentTo(MostCopied+more)), HaveField("Copied", BeEquivalentTo(MostCopied)), HaveField("Lost", BeZero()))), "round %d", round)
+		ours := slices.DeleteFunc(report.Drops, func(d Drop) bool { return d.Place() != "test/a" || d.Length != 2000 })
+		b.Expect(ours).To(HaveLen(MostCopied))
+		b.Expect(string(ours[7].Octets[100:101])).To(Equal("7"))
 	}
 }
 

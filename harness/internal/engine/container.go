@@ -26,6 +26,12 @@ type Container struct {
 // Log returns the last 64 KiB of what the container wrote on stderr.
 func (c *Container) Log() string { return c.stream.log.String() }
 
+// Logged is how many octets that is by now, in all.
+func (c *Container) Logged() int64 { return c.stream.log.Octets() }
+
+// LogSince returns what the container wrote on stderr after the first octets, as far as it is kept.
+func (c *Container) LogSince(octets int64) string { return c.stream.log.Since(octets) }
+
 // Done is closed once the container has ended and the engine has removed it, or once that can no longer be learned.
 func (c *Container) Done() <-chan struct{} { return c.exit.done }
 

@@ -65,7 +65,7 @@ func (e *Engine) explain(doing string, err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 	case strings.Contains(message, "unable to apply caps"), strings.Contains(message, "permitted capabilit"):
 		out.Kind = ErrCapabilities
-		out.Hint = "this engine lacks NET_ADMIN, SYS_ADMIN or NET_RAW itself (it runs in a container or a sandbox): " +
+		out.Hint = "this engine lacks NET_ADMIN, SYS_ADMIN, NET_RAW or SYSLOG itself (it runs in a container or a sandbox): " +
 			"use an engine that has them, on the machine itself or in a virtual machine, through DOCKER_HOST"
 	case errors.Is(err, syscall.ENOSPC), strings.Contains(message, "no space left on device"):
 		out.Kind = ErrNoSpace

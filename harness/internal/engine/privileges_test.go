@@ -9,10 +9,10 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/engine"
 )
 
-// Capability sets as /proc/PID/status prints them: bit 12 is NET_ADMIN, 13 NET_RAW, 21 SYS_ADMIN.
+// Capability sets as /proc/PID/status prints them: bit 12 is NET_ADMIN, 13 NET_RAW, 21 SYS_ADMIN, 34 SYSLOG.
 const (
 	netRaw       = "0000000000002000"
-	netAndSystem = "0000000000203000"
+	netAndSystem = "0000000400203000"
 )
 
 func TestContainersHoldTheLeastPrivilegeOfTheirKind(t *testing.T) {

@@ -123,7 +123,7 @@ func TestStartExplainsRefusals(t *testing.T) {
 		cleansUp bool
 	}{
 		{"capabilities", "POST /containers/c1/start", message(400, caps), engine.ErrCapabilities,
-			[]string{"starting container lab", caps, "NET_ADMIN, SYS_ADMIN or NET_RAW", "DOCKER_HOST"}, true},
+			[]string{"starting container lab", caps, "NET_ADMIN, SYS_ADMIN, NET_RAW or SYSLOG", "DOCKER_HOST"}, true},
 		{"full disk at creation", "POST /containers/create", message(500, full), engine.ErrNoSpace,
 			[]string{"creating container lab", full, "/srv/docker", "docker system df"}, false},
 		{"full disk at start", "POST /containers/c1/start", message(500, full), engine.ErrNoSpace,

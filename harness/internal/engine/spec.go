@@ -12,7 +12,7 @@ import (
 type Kind string
 
 const (
-	// KindHost wires the lab and runs the demux: NET_ADMIN, SYS_ADMIN and NET_RAW, and the engine's process namespace, since it
+	// KindHost wires the lab and runs the demux: NET_ADMIN, SYS_ADMIN, NET_RAW and SYSLOG, and the engine's process namespace, since it
 	// enters the network namespaces of the other containers by their process IDs.
 	KindHost Kind = "host"
 	// KindClient is a client of the lab: NET_RAW only.
@@ -87,7 +87,8 @@ func (k Kind) capabilities() []string {
 	case KindHost, KindTest:
 		// NET_ADMIN: links, qdiscs, BPF of type sched_cls. SYS_ADMIN: setns, mount, and BPF on engines that know no CAP_BPF. NET_RAW: to
 		// open /proc/PID/ns/net of a container, one needs a superset of its capabilities.
-		return []string{"NET_ADMIN", "SYS_ADMIN", "NET_RAW"}
+		// SYSLOG: the kernel's log, for the evidence of a failure.
+		return []string{"NET_ADMIN", "SYS_ADMIN", "NET_RAW", "SYSLOG"}
 	default:
 		return []string{"NET_RAW"}
 	}

@@ -1,0 +1,166 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+)
+
+// What of a map is written at most.
+const (
+	dumpedEntries = 2_000
+	readEntries   = 200_000
+)
+
+// dumpBPF writes the programs and maps that the demux's processes hold and those it has pinned, for people.
+func (h *host) dumpBPF() string {
+	var w strings.Builder
+	var held Leftovers
+	for _, pid := range h.processes.list() {
+		if err := held.addDescriptors(pid); err != nil {
+			fmt.Fprintf(&w, "listing what process %d holds: %v\n", pid, err)
+		}
+	}
+	pins := addPinned(&w, &held)
+	held.sort()
+	w.WriteString(pins)
+	for _, id := range held.Programs {
+		if err := dumpProgram(&w, &held, ebpf.ProgramID(id)); err != nil {
+			fmt.Fprintf(&w, "\n== program %d: %v\n", id, err)
+		}
+	}
+	held.sort()
+	for _, id := range held.Maps {
+		if err := dumpMap(&w, ebpf.MapID(id)); err != nil {
+			fmt.Fprintf(&w, "\n== map %d: %v\n", id, err)
+		}
+	}
+	return w.String()
+}
+
+// addPinned adds the programs and maps below the container's BPF file system, and lists its pins.
+func addPinned(w *strings.Builder, held *Leftovers) string {
+	var pins strings.Builder
+	err := filepath.WalkDir(bpffsPath, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !entry.Type().IsRegular() || strings.HasSuffix(path, ".debug") {
+			return err
+		}
+		if m, err := ebpf.LoadPinnedMap(path, &ebpf.LoadPinOptions{ReadOnly: true}); err == nil {
+			defer m.Close() //nolint:errcheck // only looked at
+			if info, err := m.Info(); err == nil {
+				id, _ := info.ID()
+				held.Maps = append(held.Maps, uint32(id))
+				fmt.Fprintf(&pins, "pin %s: map %d %s\n", path, id, info.Name)
+			}
+			return nil
+		}
+		if p, err := ebpf.LoadPinnedProgram(path, nil); err == nil {
+			defer p.Close() //nolint:errcheck // only looked at
+			if info, err := p.Info(); err == nil {
+				id, _ := info.ID()
+				held.Programs = append(held.Programs, uint32(id))
+				fmt.Fprintf(&pins, "pin %s: program %d %s\n", path, id, info.Name)
+			}
+			return nil
+		}
+		fmt.Fprintf(&pins, "pin %s\n", path)
+		return nil
+	})
+	if err != nil {
+		fmt.Fprintf(w, "listing the pins: %v\n", err)
+	}
+	return pins.String()
+}
+
+// dumpProgram also adds the program's maps to those held.
+func dumpProgram(w *strings.Builder, held *Leftovers, id ebpf.ProgramID) error {
+	program, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return err
+	}
+	defer program.Close() //nolint:errcheck // only looked at
+	info, err := program.Info()
+	if err != nil {
+		return err
+	}
+	maps, _ := info.MapIDs()
+	for _, m := range maps {
+		held.Maps = append(held.Maps, uint32(m))
+	}
+	fmt.Fprintf(w, "\n== program %d %s: %s, tag %s, maps %v\n", id, info.Name, info.Type, info.Tag, maps)
+	if verified, ok := info.VerifiedInstructions(); ok {
+		fmt.Fprintf(w, "the verifier looked at %d instructions\n", verified)
+	}
+	instructions, err := info.Instructions()
+	if err != nil {
+		return fmt.Errorf("reading its instructions: %w", err)
+	}
+	fmt.Fprintf(w, "%v\n", instructions)
+	return nil
+}
+
+func dumpMap(w *strings.Builder, id ebpf.MapID) error {
+	m, err := ebpf.NewMapFromID(id)
+	if err != nil {
+		return err
+	}
+	defer m.Close() //nolint:errcheck // only looked at
+	info, err := m.Info()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n== map %d %s: %s, key %d octets, value %d octets, room for %d\n", id, info.Name, info.Type, info.KeySize, info.ValueSize, info.MaxEntries)
+	if slices.Contains([]ebpf.MapType{ebpf.RingBuf, ebpf.PerfEventArray}, info.Type) {
+		return nil // what is in it was read
+	}
+	var key []byte
+	perCPU := slices.Contains([]ebpf.MapType{ebpf.PerCPUHash, ebpf.PerCPUArray, ebpf.LRUCPUHash}, info.Type)
+	entries := m.Iterate()
+	empty, shown, read := 0, 0, 0
+	line := func(value string, zero bool) {
+		switch {
+		case zero:
+			empty++
+		case shown < dumpedEntries:
+			shown++
+			fmt.Fprintf(w, "%s: %s\n", hex.EncodeToString(key), value)
+		default:
+			shown++
+		}
+	}
+	if perCPU {
+		var values [][]byte
+		for ; read < readEntries && entries.Next(&key, &values); read++ {
+			zero := true
+			var texts []string
+			for _, v := range values {
+				zero = zero && allZero(v)
+				texts = append(texts, hex.EncodeToString(v))
+			}
+			line(strings.Join(texts, " | "), zero)
+		}
+	} else {
+		var value []byte
+		for ; read < readEntries && entries.Next(&key, &value); read++ {
+			line(hex.EncodeToString(value), allZero(value))
+		}
+	}
+	if more := shown - dumpedEntries; more > 0 {
+		fmt.Fprintf(w, "and %d entries more\n", more)
+	}
+	if empty > 0 {
+		fmt.Fprintf(w, "and %d entries of zeros\n", empty)
+	}
+	if read == readEntries {
+		fmt.Fprintf(w, "there may be more: only %d were read\n", read)
+	}
+	return entries.Err()
+}
+
+func allZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }

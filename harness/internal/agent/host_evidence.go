@@ -1,0 +1,57 @@
+package agent
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
+)
+
+// Evidence is what the host knows of itself and the lab, for people.
+type Evidence struct {
+	// Namespaces are the links, addresses, routes, qdiscs and filters of each.
+	Namespaces string `json:"namespaces"`
+	// BPF are the programs and maps of the demux, dumped.
+	BPF string `json:"bpf"`
+	// Attached are the programs at the interfaces of host and switch.
+	Attached []string `json:"attached"`
+	// Kernel is its log since the moment asked for, KernelError why there is none.
+	Kernel      []LogLine `json:"kernel"`
+	KernelError string    `json:"kernel_error,omitempty"`
+}
+
+func (h *host) evidenceRoutes(mux *http.ServeMux) {
+	handle(mux, "/evidence", h.evidence)
+	handle(mux, "/statistics", func(context.Context, Nothing) (wire.Statistics, error) {
+		network, err := h.wired()
+		if err != nil {
+			return nil, err
+		}
+		return network.Statistics()
+	})
+}
+
+// Evidence collects what the host knows; the kernel's log since a moment in nanoseconds since 1970. Host only.
+func (c *Client) Evidence(ctx context.Context, since int64) (Evidence, error) {
+	return call[int64, Evidence](ctx, c, "/evidence", since)
+}
+
+// Statistics are the counters of each namespace, see [wire.Network.Statistics]. Host only.
+func (c *Client) Statistics(ctx context.Context) (wire.Statistics, error) {
+	return call[Nothing, wire.Statistics](ctx, c, "/statistics", Nothing{})
+}
+
+func (h *host) evidence(_ context.Context, since int64) (Evidence, error) {
+	network, err := h.wired()
+	if err != nil {
+		return Evidence{}, err
+	}
+	e := Evidence{Namespaces: network.Describe(), BPF: h.dumpBPF()}
+	if left, err := h.leftovers(); err == nil {
+		e.Attached = left.Attached
+	}
+	if e.Kernel, err = kernelLog(since); err != nil {
+		e.KernelError = err.Error()
+	}
+	return e, nil
+}
