@@ -69,7 +69,7 @@ type Variant struct {
 	Captures []harness.Frame
 }
 
-// All are the scenarios of the suite, in the order they are told.
+// All are the scenarios of the suite, in the order they run.
 func All() []Scenario {
 	return []Scenario{
 		VLANLearning(),

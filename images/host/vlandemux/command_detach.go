@@ -18,11 +18,11 @@ func newDetach() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "detach [INTERFACE]",
 		Short: "Detach one interface, or remove the demux that `vlandemux run` left in the kernel",
-		Long: `With INTERFACE, ask the running vlandemux to let go of that trunk, or of that worker and its clients.
+		Long: `With INTERFACE, ask the running vlandemux to detach that trunk, or that worker with its clients.
 
 Without it, detach every trunk and worker and remove the pinned maps, with all assignments, locations and counters,
-and the control socket of a vlandemux that was killed. End ` + "`vlandemux run`" + ` first. When nothing is there,
-that is no error.`,
+and the control socket of a vlandemux that was killed. End ` + "`vlandemux run`" + ` first.
+Succeeds if nothing is attached.`,
 		Example: `  vlandemux detach w1
   systemctl stop vlandemux; vlandemux detach`,
 		Args: usage(cobra.MaximumNArgs(1)),

@@ -13,16 +13,15 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
 
-const runHelp = `Attach to trunks and workers, serve the control socket, and stay.
+const runHelp = `Attach to trunks and workers, then run in the foreground and serve the control socket.
 
 A trunk is the interface on which tagged frames arrive; a worker is the interface that a client's frames
 are handed to, found by its name when the client is assigned. Everything is checked before anything is
 attached, and a start that fails takes back what it did.
 
 What the kernel runs is pinned below --bpffs: it goes on when this program ends or is killed, and the next
-` + "`vlandemux run`" + ` takes it over under running traffic, with all assignments, locations and counters. --trunk
-and the assignments given say what must be there: other trunks that were attached are let go, other
-assignments are kept. Without --trunk the trunks of the last run are used.
+` + "`vlandemux run`" + ` takes it over under running traffic, with all assignments, locations and counters. Trunks not listed
+are detached; assignments not listed are kept. Without --trunk the trunks of the last run are used.
 
 A trunk or worker that is deleted and made again under its name is attached again, with its clients.
 

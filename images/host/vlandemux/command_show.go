@@ -50,7 +50,7 @@ func newCounters() *cobra.Command {
 		Use:   "counters",
 		Short: "Show frames and octets by client, by worker and by reason dropped",
 		Long: `Show what was counted since each client was assigned, and what was dropped since the demux was first
-attached. Counters are never set to zero: compare two of them.`,
+attached. Counters only increase while a client stays assigned: subtract two readings.`,
 		Example: `  vlandemux counters
   vlandemux counters --watch 1s
   vlandemux counters --json | jq '.clients[] | select(.mac == "02:00:00:00:00:01").rx.packets'`,

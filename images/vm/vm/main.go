@@ -69,7 +69,7 @@ Nothing of this needs root. Without it, the machine sees no files that you may n
 directory is yours whatever owner it asks for. The command gets VLANDEMUX_VM_KERNEL, the kernel's package, and VLANDEMUX_VM_ACCEL:
 kvm, or tcg, under which programs take 10 to 20 times as long.
 
-Exit statuses of vm itself: 125 when the machine failed or its kernel complained, 124 when time was up, 128+N for a
+Exit statuses of vm itself: 125 when the machine failed or its kernel logged a warning, 124 when time was up, 128+N for a
 command that was ended by signal N. (go run turns every one but 0 into 1, and go tool makes
 0 of a vm that was killed: compile it where that matters.)`,
 		Example: `  vm --kernel 6.1 -- docker info

@@ -174,7 +174,7 @@ func (f *follower) verdict() (Result, error) {
 		result.Status = f.last.Status
 	}
 	if lines := f.console.Troubles(); len(lines) > 0 {
-		errs = append(errs, fmt.Errorf("the guest's kernel complained:\n  %s", strings.Join(lines, "\n  ")))
+		errs = append(errs, fmt.Errorf("the guest's kernel logged a warning:\n  %s", strings.Join(lines, "\n  ")))
 	} else if f.last != nil && f.last.Tainted&badTaint != 0 {
 		errs = append(errs, fmt.Errorf("the guest's kernel is tainted (%#x): it oopsed, warned, hung or found a bad page", f.last.Tainted))
 	}
