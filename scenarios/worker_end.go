@@ -36,8 +36,13 @@ func workerEnd(ctx context.Context, r *Run) {
 		return r.Lab.KillWorker(ctx, w0.Name)
 	})
 	r.Send(ctx, window, c0.Name, r.Batch("to nobody", 20, c0.MAC, w0.MAC), r.Batch("to all, but nobody", 20, c0.MAC, broadcast()))
+	// Nothing is learned from what is dropped: c0 stays where it was.
+	other := t.Clients[1]
+	elsewhere := r.Batch("to nobody from c1's VLAN", 5, c0.MAC, w0.MAC)
+	elsewhere.Size, elsewhere.Tags = 64, []harness.Tag{{Protocol: other.VLAN.Protocol, TCI: uint16(r.Seed.Rand("PCP").IntN(8))<<13 | other.VLAN.VID}}
+	r.Check(window.Inject(ctx, other.Trunk, elsewhere))
 	verdict := r.Close(ctx, window)
-	r.Expect(verdict.Demux.Ended["no_worker"]).To(gomega.BeNumerically(">=", 40), "frames without a worker")
+	r.Expect(verdict.Demux.Ended["no_worker"]).To(gomega.BeNumerically(">=", 45), "frames without a worker")
 	r.Step("another container is put into its place")
 	r.Check(r.Lab.ReplaceWorker(ctx, w0.Name))
 	window = r.OpenWindow(ctx)
