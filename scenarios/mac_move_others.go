@@ -11,8 +11,8 @@ import (
 	"github.com/vlandemux/vlandemux/harness"
 )
 
-// talk makes clients c0 and c2 and their workers send each other frames until during is
-// over; once at least. Without during, once, and the workers to all besides.
+// talk makes clients c0 and c2 and their workers send each other frames, and the workers to
+// all besides, until during is over; once at least.
 func (r *Run) talk(ctx context.Context, window *harness.Window, name string, during func(context.Context) error) {
 	r.talkOf(ctx, window, name, []int{0, 2}, during)
 }
@@ -29,7 +29,7 @@ func (r *Run) talkOf(ctx context.Context, window *harness.Window, name string, n
 }
 
 // talkTo makes clients send to their workers, and workers to those of them that
-// are theirs; without during, to all at once besides.
+// are theirs, and to all at once.
 func (r *Run) talkTo(ctx context.Context, window *harness.Window, name string, clients []harness.Client, workers []harness.Worker, during func(context.Context) error) {
 	const perBatch, rate = 20, 4_000 // frames, frames/s of each sender
 	over := make(chan struct{})
@@ -57,9 +57,7 @@ func (r *Run) talkTo(ctx context.Context, window *harness.Window, name string, c
 		}
 	}
 	for _, w := range workers {
-		if during == nil {
-			send(w.Name, w.MAC, broadcast())
-		}
+		send(w.Name, w.MAC, broadcast())
 	}
 	group.Go(func() error {
 		defer close(over)

@@ -254,41 +254,6 @@ func TestALossOfAnotherClientIsNoCostOfTheMove(t *testing.T) {
 	g.Expect(v.Costs).To(BeEmpty())
 }
 
-func TestABroadcastDuringAMoveNamesWhoMissedIt(t *testing.T) {
-	g := NewWithT(t)
-	j := moved()
-	j.up(0, 1, 7)
-	data := octets(worker(1), broadcast(), 1)
-	j.record("w1/eth0", probe.Out, data, epoch+1500*us)
-	j.record("host/w1", probe.In, data, epoch+1510*us)
-	j.record("host/trunk0", probe.Out, tagged(data, 7), epoch+1520*us)
-	j.record("switch/trunk0", probe.In, tagged(data, 7), epoch+1530*us)
-	j.count("flooded w1", 64)
-	v := j.verdict()
-	g.Expect(v.Err()).NotTo(HaveOccurred())
-	g.Expect(v.Costs).To(HaveLen(1))
-	g.Expect(v.Costs[0].Client).To(Equal("c2"))
-	g.Expect(v.Costs[0].Hop).To(Equal("switch/trunk0"))
-}
-
-func TestACopyOfABroadcastForBothVLANsOfAMoveIsWrong(t *testing.T) {
-	g := NewWithT(t)
-	j := moved()
-	j.up(0, 1, 7)
-	j.up(2000, 2, 8) // learned between 2030 and 2040
-	data := octets(worker(1), broadcast(), 1)
-	j.record("w1/eth0", probe.Out, data, epoch+2020*us)
-	j.record("host/w1", probe.In, data, epoch+2030*us)
-	for i, vid := range []byte{7, 8} {
-		j.record("host/trunk0", probe.Out, tagged(data, vid), epoch+int64(2050+i)*us)
-		j.record("switch/trunk0", probe.In, tagged(data, vid), epoch+int64(2060+i)*us)
-		j.count("flooded w1", 64)
-	}
-	j.record("switch/c2", probe.Out, data, epoch+2070*us)
-	j.record("c2/eth0", probe.In, data, epoch+2080*us)
-	g.Expect(j.verdict().Err()).To(MatchError(MatchRegexp(`host/trunk0 +out +802.1Q vid [78] .* 0 +1 .* ← too many`)))
-}
-
 func TestAssignmentsThatChange(t *testing.T) {
 	g := NewWithT(t)
 	j := moved()

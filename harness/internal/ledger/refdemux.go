@@ -39,8 +39,8 @@ type refDemux struct {
 	unknown      int // the worker of unknown MACs + 1
 	values       []uint64
 	workers      []uint64
-	candidates   []candidate
-	picked       []uint64
+	places       []uint64 // of a flood
+	unsure       []uint64 // it may or may not find somebody at
 }
 
 func (d *refDemux) drop(reason string, p *pass) {
@@ -223,22 +223,16 @@ func (d *refDemux) fromWorker(f *frame, p *pass, worker int) {
 	}
 }
 
-// candidate is what a group frame may find out about one of its worker's clients: the
-// locations it may have, 0 for none.
-type candidate struct {
-	values []uint64
-	sure   bool // it belongs to the worker
-}
-
-// mostCombinations bounds how many combinations of unsure clients are tried.
-const mostCombinations = 1024
+// mostUnsure bounds of how many places all choices are tried.
+const mostUnsure = 10
 
 // flood is a copy to each place where the worker has a client, with PCP 0 and DEI 0:
-// a place has neither.
+// a place has neither. The demux looks at one place after the other. So a frame that
+// meets a client's move may find it where it was, where it is, at both, or, if the
+// new place was looked at before the client was there, at none.
 func (d *refDemux) flood(p *pass, worker int) {
-	d.candidates = d.candidates[:0]
 	members, certain := false, false
-	combinations := 1
+	d.places, d.unsure = d.places[:0], d.unsure[:0]
 	for mac := range d.assigned {
 		d.workers = d.assigned[mac].legal(p.time, p.doneBy, d.workers[:0])
 		if !slices.Contains(d.workers, uint64(worker+1)) {
@@ -246,12 +240,16 @@ func (d *refDemux) flood(p *pass, worker int) {
 		}
 		sure := len(d.workers) == 1
 		members, certain = true, certain || sure
-		values := d.locations[mac].legal(p.time, p.doneBy, nil)
-		if !sure && !slices.Contains(values, 0) {
-			values = append(values, 0)
+		d.values = d.locations[mac].legal(p.time, p.doneBy, d.values[:0])
+		for i := range d.values {
+			d.values[i] &= vidOnly
 		}
-		d.candidates = append(d.candidates, candidate{values: values, sure: sure})
-		combinations *= len(values)
+		d.values = slices.Compact(d.values)
+		if sure && len(d.values) == 1 {
+			d.places = append(d.places, d.values...)
+		} else {
+			d.unsure = append(d.unsure, d.values...)
+		}
 	}
 	if !members || !certain {
 		d.drop(dropNotAssigned, p)
@@ -259,32 +257,29 @@ func (d *refDemux) flood(p *pass, worker int) {
 	if !members {
 		return
 	}
-	if combinations > mostCombinations {
-		combinations = mostCombinations
-	}
-	d.picked = d.picked[:0]
-	for range d.candidates {
-		d.picked = append(d.picked, 0)
-	}
-	for i := range combinations {
-		rest := i
-		for c, f := range d.candidates {
-			d.picked[c] = f.values[rest%len(f.values)]
-			rest /= len(f.values)
+	slices.Sort(d.unsure)
+	d.unsure = slices.DeleteFunc(slices.Compact(d.unsure), func(at uint64) bool { return at == 0 || slices.Contains(d.places, at) })
+	sure := len(d.places)
+	for set := range 1 << min(len(d.unsure), mostUnsure) {
+		d.places = d.places[:sure]
+		for i, at := range d.unsure {
+			if set>>i&1 == 1 {
+				d.places = append(d.places, at)
+			}
 		}
 		d.copies(p, worker)
 	}
 }
 
-// copies adds the outcome for one choice of locations.
+// copies adds the outcome of a flood to the places.
 func (d *refDemux) copies(p *pass, worker int) {
 	start := d.alternatives.mark()
 	var octets uint64
-	for _, place := range d.picked {
+	for _, place := range d.places {
 		if place == 0 {
-			continue
+			continue // nobody has seen it
 		}
-		e := d.toTrunk(p, place&vidOnly)
+		e := d.toTrunk(p, place)
 		if slices.Contains(d.alternatives.emissions[start:], e) {
 			continue
 		}
