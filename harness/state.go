@@ -224,6 +224,28 @@ func (l *Lab) RestartDemux(ctx context.Context, signal string, meanwhile func() 
 			return err
 		}
 	}
+	return l.startAgain(ctx, watched)
+}
+
+// UpgradeDemux is RestartDemux with a capacity in clients of its own, and so with programs and maps
+// that take the place of those that were pinned, as another build's do. If that is refused, what was there
+// before is started again, besides the error.
+func (l *Lab) UpgradeDemux(ctx context.Context, signal string, capacity int) error {
+	watched := l.stopFollowing()
+	if err := l.host.agent.StopDemux(ctx, signal); err != nil {
+		return fmt.Errorf("ending vlandemux by SIG%s: %w", signal, err)
+	}
+	before := l.Topology.Demux.Capacity
+	l.Topology.Demux.Capacity = capacity
+	err := l.startAgain(ctx, watched)
+	if err != nil {
+		l.Topology.Demux.Capacity = before
+		return errors.Join(err, l.startAgain(ctx, watched))
+	}
+	return nil
+}
+
+func (l *Lab) startAgain(ctx context.Context, watched bool) error {
 	if err := l.host.agent.StartDemux(ctx, l.Topology.arguments()); err != nil {
 		return fmt.Errorf("starting vlandemux again: %w", err)
 	}

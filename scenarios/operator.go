@@ -48,7 +48,7 @@ func Operator() Scenario {
 				Run: refuse,
 			},
 			{
-				Text:     "loses no frame when vlandemux is killed and started again",
+				Text:     "loses no frame when vlandemux is killed, started again and upgraded",
 				Labels:   []string{"upgrade"},
 				Topology: func(v Variant) harness.Topology { return rack(v, 2) },
 				Run:      restart,
@@ -180,14 +180,22 @@ func restart(ctx context.Context, r *Run) {
 	for _, c := range r.Lab.Topology.Clients {
 		w := r.WorkerOf(c)
 		up, down := r.Batch("from "+c.Name, 5_000, c.MAC, w.MAC), r.Batch("from "+w.Name, 5_000, w.MAC, c.MAC)
-		up.Rate, down.Rate = 5_000, 5_000
+		up.Rate, down.Rate = 2_500, 2_500
 		group.Go(func() error { return window.Send(ctx, c.Name, up) })
 		group.Go(func() error { return window.Send(ctx, w.Name, down) })
 	}
-	for _, signal := range []string{"KILL", "TERM"} {
+	for signal, capacity := range map[string]int{"KILL": 3, "TERM": 5_000} {
 		r.Step("vlandemux ends by SIG" + signal + " and is started again under traffic")
 		r.Check(r.Lab.RestartDemux(ctx, signal, nil))
+		r.Step("vlandemux ends by SIG" + signal + ", and programs with other maps take over under traffic")
+		r.Check(r.Lab.UpgradeDemux(ctx, signal, capacity))
+		status, err := r.Lab.Demux().Status(ctx)
+		r.Check(err)
+		r.Expect(status.Capacity).To(gomega.Equal(capacity))
 	}
+	r.Step("an upgrade that has no room for all clients is refused under traffic")
+	err := r.Lab.UpgradeDemux(ctx, "TERM", 1)
+	r.Expect(err).To(gomega.MatchError(gomega.ContainSubstring("2 clients are assigned")))
 	r.Check(group.Wait())
 	r.Close(ctx, window)
 	assignments, err := r.Lab.Demux().Assignments(ctx)
