@@ -18,7 +18,7 @@ func OverlappingIPs() Scenario {
 		Name:    "overlapping IPs",
 		Summary: "Three clients use the same addresses and the same ports at the same time; each talks to its own worker only.",
 		Cases: []Case{{
-			Text:     "keeps identical 5-tuples apart over TCP, UDP, fragments of UDP and ICMP",
+			Text:     "keeps identical 5-tuples apart over TCP, UDP, fragments of UDP, ICMP and what it says of the path's MTU",
 			Labels:   []string{"fragments"},
 			Families: []Family{IPv4, IPv6},
 			Topology: func(v Variant) harness.Topology { return rack(v, 3) },
@@ -90,4 +90,6 @@ func overlappingIPs(ctx context.Context, r *Run) {
 		r.Expect(ping[i].Received).To(gomega.Equal(20), "%s: pings answered", c.Name)
 		r.Expect(ping[i].Duplicates).To(gomega.BeZero(), "%s: pings answered twice", c.Name)
 	}
+	r.Step("a router behind c0's worker says that the path is narrow")
+	pathMTU(ctx, r)
 }
