@@ -131,4 +131,26 @@ func spoofed(ctx context.Context, r *Run) {
 	}
 	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Demux.Ended).To(gomega.Equal(map[string]uint64{"not_assigned": 2 * turns * foreign}))
+
+	r.Step("both send at once, and the worker answers and broadcasts all the while")
+	const each, rate = 400, 4_000 // frames, frames/s of each sender
+	window = r.OpenWindow(ctx)
+	paced := func(name string, from, to harness.MAC) harness.Batch {
+		b := r.Batch(name, each, from, to)
+		b.Rate = rate
+		return b
+	}
+	var group errgroup.Group
+	send := func(node string, b harness.Batch) {
+		group.Go(func() error { return window.Send(ctx, node, b) })
+	}
+	claims := paced("the stranger", c0.MAC, w0.MAC)
+	claims.Tags, claims.Size = []harness.Tag{there}, 64
+	group.Go(func() error { return window.Inject(ctx, c1.Trunk, claims) })
+	send(c0.Name, paced("c0", c0.MAC, w0.MAC))
+	send(w0.Name, paced("replies to one of them", w0.MAC, c0.MAC))
+	send(w0.Name, paced("to all", w0.MAC, broadcast()))
+	r.Check(group.Wait())
+	verdict = r.Close(ctx, window)
+	r.Expect(verdict.Demux.Ended).To(gomega.BeEmpty(), "frames dropped")
 }
