@@ -54,6 +54,7 @@ const (
 	WorkerTAP        = topology.WorkerTAP
 	WorkerMACVLAN    = topology.WorkerMACVLAN
 	WorkerBridgePort = topology.WorkerBridgePort
+	WorkerIFB        = topology.WorkerIFB
 )
 
 // The two tag protocols of an access port.

@@ -21,7 +21,7 @@ func Pool() Scenario {
 				Run:      pool,
 			},
 			{
-				Text:     "serves clients whose workers are a TAP device, a macvlan, a bridge's port and a veth",
+				Text:     "serves clients whose workers are a TAP device, a macvlan, a bridge's port, an IFB and a veth",
 				Labels:   []string{"tap-worker"},
 				Topology: kinds,
 				Run:      otherKinds,
@@ -81,8 +81,8 @@ func pool(ctx context.Context, r *Run) {
 
 // kinds has a worker of each kind.
 func kinds(v Variant) harness.Topology {
-	t := rack(v, 4)
-	for i, kind := range []string{harness.WorkerTAP, harness.WorkerMACVLAN, harness.WorkerBridgePort} {
+	t := rack(v, 5)
+	for i, kind := range []string{harness.WorkerTAP, harness.WorkerMACVLAN, harness.WorkerBridgePort, harness.WorkerIFB} {
 		t.Workers[i].Kind = kind
 	}
 	return t

@@ -57,6 +57,7 @@ const (
 	WorkerTAP        = "tap"         // the other end is one too
 	WorkerMACVLAN    = "macvlan"     // a passthru one, on a veth: group frames are for the host as well
 	WorkerBridgePort = "bridge port" // a veth that is a port of a bridge of the host
+	WorkerIFB        = "ifb"         // one that tc redirects to a veth what it is to send, and to it what that receives
 )
 
 // Worker is a box behind the host, reached through an interface named after it.

@@ -170,8 +170,8 @@ func links(pairs []*pair) []link {
 	var all []link
 	for _, p := range pairs {
 		all = append(all, link{
-			near: end{node: p.ns.node, name: p.name, index: p.index, mac: p.mac},
-			far:  end{node: p.farNS.node, name: p.farName, index: p.farIndex, mac: p.farMAC},
+			near: end{node: p.ns.node, name: p.name, tap: cmp.Or(p.tapped, p.name), index: p.index, mac: p.mac},
+			far:  end{node: p.farNS.node, name: p.farName, tap: p.farName, index: p.farIndex, mac: p.farMAC},
 		})
 	}
 	return all

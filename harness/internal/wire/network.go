@@ -147,7 +147,7 @@ func (n *Network) TapPoints() []probe.TapPoint {
 	var points []probe.TapPoint
 	largest := n.plan.largestPacket()
 	for _, e := range n.ends() {
-		p := probe.TapPoint{Name: e.node + "/" + e.name, Interface: e.name, MaxPacket: largest}
+		p := probe.TapPoint{Name: e.node + "/" + e.name, Interface: e.tap, MaxPacket: largest}
 		switch e.node {
 		case HostNode:
 			p.Marks = probe.Out

@@ -22,7 +22,8 @@ type pair struct {
 	index, farIndex int    // filled in by makePair
 	offloads        bool
 	beside          netlink.Link // in ns: what a worker's link needs besides, nil for nothing
-	lower           int          // in ns: of a macvlan, whose own offloads are software that only super-packets meet
+	lower           int          // in ns: the veth of a macvlan or IFB, whose own offloads are software that only super-packets meet
+	tapped          string       // in ns: where taps see the link's frames; "" is name
 }
 
 // makePair makes a veth pair with each end in its final place, under its final

@@ -14,6 +14,7 @@ type link struct{ near, far end }
 type end struct {
 	node  string // HostNode, SwitchNode, or the name of a client or worker
 	name  string // of the interface
+	tap   string // the interface where taps see its frames
 	index int    // only meaningful in the namespace of the end
 	mac   demux.MAC
 }

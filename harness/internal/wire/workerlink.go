@@ -19,6 +19,8 @@ func (n *Network) makeWorker(p *pair, kind string) error {
 		return makePair(p)
 	case topology.WorkerTAP:
 		err = n.makeTAPs(p)
+	case topology.WorkerIFB:
+		err = makeIFB(p)
 	case topology.WorkerMACVLAN, topology.WorkerBridgePort:
 		name := p.name
 		if kind == topology.WorkerMACVLAN {
