@@ -209,7 +209,7 @@ func (l *Lab) wire(ctx context.Context) error {
 	}
 	t := l.Topology
 	plan := wire.Plan{
-		Switch: string(l.kind), MTU: t.MTU, IPv6: t.hasIPv6(), Trunks: t.Trunks, Clients: t.Clients, Workers: t.Workers, Tunnels: t.Tunnels, PIDs: map[string]int{},
+		Switch: string(l.kind), MTU: t.MTU, SuperPacket: t.SuperPacket, IPv6: t.hasIPv6(), Trunks: t.Trunks, Clients: t.Clients, Workers: t.Workers, Tunnels: t.Tunnels, PIDs: map[string]int{},
 	}
 	for _, n := range l.Nodes()[1:] {
 		plan.PIDs[n.Name] = n.PID

@@ -77,6 +77,9 @@ type Topology struct {
 	Switch SwitchKind
 	// Trunks is the number of trunks between switch and host, 1 to 8. Optional: 1.
 	Trunks int
+	// SuperPacket is the most octets of a TCP super-packet of nodes with Offloads: above 65536 is BIG TCP, over IPv4
+	// since Linux 6.3. At most 200000. Optional: the kernel's 65536.
+	SuperPacket int
 	// MTU is the IP MTU of clients and workers in octets, 576 to 9000. The
 	// trunk has room for two tags more. Optional: 1500.
 	MTU int

@@ -66,6 +66,9 @@ func (v *validator) lab() {
 	if t.MTU < lowest || t.MTU > maxMTU {
 		v.wrong("MTU: %d is not within %d to %d octets", t.MTU, lowest, maxMTU)
 	}
+	if t.SuperPacket < 0 || t.SuperPacket > wire.MaxSuperPacket {
+		v.wrong("super-packets: %d is not within 0 to %d octets", t.SuperPacket, wire.MaxSuperPacket)
+	}
 	if t.Switch != SwitchAuto && !slices.Contains(wire.SwitchKinds(), string(t.Switch)) {
 		v.wrong("switch: %q is none of %q", t.Switch, wire.SwitchKinds())
 	}

@@ -56,6 +56,16 @@ func CounterAccuracy() Scenario {
 				Run:      tunnelled,
 			},
 			{
+				Text:   "counts TCP super-packets of more than 64 KiB as the frames they stand for",
+				Labels: []string{"big-tcp"},
+				Topology: func(v Variant) harness.Topology {
+					t := offloading(v)
+					t.SuperPacket = 180_000
+					return t
+				},
+				Run: bigTCP,
+			},
+			{
 				Text:     "counts every dropped frame under its reason",
 				Topology: sharing,
 				Run:      everyDrop,

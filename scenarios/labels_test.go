@@ -14,7 +14,7 @@ func labels() []string {
 	return []string{
 		"dhcp", "arp", "link-local", "fragments", "duplicate-mac",
 		"inhabited-vlan", "swap", "two-movers", "trunk-down", "move-during-upgrade",
-		"tunnel", "overload", "mtu", "worker-replaced", "upgrade",
+		"tunnel", "big-tcp", "overload", "mtu", "worker-replaced", "upgrade",
 		"pool", "tap-worker",
 		"ethertypes", "qinq",
 		"flood-unknown", "spoof", "wrong-place", "truncated",

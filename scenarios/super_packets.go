@@ -181,3 +181,24 @@ func tunnelled(ctx context.Context, r *Run) {
 	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Demux.Forwarded).To(gomega.BeNumerically(">", len(r.Lab.Topology.Clients)*2*octets/1500), "frames, super-packets counted as what they stand for")
 }
+
+// bigTCP streams both ways over links that take super-packets of more than 64 KiB, to a worker that takes
+// them as they are and to one that does not.
+func bigTCP(ctx context.Context, r *Run) {
+	for _, family := range []Family{IPv4, IPv6} {
+		r.Step("streams over " + string(family))
+		window := r.OpenWindow(ctx)
+		window.AllowSockets()
+		var group errgroup.Group
+		for _, c := range r.Lab.Topology.Clients {
+			group.Go(func() error { return r.acceptsAll(ctx, c, family) })
+		}
+		r.Check(group.Wait())
+		verdict := r.Close(ctx, window)
+		if family == IPv4 && !linux.BigTCPv4.In(r.Lab.Features.Kernel) {
+			r.Step(fmt.Sprintf("not expected: %s; this is %s", linux.BigTCPv4, r.Lab.Features.Kernel))
+			continue
+		}
+		r.Expect(verdict.LongestPacket).To(gomega.BeNumerically(">", 1<<16), "octets of the longest packet over %s", family)
+	}
+}

@@ -19,6 +19,8 @@ const (
 	// WithoutPerfmon is that the verifier takes the demux's programs without CAP_PERFMON. 6.1
 	// refuses them, versions between were not tried.
 	WithoutPerfmon
+	// BigTCPv4 is that TCP super-packets over IPv4 can have more than 64 KiB.
+	BigTCPv4
 )
 
 // since is the version a feature came with, and the feature in words.
@@ -30,6 +32,8 @@ func (f Feature) since() (version [2]int, name string) {
 		return [2]int{6, 2}, "UDP super-packets on packet sockets"
 	case WithoutPerfmon:
 		return [2]int{6, 12}, "programs without CAP_PERFMON"
+	case BigTCPv4:
+		return [2]int{6, 3}, "TCP super-packets of more than 64 KiB over IPv4"
 	default:
 		panic(fmt.Sprintf("there is no feature %d", int(f)))
 	}

@@ -23,6 +23,8 @@ type Verdict struct {
 	Frames int
 	// Taps are the totals of each tap, in the order of Lab.Taps.
 	Taps []TapTotal
+	// LongestPacket is the octets of the longest packet at any tap, a super-packet whole.
+	LongestPacket int
 	// Switch and Demux are what came into each and what had to become of it.
 	Switch, Demux PartTotal
 	// Costs are the frames that moves cost, in time.
@@ -140,6 +142,9 @@ func (v *Verdict) total(a *audit) {
 			In:   control.Tally{Packets: a.table.counts[in], Bytes: a.table.octets[in]},
 			Out:  control.Tally{Packets: a.table.counts[out], Bytes: a.table.octets[out]},
 		})
+	}
+	for i := range a.in.Taps {
+		v.LongestPacket = max(v.LongestPacket, a.in.Taps[i].Report.Longest)
 	}
 	v.Sides = make([]SideTotal, 2*len(a.plan.taps))
 }

@@ -88,6 +88,7 @@ type recorder struct {
 	marked    atomic.Pointer[recorded]
 	total     atomic.Uint64
 	octets    uint64
+	longest   int
 	undecoded uint64
 	reason    string
 
@@ -114,6 +115,7 @@ func newRecorder(retain int) *recorder {
 
 func (r *recorder) add(p *tapped) {
 	r.current = p
+	r.longest = max(r.longest, p.length)
 	if err := p.wireFrames(&r.segmenter, r.emit); err != nil {
 		if r.undecoded == 0 {
 			r.reason = err.Error()

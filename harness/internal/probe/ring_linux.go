@@ -19,9 +19,10 @@ const (
 	// number of blocks, 1.28 s and more. On emulated processors 0.32 s were too few.
 	retireMilliseconds = 10
 
-	// Blocks hold several packets where all are small, else one of 64 KiB at least.
+	// Blocks hold several packets where all are small, else one of 64 KiB at least, or of BIG TCP.
 	smallPacket, smallBlock, smallRing = 2 << 10, 32 << 10, 4 << 20
 	largeBlock, largeRing              = 128 << 10, 16 << 20
+	bigPacket, bigBlock                = 64 << 10, 256 << 10
 
 	// noEtherType is one that no frame has.
 	noEtherType = 0xffff
@@ -97,6 +98,8 @@ func (r *ring) start(point TapPoint, size int) (err error) {
 	r.block = largeBlock
 	if point.MaxPacket > 0 && point.MaxPacket <= smallPacket {
 		r.block, ringSize = smallBlock, smallRing
+	} else if point.MaxPacket > bigPacket {
+		r.block = bigBlock
 	}
 	size = cmp.Or(max(size, 0), ringSize)
 	r.blocks = max(2, (size+r.block-1)/r.block)

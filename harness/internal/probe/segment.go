@@ -35,6 +35,7 @@ func (s *Segmenter) Frames(packet []byte, hdr VirtioNetHeader, emit func(frame [
 		}
 		return s.finish(packet, hdr, emit)
 	case VirtioGSOTCPv4, VirtioGSOTCPv6, VirtioGSOUDPL4:
+		packet, hdr = withoutJumbo(packet, hdr)
 		if at, outer := innerFrame(packet); at != 0 && int(hdr.CsumStart) > at {
 			return s.cutInner(packet, at, outer, hdr, gso, emit)
 		}

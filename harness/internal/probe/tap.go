@@ -64,6 +64,8 @@ type TapReport struct {
 	// Packets is what the kernel counted for the socket, super-packets once,
 	// those it dropped included.
 	Packets uint64 `json:"packets"`
+	// Longest is the octets of the longest of them that was read, a super-packet whole.
+	Longest int `json:"longest"`
 	// Read is the packets that arrived in the ring.
 	Read uint64 `json:"read"`
 	// Dropped is packets the tap lost: with any, the ledger is inconclusive. Either the

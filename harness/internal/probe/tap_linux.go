@@ -81,7 +81,7 @@ func (t *Tap) reportNow() TapReport {
 	r := TapReport{
 		Point: t.point, Frames: t.recorder.total.Load(), Octets: t.recorder.octets,
 		Undecoded: t.recorder.undecoded, UndecodedReason: t.recorder.reason,
-		Retained: uint64(len(t.recorder.kept)), Duration: time.Since(t.started),
+		Longest: t.recorder.longest, Retained: uint64(len(t.recorder.kept)), Duration: time.Since(t.started),
 	}
 	t.source.report(&r)
 	return r

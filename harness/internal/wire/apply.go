@@ -197,6 +197,20 @@ func (b *builder) pinOffloads(context.Context) error {
 		if err := p.farNS.pinOffloads(family, p.farIndex, p.offloads); err != nil {
 			return err
 		}
+		if size := b.n.plan.SuperPacket; size != 0 && p.offloads {
+			if err := errors.Join(p.ns.allowSuperPackets(cmp.Or(p.lower, p.index), size), p.farNS.allowSuperPackets(p.farIndex, size)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// allowSuperPackets sets the most octets of a TCP super-packet that an interface is given.
+func (ns *namespace) allowSuperPackets(index, octets int) error {
+	err := errors.Join(ns.handle.LinkSetGSOMaxSize(byIndex(index), octets), ns.handle.LinkSetGSOIPv4MaxSize(byIndex(index), octets))
+	if err != nil {
+		return fmt.Errorf("allowing super-packets of %d octets at interface %d of %s: %w", octets, index, ns.node, err)
 	}
 	return nil
 }

@@ -25,17 +25,22 @@ const HostStack = HostNode + "/stack"
 
 // Plan is everything Apply makes. It travels as JSON.
 type Plan struct {
-	Switch  string            `json:"switch"`         // one of SwitchKinds
-	MTU     int               `json:"mtu,omitempty"`  // of clients' and workers' interfaces, octets behind the Ethernet header; DefaultMTU if 0
-	IPv6    bool              `json:"ipv6,omitempty"` // clients and workers have IPv6; the host and the switch never do
-	Trunks  int               `json:"trunks"`         // how many; their names are topology.TrunkName's
-	Clients []topology.Client `json:"clients"`
-	Workers []topology.Worker `json:"workers"`
-	Tunnels []topology.Tunnel `json:"tunnels,omitempty"`
+	Switch string `json:"switch"`        // one of SwitchKinds
+	MTU    int    `json:"mtu,omitempty"` // of clients' and workers' interfaces, octets behind the Ethernet header; DefaultMTU if 0
+	// SuperPacket is the most octets of a TCP super-packet, where links have offloads; 0 for the kernel's default.
+	SuperPacket int               `json:"super_packet,omitempty"`
+	IPv6        bool              `json:"ipv6,omitempty"` // clients and workers have IPv6; the host and the switch never do
+	Trunks      int               `json:"trunks"`         // how many; their names are topology.TrunkName's
+	Clients     []topology.Client `json:"clients"`
+	Workers     []topology.Worker `json:"workers"`
+	Tunnels     []topology.Tunnel `json:"tunnels,omitempty"`
 	// PIDs of a process in the network namespace of each client and worker, by name,
 	// in the caller's PID namespace.
 	PIDs map[string]int `json:"pids"`
 }
+
+// MaxSuperPacket is the most that SuperPacket can be: with headers it fits into a block of a tap's ring.
+const MaxSuperPacket = 200_000
 
 // largestPacket is the octets of the largest packet that can cross the lab: of a
 // super-packet where anybody sends those.
@@ -44,7 +49,7 @@ func (p *Plan) largestPacket() int {
 	offloads := slices.ContainsFunc(p.Clients, func(c topology.Client) bool { return c.Offloads }) ||
 		slices.ContainsFunc(p.Workers, func(w topology.Worker) bool { return w.Offloads })
 	if offloads {
-		return superPacket
+		return max(superPacket, p.SuperPacket)
 	}
 	return p.MTU + TrunkHeadroom + ethernetHeader
 }
