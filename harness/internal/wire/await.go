@@ -56,8 +56,8 @@ func (ns *namespace) firstDown(indexes []int) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if l.Type() == "tuntap" && l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0 {
-			continue // which knows no operational state
+		if (l.Type() == "tuntap" || l.Type() == "ifb") && l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0 {
+			continue // these know no operational state
 		}
 		if l.Attrs().OperState != netlink.OperUp {
 			return i, nil
