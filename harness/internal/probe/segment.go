@@ -36,9 +36,6 @@ func (s *Segmenter) Frames(packet []byte, hdr VirtioNetHeader, emit func(frame [
 		return s.finish(packet, hdr, emit)
 	case VirtioGSOTCPv4, VirtioGSOTCPv6, VirtioGSOUDPL4:
 		packet, hdr = withoutJumbo(packet, hdr)
-		if at, outer := innerFrame(packet); at != 0 && int(hdr.CsumStart) > at {
-			return s.cutInner(packet, at, outer, hdr, gso, emit)
-		}
 		return s.cut(packet, hdr, gso, emit)
 	default:
 		return fmt.Errorf("splitting a super-packet of %d octets: GSO type %d is neither TCP nor UDP", len(packet), gso)
@@ -61,6 +58,7 @@ func (s *Segmenter) finish(packet []byte, hdr VirtioNetHeader, emit func([]byte)
 // superPacket is a packet to cut and where its parts are.
 type superPacket struct {
 	headers
+	outer    []headers // of the tunnels it is in, the outermost first
 	hdr      VirtioNetHeader
 	checksum int    // offset of the transport checksum
 	payload  int    // offset of the payload
@@ -94,6 +92,14 @@ func parseSuperPacket(packet []byte, hdr VirtioNetHeader, gso uint8) (sp superPa
 	}
 	if sp.headers, err = parseHeaders(packet); err != nil {
 		return sp, err
+	}
+	for hdr.Flags&VirtioNeedsChecksum != 0 && int(hdr.CsumStart) > sp.transport {
+		inner, err := sp.inside(packet)
+		if err != nil {
+			return sp, err
+		}
+		sp.outer = append(sp.outer, sp.headers)
+		sp.headers = inner
 	}
 	sp.hdr = hdr
 	etherType, protocol, length := etherTypeIPv4, protocolTCP, tcpHeader
@@ -135,17 +141,30 @@ func parseSuperPacket(packet []byte, hdr VirtioNetHeader, gso uint8) (sp superPa
 	return sp, nil
 }
 
-// number makes the headers of segment i fit it.
+// number makes the headers of segment i fit it, then those of the tunnels it is in.
 func (sp *superPacket) number(frame []byte, i int, last bool) {
-	ip, transport := frame[sp.network:], frame[sp.transport:]
-	if sp.etherType == etherTypeIPv4 {
-		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
-		binary.BigEndian.PutUint16(ip[4:], binary.BigEndian.Uint16(ip[4:])+uint16(i))
-		ip[10], ip[11] = 0, 0
-		binary.BigEndian.PutUint16(ip[10:], ^fold(sumOctets(0, ip[:sp.transport-sp.network])))
-	} else {
-		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-ipv6Header))
+	sp.numberIP(frame, i)
+	sp.numberTransport(frame, i, last)
+	for t := len(sp.outer) - 1; t >= 0; t-- {
+		sp.outer[t].enclose(frame, i)
 	}
+}
+
+// numberIP makes the IP header of segment i fit it.
+func (h *headers) numberIP(frame []byte, i int) {
+	ip := frame[h.network:]
+	if h.etherType != etherTypeIPv4 {
+		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-ipv6Header))
+		return
+	}
+	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
+	binary.BigEndian.PutUint16(ip[4:], binary.BigEndian.Uint16(ip[4:])+uint16(i))
+	ip[10], ip[11] = 0, 0
+	binary.BigEndian.PutUint16(ip[10:], ^fold(sumOctets(0, ip[:h.transport-h.network])))
+}
+
+func (sp *superPacket) numberTransport(frame []byte, i int, last bool) {
+	transport := frame[sp.transport:]
 	if sp.protocol == protocolUDP {
 		binary.BigEndian.PutUint16(transport[4:], uint16(len(transport)))
 	} else {
