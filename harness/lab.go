@@ -207,6 +207,9 @@ func (l *Lab) wire(ctx context.Context) error {
 	if l.Health, err = l.host.agent.Kernel(ctx); err != nil {
 		return fmt.Errorf("asking how the kernel is: %w", err)
 	}
+	l.Topology.Tunnels = slices.DeleteFunc(slices.Clone(l.Topology.Tunnels), func(t Tunnel) bool {
+		return slices.Contains(l.Features.MissingTunnels, t.Kind)
+	})
 	t := l.Topology
 	plan := wire.Plan{
 		Switch: string(l.kind), MTU: t.MTU, SuperPacket: t.SuperPacket, IPv6: t.hasIPv6(), Trunks: t.Trunks, Clients: t.Clients, Workers: t.Workers, Tunnels: t.Tunnels, PIDs: map[string]int{},

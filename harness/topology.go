@@ -41,7 +41,7 @@ type (
 	Worker = topology.Worker
 	// Place is a VLAN on a trunk, by the trunk's number from 0.
 	Place = topology.Place
-	// Tunnel is a VXLAN between a client and a worker.
+	// Tunnel is one of several kinds between a client and a worker.
 	Tunnel = topology.Tunnel
 	// Image is a program of any image that the engine has, in a client or a worker.
 	Image = topology.Image
@@ -57,6 +57,9 @@ const (
 	WorkerIFB        = topology.WorkerIFB
 )
 
+// TunnelKinds are the kinds of tunnels: VXLAN, Geneve, Ethernet and IP in GRE, IP in IP.
+func TunnelKinds() []string { return topology.TunnelKinds() }
+
 // The two tag protocols of an access port.
 const (
 	Dot1Q  uint16 = probe.Dot1Q  // 0x8100: IEEE 802.1Q, customer tag
@@ -69,7 +72,8 @@ type Topology struct {
 	Clients []Client
 	// Workers are the boxes behind the host, at least one.
 	Workers []Worker
-	// Tunnels between clients and workers. Optional.
+	// Tunnels between clients and workers. Those the kernel has no device for are left out when the lab starts.
+	// Optional.
 	Tunnels []Tunnel
 	// Demux is how vlandemux is started. Optional.
 	Demux Demux

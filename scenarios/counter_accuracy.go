@@ -50,7 +50,7 @@ func CounterAccuracy() Scenario {
 				Run:      superPackets,
 			},
 			{
-				Text:     "counts super-packets in a VXLAN tunnel as the frames they stand for",
+				Text:     "counts super-packets in tunnels, VXLAN and what else the kernel has, as the frames they stand for",
 				Labels:   []string{"tunnel"},
 				Topology: tunnelling,
 				Run:      tunnelled,

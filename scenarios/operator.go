@@ -195,7 +195,7 @@ func restart(ctx context.Context, r *Run) {
 	}
 	r.Step("an upgrade that has no room for all clients is refused under traffic")
 	err := r.Lab.UpgradeDemux(ctx, "TERM", 1)
-	r.Expect(err).To(gomega.MatchError(gomega.ContainSubstring("2 clients are assigned")))
+	r.Expect(err).To(gomega.MatchError(gomega.ContainSubstring("2 assignments are more than the capacity of 1")))
 	r.Check(group.Wait())
 	r.Close(ctx, window)
 	assignments, err := r.Lab.Demux().Assignments(ctx)

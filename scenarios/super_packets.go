@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
@@ -143,43 +144,58 @@ func sendSuperPackets(ctx context.Context, r *Run, window *harness.Window, kind 
 	return 2 * count * uint64(kind.segments)
 }
 
-// tunnelling is offloading with a VXLAN between each client and its worker.
+// tunnelling is offloading with a tunnel of each kind between each client and its worker.
 func tunnelling(v Variant) harness.Topology {
 	t := offloading(v)
 	for i, c := range t.Clients {
 		t.Workers[i].Offloads = true
-		t.Tunnels = append(t.Tunnels, harness.Tunnel{
-			Client: c.Name, Worker: c.Worker,
-			ClientAddress: netip.MustParsePrefix("203.0.113.1/24"), WorkerAddress: netip.MustParsePrefix("203.0.113.2/24"),
-		})
+		for n, kind := range harness.TunnelKinds() {
+			address := func(last int) netip.Prefix {
+				return netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(8*n + last)}), 29)
+			}
+			t.Tunnels = append(t.Tunnels, harness.Tunnel{
+				Kind: kind, Client: c.Name, Worker: c.Worker, ClientAddress: address(1), WorkerAddress: address(2),
+			})
+		}
 	}
 	return t
 }
 
 // tunnelled sends TCP both ways in tunnels: the frames that leave the stacks are
-// super-packets within a UDP packet.
+// super-packets within a packet.
 func tunnelled(ctx context.Context, r *Run) {
 	const octets = 1 << 20 // all together they fit into a tap's ring, however late its reader is
-	window := r.OpenWindow(ctx)
-	window.AllowSockets()
-	var group errgroup.Group
-	for i, c := range r.Lab.Topology.Clients {
-		remote := netip.AddrPortFrom(r.Lab.Topology.Tunnels[i].WorkerAddress.Addr(), 5003)
-		group.Go(func() error {
-			server, err := r.Lab.Worker(c.Worker).ServeHTTP(ctx, harness.HTTPServeRequest{Listen: remote, Name: c.Worker}, nil)
-			if err != nil {
-				return err
+	for _, kind := range harness.TunnelKinds() {
+		if slices.Contains(r.Lab.Features.MissingTunnels, kind) {
+			r.Step(fmt.Sprintf("left out: %s, which this kernel has no device for", kind))
+			continue
+		}
+		r.Step("streams in " + kind)
+		window := r.OpenWindow(ctx)
+		window.AllowSockets()
+		var group errgroup.Group
+		for _, t := range r.Lab.Topology.Tunnels {
+			if t.Kind != kind {
+				continue
 			}
-			for _, mode := range []harness.TCPMode{harness.Download, harness.Upload} {
-				_, failed := r.Lab.Client(c.Name).TCP(ctx, harness.TCPRequest{Remote: remote, Mode: mode, Octets: octets, Seed: 1}, nil)
-				err = errors.Join(err, failed)
-			}
-			return errors.Join(err, server.Close())
-		})
+			remote := netip.AddrPortFrom(t.WorkerAddress.Addr(), 5003)
+			group.Go(func() error {
+				server, err := r.Lab.Worker(t.Worker).ServeHTTP(ctx, harness.HTTPServeRequest{Listen: remote, Name: t.Worker}, nil)
+				if err != nil {
+					return err
+				}
+				for _, mode := range []harness.TCPMode{harness.Download, harness.Upload} {
+					_, failed := r.Lab.Client(t.Client).TCP(ctx, harness.TCPRequest{Remote: remote, Mode: mode, Octets: octets, Seed: 1}, nil)
+					err = errors.Join(err, failed)
+				}
+				return errors.Join(err, server.Close())
+			})
+		}
+		r.Check(group.Wait())
+		verdict := r.Close(ctx, window)
+		r.Expect(verdict.Demux.Forwarded).To(gomega.BeNumerically(">", len(r.Lab.Topology.Clients)*2*octets/1500), "frames, super-packets counted as what they stand for")
+		r.Expect(verdict.LongestPacket).To(gomega.BeNumerically(">", 10_000), "octets of the longest packet: a super-packet in %s", kind)
 	}
-	r.Check(group.Wait())
-	verdict := r.Close(ctx, window)
-	r.Expect(verdict.Demux.Forwarded).To(gomega.BeNumerically(">", len(r.Lab.Topology.Clients)*2*octets/1500), "frames, super-packets counted as what they stand for")
 }
 
 // bigTCP streams both ways over links that take super-packets of more than 64 KiB, to a worker that takes

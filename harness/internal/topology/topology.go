@@ -85,8 +85,24 @@ type Worker struct {
 	Image *Image `json:"image,omitempty"`
 }
 
-// Tunnel is a VXLAN between a client and a worker, over the first address that each has.
+// Kinds of tunnels, by the names that the kernel has for their devices.
+const (
+	TunnelVXLAN  = "vxlan"
+	TunnelGeneve = "geneve"
+	TunnelGRETAP = "gretap" // Ethernet in GRE
+	TunnelGRE    = "gre"    // IP in GRE
+	TunnelIPIP   = "ipip"
+)
+
+// TunnelKinds are all of them.
+func TunnelKinds() []string {
+	return []string{TunnelVXLAN, TunnelGeneve, TunnelGRETAP, TunnelGRE, TunnelIPIP}
+}
+
+// Tunnel is one between a client and a worker, over the first address that each has, an IPv4 address.
 type Tunnel struct {
+	// Kind is one of TunnelKinds. Where the kernel has no such device, the lab is without the tunnel.
+	Kind   string `json:"kind"`
 	Client string `json:"client"`
 	Worker string `json:"worker"`
 	// ClientAddress and WorkerAddress are those of its ends.

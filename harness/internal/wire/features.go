@@ -18,6 +18,8 @@ type Features struct {
 	// Missing says for each kind of switch that cannot be built here why not, and
 	// what to do about it.
 	Missing map[string]string `json:"missing"`
+	// MissingTunnels are the kinds of tunnels that the kernel has no device for.
+	MissingTunnels []string `json:"missing_tunnels,omitempty"`
 }
 
 // Switches lists the kinds of switch that work here, the preferred one first.
@@ -50,7 +52,8 @@ func FindFeatures(ctx context.Context) (f Features, err error) {
 			f.Missing[k.name] = k.explain(err).Error()
 		}
 	}
-	return f, nil
+	f.MissingTunnels, err = missingTunnels()
+	return f, err
 }
 
 // try builds a switch with a trunk and a port, and takes it away again.

@@ -24,6 +24,7 @@ type Network struct {
 	host  *namespace
 	sw    *namespace
 
+	tunnels                  []tunnelEnd
 	clients, trunks, workers []link // in the plan's order; the near end of a client's is the switch's, else the host's
 
 	cables []*os.File // TAP devices
@@ -200,7 +201,7 @@ func (n *Network) Close() error {
 		return nil
 	}
 	n.closed = true
-	var errs []error
+	errs := []error{n.closeTunnels()}
 	if n.inside != nil {
 		errs = append(errs, n.inside.close())
 	}
