@@ -24,8 +24,8 @@ func imagesOf(t Topology) map[string]*topology.Image {
 	return all
 }
 
-// startImages starts the programs of the nodes' images, once for a lab.
-func (l *Lab) startImages(ctx context.Context) error {
+// StartImages starts the programs of the nodes' images, unless they are started: [Lab.OpenWindow] and [Lab.Exec] do so too.
+func (l *Lab) StartImages(ctx context.Context) error {
 	l.imagesMu.Lock()
 	defer l.imagesMu.Unlock()
 	if l.imagesStarted {
@@ -89,7 +89,7 @@ func (l *Lab) Exec(ctx context.Context, node string, argv ...string) (output str
 	if err != nil {
 		return "", 0, fmt.Errorf("running %q: %w", argv, err)
 	}
-	if err := l.startImages(ctx); err != nil {
+	if err := l.StartImages(ctx); err != nil {
 		return "", 0, err
 	}
 	if n.image != nil {

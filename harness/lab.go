@@ -103,7 +103,7 @@ func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *L
 		}
 	}
 	defer l.phase("attach")()
-	if err := l.host.agent.StartDemux(ctx, l.Topology.arguments()); err != nil {
+	if err := l.host.agent.StartDemux(ctx, l.Topology.Arguments()); err != nil {
 		return nil, fmt.Errorf("starting vlandemux in the host container: %w", err)
 	}
 	if err := l.checkAttached(ctx); err != nil {

@@ -246,7 +246,7 @@ func (l *Lab) UpgradeDemux(ctx context.Context, signal string, capacity int) err
 }
 
 func (l *Lab) startAgain(ctx context.Context, watched bool) error {
-	if err := l.host.agent.StartDemux(ctx, l.Topology.arguments()); err != nil {
+	if err := l.host.agent.StartDemux(ctx, l.Topology.Arguments()); err != nil {
 		return fmt.Errorf("starting vlandemux again: %w", err)
 	}
 	if err := l.checkAttached(ctx); err != nil || !watched {

@@ -175,11 +175,12 @@ func allowed(c Client) (places []demux.Place) {
 	return places
 }
 
-// arguments are those of `vlandemux run` for this topology.
-func (t Topology) arguments() []string {
+// Arguments are those of `vlandemux run` for this topology.
+func (t Topology) Arguments() []string {
 	if t.Demux.Contract != nil {
 		return t.Demux.Contract.Arguments
 	}
+	t = t.withDefaults()
 	var args []string
 	for i := range t.Trunks {
 		args = append(args, "--trunk", topology.TrunkName(i))

@@ -115,7 +115,7 @@ func (l *Lab) OpenWindow(ctx context.Context) (_ *Window, err error) {
 			w.sockets = append(w.sockets, name)
 		}
 	}
-	return w, l.startImages(ctx)
+	return w, l.StartImages(ctx)
 }
 
 // openWindow is the one that is open, nil for none.
