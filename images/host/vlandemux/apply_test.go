@@ -45,6 +45,14 @@ nothing was changed; to do: 1 assigned, 1 reassigned, 1 unassigned
 	b.write(file, "assign: [x]\n")
 	g.Eventually(b.command("apply", "-f", file), patience).Should(gexec.Exit(exitUsage))
 	g.Eventually(b.command("apply"), patience).Should(gexec.Exit(exitUsage))
+	for _, cutShort := range []string{"", "# nothing\n", "assign:\n"} {
+		b.write(file, cutShort)
+		g.Eventually(b.command("apply", "-f", file, "--prune", "--socket", b.socket), patience).Should(gexec.Exit(exitUsage), cutShort)
+	}
+	g.Expect(b.workers()).To(HaveLen(3))
+	b.write(file, "assign: {}\n")
+	b.ask("apply", "-f", file, "--prune")
+	g.Expect(b.workers()).To(BeEmpty())
 }
 
 func TestMetricsOnAnAddress(t *testing.T) {

@@ -29,6 +29,9 @@ file are checked and not applied: ` + "`vlandemux run --config`" + ` reads them 
 			if err != nil {
 				return usageError{err}
 			}
+			if prune && settings.assign == nil { // as when whoever was to write it has failed
+				return usageError{errors.New(`the file has no "assign", and --prune would unassign every client: "assign: {}" says so`)}
+			}
 			client := ask.client()
 			defer client.Close()
 			difference, err := client.Apply(cmd.Context(), settings.assign, prune, dryRun)

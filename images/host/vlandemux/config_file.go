@@ -208,7 +208,7 @@ func (p *configParser) assign(key, node *yaml.Node) {
 		p.config.assign = p.plain
 		return
 	}
-	p.config.assign = nil
+	p.config.assign = []demux.Assignment{} // not nil: the file has the list
 	lines := make(map[demux.MAC]int)
 	p.mapping(node, "assign", func(key, value *yaml.Node) {
 		mac, err := parseMAC(key.Value)
