@@ -49,13 +49,6 @@ func (i *interruption) bound(ctx context.Context) (context.Context, context.Canc
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// check ends the node with the error's own words: they say what to do. After a signal it ends the suite, and the error is what the signal did.
-func (i *interruption) check(err error) {
-	if err != nil {
-		i.fail(err.Error(), 1)
-	}
-}
-
 func (i *interruption) fail(message string, skip ...int) {
 	above := 1
 	if len(skip) > 0 {

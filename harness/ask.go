@@ -47,6 +47,7 @@ func (w *Window) askDemux(ctx context.Context, in *ledger.Input) (watching func(
 	var broken error
 	in.Events = func(enough func([]control.Event) bool) (events []control.Event) {
 		events, broken = follower.collect(ctx, enough)
+		w.lab.tell(events, in.Assignments)
 		return events
 	}
 	return func() error { return broken }, nil

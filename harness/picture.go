@@ -35,7 +35,8 @@ func (t Topology) SVG(notes map[string]string) string {
 	}
 	rows := max(min(len(t.Clients), shownBoxes), min(len(t.Workers), shownBoxes), t.Trunks/2+1)
 	height := rows * rowHeight
-	fmt.Fprintf(&p.w, `<svg class="topology" xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" font-family="inherit" font-size="13" fill="none" stroke="currentColor">`,
+	fmt.Fprintf(&p.w, `<svg class="topology" xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" `+
+		`font-family="inherit" font-size="13" fill="none" stroke="currentColor">`,
 		pictureWidth, height+2)
 	fmt.Fprintf(&p.w, "<title>Topology: %d clients, a switch, %d trunks, the host with the demux, %d workers</title><desc>%s</desc>",
 		len(t.Clients), t.Trunks, len(t.Workers), html.EscapeString(t.describe()))

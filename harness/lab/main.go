@@ -106,7 +106,8 @@ func up(ctx context.Context, path, html string, out io.Writer) (err error) {
 		return err
 	}
 	if html != "" {
-		page := "<!doctype html><meta charset=utf-8><meta name=color-scheme content=\"light dark\"><title>lab</title><style>svg.topology text{fill:currentColor;stroke:none}</style><body style=\"font-family:sans-serif\">" +
+		page := "<!doctype html><meta charset=utf-8><meta name=color-scheme content=\"light dark\"><title>lab</title>" +
+			"<style>svg.topology text{fill:currentColor;stroke:none}</style><body style=\"font-family:sans-serif\">" +
 			lab.Topology.SVG(notes)
 		if err := os.WriteFile(html, []byte(page), 0o644); err != nil {
 			return err

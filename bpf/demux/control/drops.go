@@ -41,8 +41,9 @@ func (d *dropReader) join() (leave func(), err error) {
 
 func (d *dropReader) start() (stop func(), err error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	began, ended := make(chan struct{}), make(chan error, 1)
+	began, failed, ended := make(chan struct{}), make(chan error, 1), make(chan struct{})
 	go func() {
+		defer close(ended)
 		err := d.plane.ReadDrops(ctx, func() { close(began) }, func(from demux.Drop) error {
 			d.hub.publish(drop(d.names, from))
 			return nil
@@ -53,12 +54,12 @@ func (d *dropReader) start() (stop func(), err error) {
 			}
 			d.hub.end(fmt.Errorf("reading drops from the dataplane: %w", err))
 		}
-		ended <- err
+		failed <- err
 	}()
 	select {
 	case <-began:
 		return func() { cancel(); <-ended }, nil
-	case err := <-ended:
+	case err := <-failed:
 		cancel()
 		return nil, err
 	}

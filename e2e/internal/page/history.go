@@ -33,8 +33,8 @@ func ReadHistory(path string) (History, error) {
 		return nil, fmt.Errorf("reading the times of the last runs: %w", err)
 	}
 	h := History{}
-	if json.Unmarshal(data, &h) != nil {
-		return History{}, nil
+	if !json.Valid(data) || json.Unmarshal(data, &h) != nil { // a run was killed while it wrote: nothing is known
+		h = History{}
 	}
 	return h, nil
 }

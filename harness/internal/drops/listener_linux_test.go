@@ -184,7 +184,8 @@ func (b *bed) multiply(n int32) {
 	})
 	b.Expect(err).NotTo(HaveOccurred())
 	b.t.Cleanup(func() { _ = program.Close() })
-	b.Expect(netlink.QdiscAdd(&netlink.GenericQdisc{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: a.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}, QdiscType: "clsact"})).To(Succeed())
+	attrs := netlink.QdiscAttrs{LinkIndex: a.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}
+	b.Expect(netlink.QdiscAdd(&netlink.GenericQdisc{QdiscAttrs: attrs, QdiscType: "clsact"})).To(Succeed())
 	b.Expect(netlink.FilterAdd(&netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{LinkIndex: a.Attrs().Index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1},
 		Fd:          program.FD(), Name: "multiply", DirectAction: true,
@@ -205,7 +206,8 @@ func TestCopiesTheFirstOfEachKindAndCountsAll(t *testing.T) {
 		}
 		report, err := b.listener.Read()
 		b.Expect(err).NotTo(HaveOccurred())
-		b.Expect(report.Totals).To(ContainElement(And(HaveField("Interface", "a"), HaveField("Reason", "NOT_SPECIFIED"), HaveField("Packets", BeEquivalentTo(MostCopied+more)), HaveField("Copied", BeEquivalentTo(MostCopied)), HaveField("Lost", BeZero()))), "round %d", round)
+		b.Expect(report.Totals).To(ContainElement(And(HaveField("Interface", "a"), HaveField("Reason", "NOT_SPECIFIED"),
+			HaveField("Packets", BeEquivalentTo(MostCopied+more)), HaveField("Copied", BeEquivalentTo(MostCopied)), HaveField("Lost", BeZero()))), "round %d", round)
 		ours := slices.DeleteFunc(report.Drops, func(d Drop) bool { return d.Place() != "test/a" || d.Length != 2000 })
 		b.Expect(ours).To(HaveLen(MostCopied))
 		b.Expect(string(ours[7].Octets[100:101])).To(Equal("7"))

@@ -10,7 +10,7 @@ import (
 )
 
 // ordinary are the reasons for which the kernel drops packets wherever a lab works: nobody at an end asked for the frame, or a socket was closed.
-var ordinary = []string{"UNHANDLED_PROTO", "OTHERHOST", "QUEUE_PURGE"}
+func ordinary() []string { return []string{"UNHANDLED_PROTO", "OTHERHOST", "QUEUE_PURGE"} }
 
 // kernel asks once what the kernel has dropped.
 func (a *audit) kernel() *drops.Report {
@@ -64,9 +64,9 @@ type foundDrop struct {
 
 func (d foundDrop) text() string {
 	if d.flow {
-		return d.Kind.String() + ", as part of a super-packet of its flow"
+		return d.String() + ", as part of a super-packet of its flow"
 	}
-	return d.Kind.String()
+	return d.String()
 }
 
 // dropsOf are the drops of a frame, in order of time, but for those that it has to meet: where it was seen to come in at an end of
@@ -96,7 +96,7 @@ func (a *audit) dropsOf(f *frame, report *drops.Report) (found []foundDrop) {
 			ended[d.Place()]--
 			continue
 		}
-		if d.Node == "host" && ended["host"] > 0 && slices.Contains(ordinary, d.Reason) {
+		if d.Node == "host" && ended["host"] > 0 && slices.Contains(ordinary(), d.Reason) {
 			ended["host"]--
 			continue
 		}
@@ -124,7 +124,7 @@ func notKept(report *drops.Report) string {
 
 // Unusual are the kinds of drops that a lab need not have.
 func (v *Verdict) unusual() []drops.Total {
-	return slices.DeleteFunc(slices.Clone(v.Dropped), func(t drops.Total) bool { return slices.Contains(ordinary, t.Reason) })
+	return slices.DeleteFunc(slices.Clone(v.Dropped), func(t drops.Total) bool { return slices.Contains(ordinary(), t.Reason) })
 }
 
 // complainDrops lists what the kernel has dropped in the window.

@@ -100,7 +100,8 @@ func newRunWith(flags *runFlags, run runner) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&flags.trunks, "trunk", nil, "interface on which tagged frames arrive; several are possible")
-	f.StringArrayVar(&flags.assignments, "assign", nil, "give the client MAC the interface WORKER, as MAC=WORKER, or as MAC=WORKER@TRUNK:VID,VID for\na client that may be there alone; several are possible")
+	f.StringArrayVar(&flags.assignments, "assign", nil,
+		"give the client MAC the interface WORKER, as MAC=WORKER, or as MAC=WORKER@TRUNK:VID,VID for\na client that may be there alone; several are possible")
 	f.StringVar(&flags.untagged, "untagged", flags.untagged, "frames without a tag on a trunk: drop, or pass to the host's stack")
 	f.StringVar(&flags.unknown, "unknown", "", "tagged frames of MACs without a worker: drop, pass to the host's stack, or the interface that gets them")
 	f.IntVar(&flags.limit, "group-limit", 0, "group frames (broadcast, multicast) a second that a worker may send; 0 for no limit")

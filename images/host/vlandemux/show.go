@@ -113,7 +113,8 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 	}
 	if unseen > 0 {
 		p.line("")
-		p.line("%s of %s clients not seen: what a worker sends to one is dropped as unlearned until the client's first frame shows its VLAN, or until its VLAN is told: vlandemux assign --move MAC=WORKER@TRUNK:VID.",
+		p.line("%s of %s clients not seen: what a worker sends to one is dropped as unlearned until the client's first frame shows its VLAN, "+
+			"or until its VLAN is told: vlandemux assign --move MAC=WORKER@TRUNK:VID.",
 			count(uint64(unseen)), count(uint64(len(r.Assignments))))
 	}
 	return p.err

@@ -41,7 +41,8 @@ func TestImagesOfAFile(t *testing.T) {
 	g := NewWithT(t)
 	data, err := os.ReadFile(rack)
 	g.Expect(err).NotTo(HaveOccurred())
-	text := strings.Replace(string(data), "w0: {kind: linux,", `w0: {kind: linux, image: "nginx:1", cmd: "sh -c 'sleep 1; nginx'", env: {A: b c}, binds: ["www:/www:ro", "/tmp:/tmp"], cap-add: [NET_ADMIN], exec: ["ip addr", 'echo "a b" ""'],`, 1)
+	text := strings.Replace(string(data), "w0: {kind: linux,",
+		`w0: {kind: linux, image: "nginx:1", cmd: "sh -c 'sleep 1; nginx'", env: {A: b c}, binds: ["www:/www:ro", "/tmp:/tmp"], cap-add: [NET_ADMIN], exec: ["ip addr", 'echo "a b" ""'],`, 1)
 	text = strings.Replace(text, "topology:\n", "topology:\n  kinds: {linux: {env: {A: x, C: d}}}\n  defaults: {exec: [hostname]}\n", 1)
 	lab, err := clab.Read([]byte(text), "/here")
 	g.Expect(err).NotTo(HaveOccurred())
@@ -87,7 +88,7 @@ func TestMistakesOfAFileAreNamed(t *testing.T) {
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	for _, mistake := range []struct{ old, with, want string }{
 		{"name: rack", "name: [", "reading the topology"},
-		{"name: rack", "nmae: rack", "line 3: field nmae not found"},
+		{"name: rack", "label: rack", "line 3: field label not found"},
 		{"{kind: bridge}", "{kind: linux}", "0 nodes are the switch"},
 		{"vlandemux.role: host", "vlandemux.role: king", `"king", neither host nor switch`},
 		{"c0: {kind: linux", "c0: {kind: nokia_srlinux", `its kind is "nokia_srlinux"`},
