@@ -104,6 +104,13 @@ type bpfEvent struct {
 	Refused uint16
 }
 
+type bpfForgotten struct {
+	_        structs.HostLayout
+	Location uint64
+	Mac      uint64
+	Slot     uint64
+}
+
 type bpfMac struct {
 	_      structs.HostLayout
 	Octets [6]uint8
@@ -231,6 +238,7 @@ const (
 	bpfMapWorkerNumbers   = "worker_numbers"
 	bpfMapWorkerPages     = "worker_pages"
 	bpfMapWorkerStates    = "worker_states"
+	bpfProgForget         = "forget"
 	bpfProgPhys2virt      = "phys2virt"
 	bpfProgRecount        = "recount"
 	bpfProgVirt2phys      = "virt2phys"
@@ -284,6 +292,7 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
+	Forget    *ebpf.ProgramSpec `ebpf:"forget"`
 	Phys2virt *ebpf.ProgramSpec `ebpf:"phys2virt"`
 	Recount   *ebpf.ProgramSpec `ebpf:"recount"`
 	Virt2phys *ebpf.ProgramSpec `ebpf:"virt2phys"`
@@ -437,6 +446,7 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
+	Forget    *ebpf.Program `ebpf:"forget"`
 	Phys2virt *ebpf.Program `ebpf:"phys2virt"`
 	Recount   *ebpf.Program `ebpf:"recount"`
 	Virt2phys *ebpf.Program `ebpf:"virt2phys"`
@@ -444,6 +454,7 @@ type bpfPrograms struct {
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
+		p.Forget,
 		p.Phys2virt,
 		p.Recount,
 		p.Virt2phys,

@@ -168,4 +168,22 @@ int recount(struct __sk_buff *skb)
 	return TC_ACT_OK;
 }
 
+static long forget_listed(__u32 index, struct __sk_buff **skb)
+{
+	struct forgotten what;
+
+	if (bpf_skb_load_bytes(*skb, ETH_HLEN + index * sizeof(what), &what, sizeof(what)))
+		return 1;
+	forget_location(&what);
+	return 0;
+}
+
+/* Run by user space, with what is to be forgotten behind an Ethernet header. */
+SEC("tc")
+int forget(struct __sk_buff *skb)
+{
+	bpf_loop((skb->len - ETH_HLEN) / sizeof(struct forgotten), forget_listed, &skb, 0);
+	return TC_ACT_OK;
+}
+
 char _license[] SEC("license") = "Dual BSD/GPL";

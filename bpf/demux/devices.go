@@ -84,6 +84,8 @@ const (
 	bpfOptionPassUntagged    = 1
 	bpfOptionPassUnknown     = 2
 	bpfOptionUnknownWorker   = 4
+	bpfOptionAgeShift        = 8
+	bpfOptionAgeMask         = 1<<20 - 1
 	bpfOptionGroupLimitShift = 32
 	bpfDeviceForced          = 1
 	bpfDeviceDefaultWorker   = 2

@@ -23,6 +23,9 @@ const (
 	// EventMoved means that it was seen in another place: on another trunk,
 	// with another VLAN protocol or another VID.
 	EventMoved EventType = "moved"
+	// EventForgotten means that its location is not known any more: its trunk has gone, or the
+	// client has sent nothing for Options.Age.
+	EventForgotten EventType = "forgotten"
 	// EventWrongPlace means that it was seen where it may not be: its location stays. It is
 	// told once a second of a client.
 	EventWrongPlace EventType = "wrong_place"
@@ -32,8 +35,8 @@ const (
 type Event struct {
 	Type     EventType
 	MAC      MAC
-	From, To Location  // From is zero if it had not been seen before
-	Time     time.Time // when the frame was handled
+	From, To Location  // From is zero if it had not been seen before, To when it is EventForgotten
+	Time     time.Time // when the frame was handled, or the location forgotten
 }
 
 // ReadEvents calls handle for each event, in order, until ctx ends (nil), handle
@@ -127,6 +130,8 @@ func parseEvent(sample []byte) (Event, error) {
 		event.Type = EventWrongPlace
 	case raw.From == 0:
 		event.Type = EventLearned
+	case raw.To == 0:
+		event.Type = EventForgotten
 	}
 	var err error
 	event.Time, err = bootTime(raw.TimeNs)

@@ -1,6 +1,9 @@
 package demux
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // LeaseDrops lets the programs tell of drops for so long, as a reader does that is killed then.
 func LeaseDrops(d *Demux, lease time.Duration) error { return d.watchDrops(lease) }
@@ -18,4 +21,17 @@ func DropsTold(d *Demux) (noted int, untold uint64, err error) {
 		untold += rate.Packets
 	}
 	return noted, untold, entries.Err()
+}
+
+// Ager returns a function that looks at all locations as ForgetUnused does, once.
+func Ager(d *Demux) func(age time.Duration) error {
+	aging := newAging(d)
+	return func(age time.Duration) error { return aging.look(context.Background(), age) }
+}
+
+// ForgetAt has the programs forget the client's location if it is that one, unused.
+func ForgetAt(d *Demux, client MAC, at Location) error {
+	word := uint64(at.Trunk)<<32 | uint64(at.Protocol)<<16 | uint64(at.TCI) | locationUnused
+	slot := uint32(d.table.find(client.word()).value.Load())
+	return runWith(d.objs.Forget, []bpfForgotten{{Location: word, Mac: client.word(), Slot: uint64(slot)}})
 }

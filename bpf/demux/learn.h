@@ -71,4 +71,22 @@ static __always_inline bool learn_location(__u32 slot, __u64 mac, __u64 seen)
 	return true;
 }
 
+/* A client that is seen at this moment keeps its location: whoever exchanges the word first has
+ * it, as among programs that learn.
+ */
+static __noinline void forget_location(const struct forgotten *what)
+{
+	struct event move = {.from = what->location, .time_ns = bpf_ktime_get_boot_ns()};
+	__u32 slot = what->slot;
+	__u64 *location = bpf_map_lookup_elem(&locations, &slot);
+
+	if (!location || __sync_val_compare_and_swap(location, what->location, 0) != what->location)
+		return;
+	if (what->mac) {
+		mac_octets(&move.mac, what->mac);
+		report(&move);
+	}
+	recount_client(slot);
+}
+
 #endif

@@ -36,10 +36,14 @@ func (l Location) String() string {
 	return fmt.Sprintf("trunk %d, %s VLAN %d", l.Trunk, name, l.VID())
 }
 
-// locationPlaceMask takes PCP and DEI out of a location.
-const locationPlaceMask = ^uint64(0xf000)
+// locationUnused is LOCATION_UNUSED in types.h.
+const locationUnused = uint64(1) << 63
+
+// locationPlaceMask is LOCATION_PLACE_MASK: it takes the mark, PCP and DEI out of a location.
+const locationPlaceMask = ^uint64(0xf000) &^ locationUnused
 
 // unpackLocation reads the word that pack_location in types.h makes.
 func unpackLocation(word uint64) Location {
+	word &^= locationUnused
 	return Location{Trunk: int(word >> 32), Protocol: uint16(word >> 16), TCI: uint16(word)}
 }

@@ -18,8 +18,9 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } clients SEC(".maps");
 
-/* Where each client was last seen, by slot. Mapped by user space, which reads
- * whole words and clears with compare-and-swap.
+/* Where each client was last seen, by slot: written by the programs. Mapped by user space, which
+ * reads whole words, sets 0 in the slot of a client that no program knows yet, exchanges a location
+ * for the same one with LOCATION_UNUSED, and carries over what an earlier build's programs learned.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -14,6 +14,9 @@ const maxCapacity = 1 << 20
 
 const maxGroupLimit = 1_000_000
 
+// MaxAge is the longest Options.Age.
+const MaxAge = 240 * time.Hour
+
 // AttachMode is how a program is attached to an interface. While a clsact qdisc
 // is added to or removed from an interface, the kernel drops what is being
 // transmitted on it: prefer TCX for attaching and detaching under traffic.
@@ -56,6 +59,10 @@ type Options struct {
 	// second may come at once. Optional: what is pinned keeps its limit, the default is no
 	// limit, and so is a negative number.
 	GroupLimit int
+	// Age is how long a location is kept while its client sends nothing, in whole seconds: see
+	// [Demux.ForgetUnused]. Optional: what is pinned keeps its age, the default is for ever, and so is
+	// a negative one.
+	Age time.Duration
 	// Attach forces a way to attach. Optional, default [AttachAuto].
 	Attach AttachMode
 	// PinPath is the folder in a BPF file system that holds maps and links, so
@@ -107,6 +114,7 @@ func groupInterval(limit int) uint64 {
 // bits are the options as the owner's record has them.
 func (o *Options) bits() uint64 {
 	bits := uint64(max(o.GroupLimit, 0)) << bpfOptionGroupLimitShift
+	bits |= uint64(max(o.Age, 0)/time.Second) << bpfOptionAgeShift
 	if o.Untagged == UntaggedPass {
 		bits |= bpfOptionPassUntagged
 	}
@@ -131,6 +139,9 @@ func (o *Options) remember(bits uint64, defaultWorker string) {
 	case bits&bpfOptionUnknownWorker != 0:
 		o.Unknown = defaultWorker
 	}
+	if o.Age == 0 {
+		o.Age = time.Duration(bits>>bpfOptionAgeShift&bpfOptionAgeMask) * time.Second
+	}
 	if o.GroupLimit == 0 {
 		o.GroupLimit = int(bits >> bpfOptionGroupLimitShift)
 	}
@@ -147,6 +158,9 @@ func (o *Options) check() error {
 	}
 	if o.GroupLimit > maxGroupLimit {
 		return fmt.Errorf("limit of %d group frames a second: %d at most is possible", o.GroupLimit, maxGroupLimit)
+	}
+	if o.Age > 0 && (o.Age > MaxAge || o.Age%time.Second != 0) {
+		return fmt.Errorf("location age %v: whole seconds up to %v are possible", o.Age, MaxAge)
 	}
 	switch o.Attach {
 	case "", AttachAuto, AttachTCX, AttachClsact:

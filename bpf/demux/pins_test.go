@@ -1,6 +1,7 @@
 package demux_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -214,7 +215,8 @@ func TestPinsOfAnotherNamespace(t *testing.T) {
 	})
 }
 
-// A load that fails half way, for want of descriptors, leaves no pin of what it had made.
+// A load that fails half way, for want of descriptors, leaves no pin of what it had made. Where the library asks the
+// kernel for its features, its error is another one than that.
 func TestAFailedLoadLeavesNoPins(t *testing.T) {
 	nettest.Enter(t)
 	g := NewWithT(t)
@@ -223,14 +225,21 @@ func TestAFailedLoadLeavesNoPins(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	var limit unix.Rlimit
 	g.Expect(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)).To(Succeed())
-	few := unix.Rlimit{Cur: uint64(next.Fd()) + 10, Max: limit.Max}
+	descriptors := uint64(next.Fd())
 	g.Expect(next.Close()).To(Succeed())
-
-	g.Expect(unix.Setrlimit(unix.RLIMIT_NOFILE, &few)).To(Succeed())
-	_, err = demux.Load(demux.Options{PinPath: filepath.Join(folder, "demux"), Capacity: 4})
-	g.Expect(unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)).To(Succeed())
-	g.Expect(err).To(MatchError(unix.EMFILE))
-	g.Expect(filepath.Join(folder, "demux")).NotTo(BeAnExistingFile())
+	wanting := 0
+	for room := range uint64(12) {
+		few := unix.Rlimit{Cur: descriptors + 8 + room, Max: limit.Max}
+		g.Expect(unix.Setrlimit(unix.RLIMIT_NOFILE, &few)).To(Succeed())
+		_, err = demux.Load(demux.Options{PinPath: filepath.Join(folder, "demux"), Capacity: 4})
+		g.Expect(unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)).To(Succeed())
+		g.Expect(err).To(HaveOccurred())
+		g.Expect(filepath.Join(folder, "demux")).NotTo(BeAnExistingFile(), "%d: %v", room, err)
+		if errors.Is(err, unix.EMFILE) {
+			wanting++
+		}
+	}
+	g.Expect(wanting).To(BeNumerically(">", 1))
 }
 
 // tcState is what a demux could leave on the interfaces.
@@ -334,6 +343,8 @@ func TestDetachTrunkForgetsItsLocations(t *testing.T) {
 	b.Expect(b.demux.DetachTrunk(trunkNames[0])).To(MatchError(demux.ErrUnknownInterface))
 	b.Expect(b.location(1).IsZero()).To(BeTrue())
 	b.Expect(b.location(2).Trunk).To(Equal(b.trunks[1]))
+	b.Expect(b.events(3)[2]).To(And(HaveField("Type", demux.EventForgotten), HaveField("MAC", mac(1)),
+		HaveField("From", demux.Location{Trunk: b.trunks[0], Protocol: 0x8100, TCI: 5}), HaveField("To", demux.Location{})))
 	b.far[0].Send(toClient(1))
 	b.Eventually(b.drops).Should(HaveKey("unlearned"))
 	b.Expect(b.demux.DetachWorker(b.workers[0])).To(Succeed())

@@ -5,27 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 )
 
-// recountAtOnce is how many slots one run of the program takes: a frame of a page.
-const recountAtOnce = 800
-
 // recount makes the clients of the slots count at the places where they should,
 // after a change of their workers or locations.
 func (d *Demux) recount(slots []uint32) error {
-	for len(slots) > 0 {
-		n := min(len(slots), recountAtOnce)
-		frame := make([]byte, 14, 14+4*n)
-		for _, slot := range slots[:n] {
-			frame = binary.NativeEndian.AppendUint32(frame, slot)
+	if err := runWith(d.objs.Recount, slots); err != nil {
+		return fmt.Errorf("counting clients at their places: %w", err)
+	}
+	return nil
+}
+
+// runWith runs a program with the values behind an Ethernet header, some to a frame of a page.
+func runWith[T any](program *ebpf.Program, values []T) error {
+	for some := range slices.Chunk(values, 3200/binary.Size(*new(T))) {
+		frame, err := binary.Append(make([]byte, 14), binary.NativeEndian, some)
+		if err != nil {
+			return err
 		}
-		if _, err := d.objs.Recount.Run(&ebpf.RunOptions{Data: frame}); err != nil {
-			return fmt.Errorf("counting clients at their places: %w", err)
+		if _, err := program.Run(&ebpf.RunOptions{Data: frame}); err != nil {
+			return err
 		}
-		slots = slots[n:]
 	}
 	return nil
 }
@@ -63,19 +67,6 @@ func (d *Demux) forgetPlaces(worker, trunk *device) error {
 		return fmt.Errorf("forgetting the places of worker %s on trunk %s: %w", worker.name, trunk.name, err)
 	}
 	return nil
-}
-
-// clearTrunk forgets the locations on a trunk that nothing is learned on any more,
-// and no other: a client may be seen elsewhere at this very moment.
-func (d *Demux) clearTrunk(ifindex int) error {
-	var cleared []uint32
-	for slot := range d.locations {
-		word := &d.locations[slot]
-		if seen := word.Load(); seen != 0 && unpackLocation(seen).Trunk == ifindex && word.CompareAndSwap(seen, 0) {
-			cleared = append(cleared, uint32(slot))
-		}
-	}
-	return d.recount(cleared)
 }
 
 // word is one that the programs change at any time.

@@ -90,7 +90,12 @@ struct cpu_state {
  * the trunk, protocol of the tag, TCI of the tag; 0 for never seen. A place is
  * a location without PCP and DEI.
  */
-#define LOCATION_PLACE_MASK 0xffffffffffff0fffULL
+#define LOCATION_PLACE_MASK 0x7fffffffffff0fffULL
+
+/* Set by user space in a location, which is the same as before then. The client's next frame
+ * takes it off, so that a location which still has it was not used since.
+ */
+#define LOCATION_UNUSED (1ULL << 63)
 
 static __attribute__((always_inline)) inline __u64
 pack_location(__u32 trunk, __u16 protocol, __u16 tci)
@@ -99,11 +104,18 @@ pack_location(__u32 trunk, __u16 protocol, __u16 tci)
 }
 
 struct event {
-	__u64 from; /* location, 0 when the client is seen for the first time */
-	__u64 to;
+	__u64 from; /* location, LOCATION_UNUSED or not; 0 when the client is seen for the first time */
+	__u64 to;   /* 0 when the location is forgotten */
 	__u64 time_ns; /* CLOCK_BOOTTIME */
 	struct mac mac;
 	__u16 refused; /* 1: it was seen where it may not be, and the location stays */
+};
+
+/* A location to be forgotten, unless the client is somewhere else by then. */
+struct forgotten {
+	__u64 location; /* as it is in the map */
+	__u64 mac; /* of the client, 0 to announce nothing */
+	__u64 slot;
 };
 
 /* A frame that was dropped, told to who watches. */
@@ -266,6 +278,7 @@ struct owner {
 #define OPTION_PASS_UNTAGGED 1
 #define OPTION_PASS_UNKNOWN 2
 #define OPTION_UNKNOWN_WORKER 4
+#define OPTION_AGE_SHIFT 8 /* 20 bits: seconds */
 #define OPTION_GROUP_LIMIT_SHIFT 32
 
 #endif

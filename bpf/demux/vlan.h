@@ -35,7 +35,7 @@ static __always_inline long push_tag(struct __sk_buff *skb, __u64 location)
 
 static __always_inline __u32 location_trunk(__u64 location)
 {
-	return location >> 32;
+	return (location & ~LOCATION_UNUSED) >> 32;
 }
 
 #endif

@@ -69,7 +69,7 @@ func TestStatusNamesWhatIsAttached(t *testing.T) {
 	g.Expect(status.Started).To(BeTemporally("~", time.Now(), patience))
 	status.Started, status.PID = time.Time{}, 0
 	g.Expect(status).To(Equal(control.Status{
-		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x", Untagged: "pass", Unknown: "w1", GroupLimit: 100, Capacity: 8, Assigned: 1,
+		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x", Untagged: "pass", Unknown: "w1", GroupLimit: 100, AgeSeconds: 300, Capacity: 8, Assigned: 1,
 		Trunks: []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx", State: "up", MTU: 1500, Problems: []string{
 			"eth1 is not promiscuous: frames to MACs other than its own may not get in; ip link set eth1 promisc on",
 			"eth1 has large receive offload on: the frames it joins do not fit through the other end, and are counted as one; ethtool -K eth1 lro off"}}},

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
@@ -29,6 +30,7 @@ type Dataplane interface {
 	Untagged() demux.UntaggedPolicy
 	Unknown() string
 	GroupLimit() int
+	Age() time.Duration
 }
 
 var _ Dataplane = (*demux.Demux)(nil)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
@@ -214,6 +215,8 @@ func (f *fakePlane) Workers() []demux.Attachment {
 func (f *fakePlane) Capacity() int { return f.capacity }
 
 func (f *fakePlane) Unknown() string { return "w1" }
+
+func (f *fakePlane) Age() time.Duration { return 5 * time.Minute }
 
 func (f *fakePlane) GroupLimit() int { return 100 }
 

@@ -21,18 +21,30 @@ type merger struct {
 	hub *hub[Event]
 
 	mu      sync.Mutex
-	pending map[demux.MAC]*mergedEvent // guarded by mu
-	queue   []*mergedEvent             // guarded by mu; by the time they are due
+	pending map[mergeKey]*mergedEvent // guarded by mu
+	queue   []*mergedEvent            // guarded by mu; by the time they are due
+}
+
+// mergeKey is of a client's changes of place, or of its frames where it may not be: these are told of already no more
+// than once a second, and are not merged with the others.
+type mergeKey struct {
+	mac   demux.MAC
+	wrong bool
+}
+
+func keyOf(e Event) mergeKey {
+	return mergeKey{mac: e.MAC, wrong: e.Type == string(demux.EventWrongPlace)}
 }
 
 // mergedEvent is what came since the last event of the client was published.
 type mergedEvent struct {
-	event Event // MAC is always there, the rest only if Merged is not 0
+	key   mergeKey
+	event Event // only if Merged is not 0
 	due   time.Time
 }
 
 func newMerger() *merger {
-	return &merger{hub: newHub[Event](), pending: make(map[demux.MAC]*mergedEvent)}
+	return &merger{hub: newHub[Event](), pending: make(map[mergeKey]*mergedEvent)}
 }
 
 func (m *merger) add(e Event, now time.Time) {
@@ -41,11 +53,11 @@ func (m *merger) add(e Event, now time.Time) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.pending[e.MAC]
+	p := m.pending[keyOf(e)]
 	switch {
 	case p == nil:
 		m.hub.publish(e)
-		m.wait(&mergedEvent{event: Event{MAC: e.MAC}, due: now.Add(mergeInterval)})
+		m.wait(&mergedEvent{key: keyOf(e), due: now.Add(mergeInterval)})
 	case p.event.Merged == 0:
 		p.event = e
 		p.event.Merged = 1
@@ -53,7 +65,7 @@ func (m *merger) add(e Event, now time.Time) {
 		p.event.Merged++
 		p.event.To, p.event.Time = e.To, e.Time
 		switch {
-		case e.To == nil:
+		case e.To == nil || p.key.wrong:
 			p.event.Type = e.Type
 		case p.event.From == nil:
 			p.event.Type = string(demux.EventLearned)
@@ -65,7 +77,7 @@ func (m *merger) add(e Event, now time.Time) {
 
 // wait must be called with mu held.
 func (m *merger) wait(p *mergedEvent) {
-	m.pending[p.event.MAC] = p
+	m.pending[p.key] = p
 	m.queue = append(m.queue, p)
 }
 
@@ -76,7 +88,7 @@ func (m *merger) flush(now time.Time) {
 	for len(m.queue) > 0 && !m.queue[0].due.After(now) {
 		p := m.queue[0]
 		m.queue = m.queue[1:]
-		delete(m.pending, p.event.MAC)
+		delete(m.pending, p.key)
 		if p.event.Merged == 0 {
 			continue
 		}
@@ -84,7 +96,7 @@ func (m *merger) flush(now time.Time) {
 			p.event.Merged = 0 // itself alone
 		}
 		m.hub.publish(p.event)
-		m.wait(&mergedEvent{event: Event{MAC: p.event.MAC}, due: now.Add(mergeInterval)})
+		m.wait(&mergedEvent{key: p.key, due: now.Add(mergeInterval)})
 	}
 }
 

@@ -212,6 +212,7 @@ func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
 		Untagged:   string(s.options.Dataplane.Untagged()),
 		Unknown:    s.options.Dataplane.Unknown(),
 		GroupLimit: s.options.Dataplane.GroupLimit(),
+		AgeSeconds: int(s.options.Dataplane.Age() / time.Second),
 		Following:  s.options.Following(),
 	}, nil
 }

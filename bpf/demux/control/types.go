@@ -32,6 +32,8 @@ type Status struct {
 	Unknown string `json:"unknown"`
 	// GroupLimit is how many group frames a second a worker may send, 0 for no limit.
 	GroupLimit int `json:"group_limit"`
+	// AgeSeconds is after how many seconds without a frame of the client its location is forgotten, 0 for never.
+	AgeSeconds int `json:"age_seconds"`
 	// Following is how the kernel's messages about interfaces are followed.
 	Following Following `json:"following"`
 }
@@ -154,16 +156,17 @@ type Counters struct {
 
 // Event is a change of a client's location, or that it was seen where it may not be.
 type Event struct {
-	// Type is "learned" for a client's first frame, "moved" for each change of place after it, and
-	// "wrong_place" (once a second) where its frames are dropped and its location stays.
+	// Type is "learned" for a client's first frame, "moved" for each change of place after it, "forgotten" when its
+	// trunk has gone or it has sent nothing for the age, and "wrong_place" (once a second) where its frames are dropped and
+	// its location stays.
 	Type string `json:"type"`
 	// MAC as text in lower-case colon form.
 	MAC demux.MAC `json:"mac"`
 	// From is the location before, nil if there was none.
 	From *Location `json:"from,omitempty"`
-	// To is where the frame came from.
+	// To is where the frame came from, nil for "forgotten".
 	To *Location `json:"to,omitempty"`
-	// Time is when the frame that caused it arrived.
+	// Time is when the frame that caused it arrived, or the location was forgotten.
 	Time time.Time `json:"time"`
 	// Merged is how many events this one stands for, 0 for itself alone: From is that of the first, the rest that
 	// of the last.

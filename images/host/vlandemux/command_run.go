@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,6 +38,7 @@ The same in a file, for --config; flags override it, assignment by assignment:
   untagged: pass                  # drop (default), or pass to the host's own stack
   unknown: pass                   # tagged frames of MACs without a worker: drop (default), pass, or a worker's name
   group_limit: 1000               # group frames a second that a worker may send; 0 (default) for no limit
+  age: 5m                         # forget where a client is that has sent nothing for so long; 0 (default) keeps it
   attach: auto                    # auto (default), tcx or clsact
   capacity: 4096
   bpffs: /sys/fs/bpf/vlandemux    # "" pins nothing: all ends with the process
@@ -66,6 +68,7 @@ type runFlags struct {
 	assignments []string
 	file        string
 	limit       int
+	age         time.Duration
 	logFormat   string
 	verbose     bool
 }
@@ -105,6 +108,7 @@ func newRunWith(flags *runFlags, run runner) *cobra.Command {
 	f.StringVar(&flags.untagged, "untagged", flags.untagged, "frames without a tag on a trunk: drop, or pass to the host's stack")
 	f.StringVar(&flags.unknown, "unknown", "", "tagged frames of MACs without a worker: drop, pass to the host's stack, or the interface that gets them")
 	f.IntVar(&flags.limit, "group-limit", 0, "group frames (broadcast, multicast) a second that a worker may send; 0 for no limit")
+	f.DurationVar(&flags.age, "age", 0, "forget where a client is that has sent nothing for so long, e.g. 5m; 0 keeps it")
 	f.StringVar(&flags.attach, "attach", flags.attach, "how to attach: auto (tcx where the kernel has it), tcx or clsact")
 	f.IntVar(&flags.capacity, "capacity", flags.capacity, "how many MACs can be assigned")
 	f.StringVar(&flags.bpffs, "bpffs", flags.bpffs, `folder in a BPF file system for pins; "" pins nothing`)
@@ -159,6 +163,7 @@ func (f *runFlags) settings(changed func(flag string) bool) (config, error) {
 	flag("untagged", checkOneOf(f.untagged, untaggedPolicies()), func() { merged.untagged = f.untagged })
 	flag("unknown", checkName(f.unknown), func() { merged.unknown = f.unknown })
 	flag("group-limit", checkGroupLimit(f.limit), func() { merged.groupLimit = &f.limit })
+	flag("age", checkAge(f.age), func() { merged.age = &f.age })
 	flag("attach", checkOneOf(f.attach, attachModes()), func() { merged.attach = f.attach })
 	flag("capacity", checkCapacity(f.capacity), func() { merged.capacity = f.capacity })
 	flag("bpffs", nil, func() { merged.bpffs = f.bpffs })

@@ -143,8 +143,9 @@ func newWatch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Print each client that is learned or moves, or frames that are dropped, as it happens",
-		Long: `Print one line for each client seen for the first time (learned) and for each change of trunk or VLAN
-(moved), until Ctrl-C. A client that moves more often is one line a second.
+		Long: `Print one line for each client seen for the first time (learned), for each change of trunk or VLAN
+(moved), and when its trunk has gone or it is silent for longer than --age of ` + "`vlandemux run`" + ` (forgotten), until Ctrl-C. A client
+that moves more often is one line a second.
 
 With --drops print frames that are dropped: when, why, the MAC (the source of a frame from a trunk, the destination
 of one from a worker), where it came in, the VLAN, and how many frames the line stands for. Of each MAC and reason there

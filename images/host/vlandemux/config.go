@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
@@ -26,10 +27,12 @@ type config struct {
 	unknown string
 	// groupLimit is in frames a second; nil: as in the last run, 0: none.
 	groupLimit *int
-	attach     string
-	capacity   int
-	bpffs      string // empty: nothing is pinned
-	socket     string
+	// age is how long an unused location is kept; nil: as in the last run, 0: for ever.
+	age      *time.Duration
+	attach   string
+	capacity int
+	bpffs    string // empty: nothing is pinned
+	socket   string
 	// socketGroup is the group of the socket besides root, if any.
 	socketGroup string
 	// metrics is the TCP address that serves Prometheus; empty: none.
@@ -67,6 +70,24 @@ func (c config) groupLimitOption() int {
 		return -1
 	}
 	return *c.groupLimit
+}
+
+// ageOption is the age as [demux.Options] has it.
+func (c config) ageOption() time.Duration {
+	switch {
+	case c.age == nil:
+		return 0
+	case *c.age == 0:
+		return -1
+	}
+	return *c.age
+}
+
+func checkAge(age time.Duration) error {
+	if age < 0 || age > demux.MaxAge || age%time.Second != 0 {
+		return fmt.Errorf("%v is not whole seconds between 0 and %v", age, demux.MaxAge)
+	}
+	return nil
 }
 
 const maxGroupLimit = 1_000_000

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -77,7 +78,7 @@ func (p *configParser) mistake(at *yaml.Node, err error) {
 	}
 }
 
-const configKeys = "trunks, assign, untagged, unknown, group_limit, attach, capacity, bpffs, socket, socket_group, metrics"
+const configKeys = "trunks, assign, untagged, unknown, group_limit, age, attach, capacity, bpffs, socket, socket_group, metrics"
 
 func (p *configParser) document(document *yaml.Node) {
 	top := document.Content[0]
@@ -99,6 +100,8 @@ func (p *configParser) document(document *yaml.Node) {
 			if p.number(value, "group_limit", &limit, checkGroupLimit) {
 				p.config.groupLimit = &limit
 			}
+		case "age":
+			p.age(value)
 		case "attach":
 			p.text(value, &p.config.attach, func(s string) error { return checkOneOf(s, attachModes()) })
 		case "capacity":
@@ -114,6 +117,18 @@ func (p *configParser) document(document *yaml.Node) {
 		default:
 			p.mistake(key, fmt.Errorf("there is no setting %q; there are: %s", key.Value, configKeys))
 		}
+	})
+}
+
+func (p *configParser) age(value *yaml.Node) {
+	var text string
+	p.text(value, &text, func(s string) error {
+		age, err := time.ParseDuration(s)
+		if err != nil {
+			return fmt.Errorf("age: %q is no duration, e.g. 5m", s)
+		}
+		p.config.age = &age
+		return checkAge(age)
 	})
 }
 

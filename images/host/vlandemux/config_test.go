@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -40,6 +41,7 @@ attach: clsact
 capacity: 20000
 unknown: w9
 group_limit: 50
+age: 5m
 bpffs: ""
 socket: /tmp/x.sock
 `)
@@ -47,7 +49,7 @@ socket: /tmp/x.sock
 	g.Expect(settings).To(Equal(config{
 		trunks:   []string{"eth1", "eth2"},
 		assign:   []demux.Assignment{{MAC: demux.MAC{2, 0, 0, 0, 0, 1}, Worker: "w0"}, {MAC: demux.MAC{2, 0, 0, 0, 0, 10}, Worker: "w1"}},
-		untagged: "pass", attach: "clsact", capacity: 20000, unknown: "w9", groupLimit: new(50), bpffs: "", socket: "/tmp/x.sock",
+		untagged: "pass", attach: "clsact", capacity: 20000, unknown: "w9", groupLimit: new(50), age: new(5 * time.Minute), bpffs: "", socket: "/tmp/x.sock",
 	}))
 }
 
@@ -140,6 +142,8 @@ func TestOddFilesAreErrorsAndNoPanics(t *testing.T) {
 		"capacity: 99999999999999999": "between",
 		"capacity: 12cows":            `"12cows" is no number`,
 		"group_limit: -1":             "between",
+		"age: 5":                      `"5" is no duration, e.g. 5m`,
+		"age: 1500ms":                 "1.5s is not whole seconds between 0 and 240h0m0s",
 		"unknown: a/b":                "no interface name",
 		"capacity: 1.5":               `"1.5" is no number`,
 		"x: &a [*a]":                  "no setting \"x\"",

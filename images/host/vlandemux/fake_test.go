@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
@@ -105,6 +106,8 @@ func (f *fakePlane) Expect(name string, trunk, _ bool) error {
 }
 
 func (f *fakePlane) Follow(context.Context, demux.FollowOptions) error { return nil }
+func (f *fakePlane) ForgetUnused(context.Context) error                { return nil }
+func (f *fakePlane) Age() time.Duration                                { return 0 }
 func (f *fakePlane) SetDefaultWorker(string) error                     { return nil }
 func (f *fakePlane) Unknown() string                                   { return demux.UnknownDrop }
 func (f *fakePlane) GroupLimit() int                                   { return 0 }

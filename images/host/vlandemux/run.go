@@ -54,6 +54,7 @@ func run(ctx context.Context, settings config, reread func() (config, error), lo
 		Untagged:   demux.UntaggedPolicy(settings.untagged),
 		Unknown:    settings.unknown,
 		GroupLimit: settings.groupLimitOption(),
+		Age:        settings.ageOption(),
 		Attach:     demux.AttachMode(settings.attach),
 		PinPath:    settings.bpffs,
 	})
@@ -96,6 +97,11 @@ func serve(ctx context.Context, plane dataplane, names control.Names, listener n
 	case err := <-following:
 		return err
 	}
+	forgetting := make(chan error, 1)
+	go func() {
+		forgetting <- plane.ForgetUnused(ctx)
+		cancel()
+	}()
 	server := control.NewServer(control.ServerOptions{
 		Dataplane: plane,
 		Names:     names,
@@ -108,14 +114,14 @@ func serve(ctx context.Context, plane dataplane, names control.Names, listener n
 	stopMetrics, err := serveMetrics(ctx, settings.metrics, server.Metrics())
 	if err != nil {
 		cancel()
-		return errors.Join(err, <-following)
+		return errors.Join(err, <-following, <-forgetting)
 	}
 	log.Info("ready", "pid", os.Getpid(), "trunks", described(plane.Trunks()), "workers", len(plane.Workers()),
 		"socket", settings.socket, "pinned", settings.bpffs)
 	notify(log, fmt.Sprintf("%s\nSTATUS=%d trunks, %d workers, socket %s", daemon.SdNotifyReady, len(plane.Trunks()), len(plane.Workers()), settings.socket))
 	err = server.Serve(ctx, listener)
 	cancel()
-	return errors.Join(err, stopMetrics(), <-following)
+	return errors.Join(err, stopMetrics(), <-following, <-forgetting)
 }
 
 // lend lets a group use the socket at path, besides root.

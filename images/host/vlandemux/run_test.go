@@ -188,7 +188,7 @@ func TestClientsComeAndGoWhileTrafficFlows(t *testing.T) {
 	dropsJSON := b.command("watch", "--drops", "--json", "--socket", b.socket)
 	g.Eventually(dropsJSON.Err, patience).Should(gbytes.Say("watching"))
 	trunk.send(tagged(request, 12))
-	g.Eventually(drops.Out, patience).Should(gbytes.Say(`dropped  unknown_client  ` + clientA + `  t0 802.1Q 12  1 frame\n`))
+	g.Eventually(drops.Out, patience).Should(gbytes.Say(`dropped    unknown_client  ` + clientA + `  t0 802.1Q 12  1 frame\n`))
 	g.Eventually(dropsJSON.Out, patience).Should(gbytes.Say(`{"type":"dropped","mac":"` + clientA + `","reason":"unknown_client","interface":"t0",`))
 	g.Eventually(drops.Interrupt(), patience).Should(gexec.Exit(0))
 	g.Eventually(dropsJSON.Interrupt(), patience).Should(gexec.Exit(0))
@@ -196,10 +196,10 @@ func TestClientsComeAndGoWhileTrafficFlows(t *testing.T) {
 	b.ask("assign", clientA+"=w1")
 	trunk.send(tagged(request, 12))
 	g.Expect(worker.receive()).To(Equal(request))
-	g.Eventually(events.Out, patience).Should(gbytes.Say(`learned  ` + clientA + `  t0 802.1Q 12\n`))
+	g.Eventually(events.Out, patience).Should(gbytes.Say(`learned    ` + clientA + `  t0 802.1Q 12\n`))
 	trunk.send(tagged(request, 0))
 	g.Expect(worker.receive()).To(Equal(request))
-	g.Eventually(events.Out, patience).Should(gbytes.Say(`moved    ` + clientA + `  t0 802.1Q 12 -> t0 802.1Q 0\n`))
+	g.Eventually(events.Out, patience).Should(gbytes.Say(`moved      ` + clientA + `  t0 802.1Q 12 -> t0 802.1Q 0\n`))
 	g.Eventually(events.Interrupt(), patience).Should(gexec.Exit(0))
 
 	asking := func(args ...string) string { return b.refused(append(args, "--socket", b.socket)...) }
@@ -216,6 +216,21 @@ func TestClientsComeAndGoWhileTrafficFlows(t *testing.T) {
 	g.Expect(b.counters(clientA)).To(And(HaveField("Worker", "w0"), HaveField("Rx.Packets", BeEquivalentTo(2))))
 	b.ask("unassign", clientA)
 	g.Expect(b.status().Assignments).To(BeEmpty())
+}
+
+func TestAnUnusedLocationIsForgotten(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	session := b.run("--trunk", "t0", "--assign", clientA+"=w0", "--age", "1s")
+	events := b.command("watch", "--socket", b.socket)
+	g.Eventually(events.Err, patience).Should(gbytes.Say("watching"))
+	b.port("t1").send(tagged(frame(gateway, clientA, "request"), 12))
+	g.Eventually(events.Out, patience).Should(gbytes.Say(`learned    ` + clientA + `  t0 802.1Q 12\n`))
+	g.Eventually(events.Out, patience).Should(gbytes.Say(`forgotten  ` + clientA + `  t0 802.1Q 12\n`))
+	g.Expect(b.status()).To(And(HaveField("AgeSeconds", 1), HaveField("Assignments", HaveExactElements(HaveField("Location", BeNil())))))
+	g.Eventually(session.Interrupt(), patience).Should(gexec.Exit(0))
+	b.run("--age", "0")
+	g.Expect(b.ask("status")).To(ContainSubstring("unused locations: kept"))
 }
 
 func TestInterfacesMadeAgainAreAttachedAgain(t *testing.T) {

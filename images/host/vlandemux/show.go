@@ -80,7 +80,11 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 		limit = count(uint64(r.GroupLimit)) + "/s for each worker"
 	}
 	p.line("%s of %s MACs assigned, %s", count(uint64(r.Assigned)), count(uint64(r.Capacity)), pinned)
-	p.line("untagged frames: %s; of unknown MACs: %s; group frames: %s", r.Untagged, r.Unknown, limit)
+	unused := "kept"
+	if r.AgeSeconds > 0 {
+		unused = "forgotten after " + (time.Duration(r.AgeSeconds) * time.Second).String()
+	}
+	p.line("untagged frames: %s; of unknown MACs: %s; group frames: %s; unused locations: %s", r.Untagged, r.Unknown, limit, unused)
 	p.line("")
 	interfaces := newTable(left("INTERFACE"), left("ROLE"), numbers("IFINDEX"), left("ATTACHED"), left("STATE"), numbers("MTU"))
 	for _, trunk := range r.Trunks {
@@ -126,14 +130,17 @@ const timeOfDay = "15:04:05.000000"
 // writeEvent prints one event on one line.
 func writeEvent(w io.Writer, e control.Event) error {
 	where := place(e.To)
-	if e.From != nil {
+	switch {
+	case e.To == nil:
+		where = place(e.From)
+	case e.From != nil:
 		where = place(e.From) + " -> " + where
 	}
 	if e.Merged > 1 {
 		where += fmt.Sprintf("  (%s events)", count(uint64(e.Merged)))
 	}
 	p := printer{w: w}
-	p.line("%s  %-7s  %s  %s", e.Time.Local().Format(timeOfDay), e.Type, e.MAC, where)
+	p.line("%s  %-9s  %s  %s", e.Time.Local().Format(timeOfDay), e.Type, e.MAC, where)
 	return p.err
 }
 
@@ -151,7 +158,7 @@ func writeDrop(w io.Writer, d control.Drop) error {
 		frames = count(d.Packets) + " frames"
 	}
 	p := printer{w: w}
-	p.line("%s  dropped  %-14s  %s  %s  %s", d.Time.Local().Format(timeOfDay), d.Reason, d.MAC, where, frames)
+	p.line("%s  dropped    %-14s  %s  %s  %s", d.Time.Local().Format(timeOfDay), d.Reason, d.MAC, where, frames)
 	return p.err
 }
 

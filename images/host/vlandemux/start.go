@@ -18,6 +18,7 @@ type dataplane interface {
 	Expect(name string, trunk, force bool) error
 	SetDefaultWorker(name string) error
 	Follow(ctx context.Context, opts demux.FollowOptions) error
+	ForgetUnused(ctx context.Context) error
 	Close() error
 	Detach() error
 }

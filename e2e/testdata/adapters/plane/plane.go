@@ -239,3 +239,4 @@ func (p *plane) Capacity() int                  { return p.settings.capacity }
 func (p *plane) Untagged() demux.UntaggedPolicy { return demux.UntaggedDrop }
 func (p *plane) Unknown() string                { return "drop" }
 func (p *plane) GroupLimit() int                { return 0 }
+func (p *plane) Age() time.Duration             { return 0 }
