@@ -1,7 +1,6 @@
 package demux_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -45,36 +44,4 @@ func TestFullCapacity(t *testing.T) {
 	b.Expect(err).NotTo(HaveOccurred())
 	b.Expect(assignments).To(HaveLen(opts.Capacity))
 	b.Expect(b.demux.Assign(demux.MAC{2, 1}, b.workers[0])).To(MatchError(demux.ErrFull))
-}
-
-// A change waits for running programs once, however many workers it lets go: each wait takes 10 ms and more.
-func TestManyWorkersAreLetGoWithOneWait(t *testing.T) {
-	const workers = 50
-	b := start(t, demux.Options{Attach: demux.AttachClsact, Capacity: workers + 1})
-	b.assign(mac(workers), 0)
-	var all []demux.Assignment
-	for n := range workers {
-		name := fmt.Sprint("v", n)
-		nettest.Veth(t, name, fmt.Sprint("u", n))
-		all = append(all, demux.Assignment{MAC: mac(n), Worker: name})
-	}
-	took := func(do func() error) time.Duration {
-		began := time.Now()
-		b.Expect(do()).To(Succeed())
-		return time.Since(began)
-	}
-	assign := func() error { return b.demux.AssignAll(all) }
-	var apart time.Duration
-	b.Expect(assign()).To(Succeed())
-	for _, a := range all {
-		apart += took(func() error { return b.demux.Unassign(a.MAC) })
-	}
-	b.Expect(assign()).To(Succeed())
-	var macs []demux.MAC
-	for _, a := range all {
-		macs = append(macs, a.MAC)
-	}
-	together := took(func() error { return b.demux.UnassignAll(macs) })
-	t.Logf("%d workers: %v together, %v one by one", workers, together, apart)
-	b.Expect(together).To(BeNumerically("<", apart/3))
 }
