@@ -24,7 +24,7 @@ func TestPrivileges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"CapEff:\t0000000000203000", "NoNewPrivs:\t1"} { // NET_ADMIN, NET_RAW, SYS_ADMIN
+	for _, want := range []string{"CapEff:\t0000000400203000", "NoNewPrivs:\t1"} { // NET_ADMIN, NET_RAW, SYS_ADMIN, SYSLOG
 		if !strings.Contains(string(status), want) {
 			t.Errorf("no %q in\n%s", want, status)
 		}
