@@ -194,6 +194,10 @@ func tunnelled(ctx context.Context, r *Run) {
 		r.Check(group.Wait())
 		verdict := r.Close(ctx, window)
 		r.Expect(verdict.Demux.Forwarded).To(gomega.BeNumerically(">", len(r.Lab.Topology.Clients)*2*octets/1500), "frames, super-packets counted as what they stand for")
+		if r.Emulated {
+			r.Step("not expected: an emulated processor is too slow to fill a packet of more than 64 KiB")
+			continue
+		}
 		r.Expect(verdict.LongestPacket).To(gomega.BeNumerically(">", 10_000), "octets of the longest packet: a super-packet in %s", kind)
 	}
 }

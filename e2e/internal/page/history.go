@@ -23,10 +23,10 @@ type History map[string]Outcome
 
 const kept = 5
 
-// ReadHistory reads a file that Write has written. A file that is not there, or was cut off, is an empty history.
+// ReadHistory reads a file that Write has written. A file that is not there, may not be read, or was cut off, is an empty history.
 func ReadHistory(path string) (History, error) {
 	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return History{}, nil
 	}
 	if err != nil {

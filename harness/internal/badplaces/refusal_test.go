@@ -25,6 +25,11 @@ func TestSocketWithoutPermission(t *testing.T) {
 	if os.Getuid() == 0 { // root may open everything, so somebody else tries
 		r.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		r.Dir = "/"
+		reports, err := os.MkdirTemp("", "reports")
+		g.Expect(err).NotTo(HaveOccurred())
+		t.Cleanup(func() { g.Expect(os.RemoveAll(reports)).To(Succeed()) })
+		g.Expect(os.Chmod(reports, 0o777)).To(Succeed())
+		r.Env = append(r.Env, "VLANDEMUX_REPORTS="+reports)
 	}
 	g.Expect(r.Start()).To(Succeed())
 	r.expectOneComplaint(g, "permission denied", "usermod -aG docker")
