@@ -126,7 +126,7 @@ func (s *suite) pageSpec(spec *types.SpecReport, seed int64) (page.Spec, error) 
 	}
 	if there {
 		text, _, _ := strings.Cut(lab.Text, "\n")
-		shown.Lab = &page.Lab{Topology: lab.Topology, Notes: lab.Notes, Text: text}
+		shown.Lab = &page.Drawing{Topology: lab.Topology, Notes: lab.Notes, Text: text}
 	}
 	took, there, err := entry[phases](spec, phasesEntry)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // state is what the harness itself knows of a lab, to compare the demux with. It
 // never comes from the demux.
 type state struct {
-	lab      ledger.Lab       // as it is now, and what has changed since the last window was opened
+	lab      ledger.Setup     // as it is now, and what has changed since the last window was opened
 	counters control.Counters // of the demux when the last window was closed
 	window   *Window          // the one that was closed last, until nothing more of it can come
 
@@ -46,7 +46,7 @@ func (l *Lab) tell(events []control.Event, assignments []control.Assignment) {
 }
 
 func newState(t Topology) state {
-	lab := ledger.Lab{
+	lab := ledger.Setup{
 		Trunks: t.Trunks, Clients: slices.Clone(t.Clients), Workers: t.Workers,
 		Unknown: t.Demux.Unknown, Assignments: map[MAC]string{}, PassUntagged: t.Demux.Untagged == demux.UntaggedPass,
 	}
@@ -71,7 +71,7 @@ func newState(t Topology) state {
 
 // describe is the lab as it is now, for the ledger. From now on its changes are
 // collected for [Lab.changes].
-func (l *Lab) describe() ledger.Lab {
+func (l *Lab) describe() ledger.Setup {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.state.lab.Moves, l.state.lab.Changes, l.state.lab.Outages = nil, nil, nil

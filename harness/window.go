@@ -37,7 +37,7 @@ type Window struct {
 	points map[string]probe.TapPoint // by name
 	before control.Counters
 	stacks map[string]uint64 // what they had dropped for wrong checksums
-	ledger ledger.Lab        // as the lab was when the window opened
+	ledger ledger.Setup      // as the lab was when the window opened
 
 	mu      sync.Mutex
 	sent    []ledger.Sent   // guarded by mu

@@ -105,7 +105,7 @@ func writePage(out io.Writer, lab *harness.Lab, shown *page.Spec) error {
 		shown.Took = max(shown.Took, p.Start+p.Took)
 	}
 	shown.Phases, shown.Windows = page.PhasesOf(phases, shown.Took), lab.ClosedWindows()
-	shown.Lab = &page.Lab{Topology: lab.Topology, Notes: page.NotesOf(lab), Text: lab.String()}
+	shown.Lab = &page.Drawing{Topology: lab.Topology, Notes: page.NotesOf(lab), Text: lab.String()}
 	if err := page.Write(path, &page.Run{Title: "vlandemux demo", Started: shown.Started, Took: shown.Took, Specs: []page.Spec{*shown}}); err != nil {
 		return err
 	}

@@ -50,15 +50,15 @@ func eval[T any](g *WithT, ctx context.Context, expression string) T {
 }
 
 // broken is what a run reported when the demux had been broken on purpose, to send some copies of group frames twice.
-func broken(g *WithT) (lab *page.Lab, window harness.ClosedWindow) {
+func broken(g *WithT) (drawing *page.Drawing, window harness.ClosedWindow) {
 	data, err := os.ReadFile("testdata/wrong.json")
 	g.Expect(err).NotTo(HaveOccurred())
 	var kept struct {
-		page.Lab
+		page.Drawing
 		Window harness.ClosedWindow
 	}
 	g.Expect(json.Unmarshal(data, &kept)).To(Succeed())
-	return &kept.Lab, kept.Window
+	return &kept.Drawing, kept.Window
 }
 
 // example is a run with n specs, the third of which failed.

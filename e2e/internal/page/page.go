@@ -68,7 +68,7 @@ func functions() template.FuncMap {
 	return template.FuncMap{
 		"css":      func() template.CSS { return template.CSS(pageCSS) },
 		"js":       func() template.JS { return template.JS(pageJS) },
-		"topology": func(l *Lab) template.HTML { return template.HTML(l.Topology.SVG(l.Notes)) }, //nolint:gosec // the method escapes
+		"topology": func(d *Drawing) template.HTML { return template.HTML(d.Topology.SVG(d.Notes)) }, //nolint:gosec // the method escapes
 		"picture": func(svg []byte) template.URL {
 			return template.URL("data:image/svg+xml;base64," + base64.StdEncoding.EncodeToString(svg)) //nolint:gosec // an image runs no script
 		},

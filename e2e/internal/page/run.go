@@ -37,8 +37,8 @@ type Spec struct {
 	State          State
 	Started        time.Time
 	Took           time.Duration
-	Phases         []Phase // of its lab, in their order; the last is "traffic" and what else there was
-	Lab            *Lab    // nil if none has started
+	Phases         []Phase  // of its lab, in their order; the last is "traffic" and what else there was
+	Lab            *Drawing // nil if none has started
 	Windows        []harness.ClosedWindow
 	Steps          []Step
 	// Failure is the message, Where the lines of code, Again the command that runs the spec again.
@@ -65,8 +65,8 @@ type Step struct {
 	At   time.Duration // since the spec's start
 }
 
-// Lab is what a spec ran on.
-type Lab struct {
+// Drawing is of the lab that a spec ran on.
+type Drawing struct {
 	Topology harness.Topology
 	// Notes of its nodes, "switch" and "host" among them: names of containers.
 	Notes map[string]string

@@ -12,10 +12,10 @@ import (
 
 // Check compares what a lab sent, saw and counted with what its description
 // demands. It reads each tap's sightings once and uses no more than one processor.
-func (l *Lab) Check(in *Input) *Verdict {
+func (s *Setup) Check(in *Input) *Verdict {
 	v := &Verdict{}
-	plan := newLayout(l)
-	a := &audit{lab: l, in: in, plan: plan, verdict: v}
+	plan := newLayout(s)
+	a := &audit{setup: s, in: in, plan: plan, verdict: v}
 	v.Incomplete = append(v.Incomplete, a.table.load(plan, in)...)
 	a.expect()
 	v.total(a)
@@ -37,7 +37,7 @@ func (l *Lab) Check(in *Input) *Verdict {
 
 // audit is one Check under way.
 type audit struct {
-	lab          *Lab
+	setup        *Setup
 	in           *Input
 	plan         *layout
 	table        frameTable
@@ -130,8 +130,8 @@ func (a *audit) originate(data []byte, o origin) {
 // remember lets both parts learn from everything they saw, so that what they knew
 // at any time can be asked afterwards.
 func (a *audit) remember() {
-	a.history = newHistory(a.lab)
-	a.counters = newCounters(a.lab, a.history)
+	a.history = newHistory(a.setup)
+	a.counters = newCounters(a.setup, a.history)
 	a.refSwitch = &refSwitch{history: a.history, plan: a.plan, alternatives: &a.alternatives}
 	a.refDemux = a.reference()
 	for i := range a.table.frames {
@@ -150,14 +150,14 @@ func (a *audit) remember() {
 
 // reference is what the dataplane of the lab has to do.
 func (a *audit) reference() reference {
-	if a.lab.Reference != nil {
-		return &otherContract{Reference: a.lab.Reference, plan: a.plan, alternatives: &a.alternatives, wrong: map[string]bool{}}
+	if a.setup.Reference != nil {
+		return &otherContract{Reference: a.setup.Reference, plan: a.plan, alternatives: &a.alternatives, wrong: map[string]bool{}}
 	}
 	d := &refDemux{
-		history: a.history, plan: a.plan, alternatives: &a.alternatives, counters: a.counters, passUntagged: a.lab.PassUntagged, passUnknown: a.lab.Unknown == demux.UnknownPass,
+		history: a.history, plan: a.plan, alternatives: &a.alternatives, counters: a.counters, passUntagged: a.setup.PassUntagged, passUnknown: a.setup.Unknown == demux.UnknownPass,
 	}
-	for i, w := range a.lab.Workers {
-		if w.Name == a.lab.Unknown {
+	for i, w := range a.setup.Workers {
+		if w.Name == a.setup.Unknown {
 			d.unknown = i + 1
 		}
 	}

@@ -31,7 +31,7 @@ func (c Cost) String() string {
 
 // cost names a frame that a move cost.
 func (a *audit) cost(f *frame, in *pass, chosen *outcome) {
-	if len(a.lab.Moves) == 0 {
+	if len(a.setup.Moves) == 0 {
 		return
 	}
 	at := a.plan.of(in.side)
@@ -53,7 +53,7 @@ func (a *audit) cost(f *frame, in *pass, chosen *outcome) {
 		return
 	}
 	for client, moves := range a.history.moves {
-		if len(moves) > 0 && a.meant(f, a.lab.Clients[client].MAC, place) {
+		if len(moves) > 0 && a.meant(f, a.setup.Clients[client].MAC, place) {
 			a.missed(f, in, client)
 		}
 	}
@@ -108,7 +108,7 @@ func (a *audit) missed(f *frame, in *pass, client int) {
 // charge names a frame as the cost of the latest move of a client before it.
 func (a *audit) charge(f *frame, in *pass, client int, how string) {
 	var move *Move
-	from := a.lab.Clients[client].Place
+	from := a.setup.Clients[client].Place
 	for i := range a.history.moves[client] {
 		m := &a.history.moves[client][i]
 		if m.Start > in.doneBy {
@@ -122,7 +122,7 @@ func (a *audit) charge(f *frame, in *pass, client int, how string) {
 	if move == nil {
 		return
 	}
-	c := &a.lab.Clients[client]
+	c := &a.setup.Clients[client]
 	why := fmt.Sprintf("%s while %s was being moved from %s to %s", how, c.Name, from, move.To)
 	if in.time > move.End {
 		why = fmt.Sprintf("%s, %s after %s had moved from %s to %s", how,

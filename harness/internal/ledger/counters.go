@@ -49,7 +49,7 @@ type counters struct {
 	severed                         control.Tally // what may be a drop or not
 }
 
-func newCounters(lab *Lab, h *history) *counters {
+func newCounters(setup *Setup, h *history) *counters {
 	c := &counters{drops: map[string]counter{}, tallies: make([]tally, 1)}
 	add := func(kind, name string) counter {
 		c.tallies = append(c.tallies, tally{kind: kind, name: name})
@@ -68,7 +68,7 @@ func newCounters(lab *Lab, h *history) *counters {
 		}
 	}
 	c.workers = len(c.tallies)
-	for _, w := range lab.Workers {
+	for _, w := range setup.Workers {
 		add(kindFlooded, w.Name)
 	}
 	c.pass = add(kindPassed, "untagged")

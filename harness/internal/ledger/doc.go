@@ -43,7 +43,7 @@
 //
 // # Reading the code
 //
-// In this order: lab.go and input.go (what is given), taps.go (where each tap sits),
+// In this order: setup.go and input.go (what is given), taps.go (where each tap sits),
 // frametable.go (all sightings, by frame), register.go, history.go (the registers of
 // a lab), outcome.go, refswitch.go and refdemux.go (what may become of a frame),
 // check.go and part.go (the comparison), then each by itself: counters.go, state.go

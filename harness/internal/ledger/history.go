@@ -64,35 +64,35 @@ type history struct {
 	moves     [][]Move // by client, in time
 }
 
-func newHistory(lab *Lab) *history {
+func newHistory(setup *Setup) *history {
 	h := &history{
-		ports: make([]register, len(lab.Clients)), atPlace: map[uint64][]int{}, entries: map[entryKey]*register{},
-		macs: map[probe.MAC]int{}, clients: map[probe.MAC]int{}, moves: make([][]Move, len(lab.Clients)),
+		ports: make([]register, len(setup.Clients)), atPlace: map[uint64][]int{}, entries: map[entryKey]*register{},
+		macs: map[probe.MAC]int{}, clients: map[probe.MAC]int{}, moves: make([][]Move, len(setup.Clients)),
 		initial: []uint64{0}, named: map[string]int{},
 	}
-	h.followPorts(lab)
-	h.followAssignments(lab)
-	h.followWorkers(lab)
-	if lab.SwitchKnows {
+	h.followPorts(setup)
+	h.followAssignments(setup)
+	h.followWorkers(setup)
+	if setup.SwitchKnows {
 		h.initial = append(h.initial, viaTrunk)
 	}
 	return h
 }
 
 // followPorts follows the ports through their moves.
-func (h *history) followPorts(lab *Lab) {
+func (h *history) followPorts(setup *Setup) {
 	at := func(p topology.Place) uint64 { return placeOf(p.Trunk, p.VLAN.Protocol, p.VLAN.VID) }
 	stay := func(client int, place uint64) {
 		if !slices.Contains(h.atPlace[place], client) {
 			h.atPlace[place] = append(h.atPlace[place], client)
 		}
 	}
-	for i, c := range lab.Clients {
+	for i, c := range setup.Clients {
 		h.named[c.Name], h.clients[c.MAC] = i, i
 		h.ports[i].initial = []uint64{at(c.Place)}
 		stay(i, at(c.Place))
 	}
-	moves := slices.Clone(lab.Moves)
+	moves := slices.Clone(setup.Moves)
 	slices.SortStableFunc(moves, func(a, b Move) int { return cmp.Compare(a.Start, b.Start) })
 	for _, m := range moves {
 		i := h.named[m.Client]
@@ -111,9 +111,9 @@ func (h *history) followPorts(lab *Lab) {
 }
 
 // followAssignments follows the assignments through their changes.
-func (h *history) followAssignments(lab *Lab) {
+func (h *history) followAssignments(setup *Setup) {
 	worker := map[string]uint64{}
-	for i, w := range lab.Workers {
+	for i, w := range setup.Workers {
 		worker[w.Name] = uint64(i + 1)
 	}
 	number := func(mac probe.MAC) int {
@@ -125,7 +125,7 @@ func (h *history) followAssignments(lab *Lab) {
 			h.locations = append(h.locations, register{initial: []uint64{0}})
 			h.renewals = append(h.renewals, renewal{})
 			var places []uint64
-			for _, p := range lab.Allowed[mac] {
+			for _, p := range setup.Allowed[mac] {
 				places = append(places, placeOf(p.Trunk, p.VLAN.Protocol, p.VLAN.VID))
 			}
 			h.allowed, h.refusals = append(h.allowed, places), append(h.refusals, nil)
@@ -133,20 +133,20 @@ func (h *history) followAssignments(lab *Lab) {
 		return i
 	}
 	last := map[int]string{}
-	for _, mac := range slices.SortedFunc(maps.Keys(lab.Assignments), compareMACs) {
+	for _, mac := range slices.SortedFunc(maps.Keys(setup.Assignments), compareMACs) {
 		i := number(mac)
-		last[i] = lab.Assignments[mac]
+		last[i] = setup.Assignments[mac]
 		h.assigned[i].initial = []uint64{worker[last[i]]}
 		h.locations[i].initial = []uint64{h.expected(i)}
 	}
-	for _, mac := range slices.SortedFunc(maps.Keys(lab.Learned), compareMACs) {
+	for _, mac := range slices.SortedFunc(maps.Keys(setup.Learned), compareMACs) {
 		i := number(mac)
 		h.locations[i].initial = nil
-		for _, l := range lab.Learned[mac] {
+		for _, l := range setup.Learned[mac] {
 			h.locations[i].initial = append(h.locations[i].initial, placeOf(l.Trunk, l.Tag.Protocol, l.Tag.TCI))
 		}
 	}
-	changes := slices.Clone(lab.Changes)
+	changes := slices.Clone(setup.Changes)
 	slices.SortStableFunc(changes, func(a, b Change) int { return cmp.Compare(a.Start, b.Start) })
 	for _, c := range changes {
 		i := number(c.MAC)
@@ -182,11 +182,11 @@ func (h *history) mayBe(mac int, place uint64) bool {
 }
 
 // followWorkers follows the workers to their ends.
-func (h *history) followWorkers(lab *Lab) {
-	for _, w := range lab.Workers {
+func (h *history) followWorkers(setup *Setup) {
+	for _, w := range setup.Workers {
 		h.mtus = append(h.mtus, w.MTU)
 		r := register{initial: []uint64{1}}
-		for _, o := range lab.Outages {
+		for _, o := range setup.Outages {
 			if o.Worker == w.Name {
 				r.write(0, o.Start, o.End)
 			}

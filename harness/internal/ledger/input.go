@@ -14,7 +14,7 @@ import (
 
 // Tap is what one tap saw.
 type Tap struct {
-	// Name as in Lab.Taps.
+	// Name as in Setup.Taps.
 	Name string
 	// Report says what the tap may have missed.
 	Report probe.TapReport

@@ -28,7 +28,7 @@ func TestPathsHaveEveryFrameOnce(t *testing.T) {
 	for _, clients := range []int{2, 22, 23, 100} {
 		t.Run(fmt.Sprint(clients), func(t *testing.T) {
 			g := NewWithT(t)
-			lab := ledger.Lab{Trunks: 1, Workers: []topology.Worker{{Name: "w0", MAC: worker(0)}}, Assignments: map[probe.MAC]string{}}
+			lab := ledger.Setup{Trunks: 1, Workers: []topology.Worker{{Name: "w0", MAC: worker(0)}}, Assignments: map[probe.MAC]string{}}
 			m := &mover{}
 			for i := range clients {
 				c := topology.Client{Name: fmt.Sprintf("c%d", i), MAC: client(i), Place: on(0, probe.Dot1Q, uint16(i+2))}

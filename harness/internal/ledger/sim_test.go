@@ -25,7 +25,7 @@ import (
 // them. It knows nothing of the ledger's model.
 type sim struct {
 	rng    *rand.Rand
-	lab    ledger.Lab
+	lab    ledger.Setup
 	now    int64
 	queue  events
 	serial int
@@ -78,7 +78,7 @@ func (e *events) Pop() any {
 
 const epoch = int64(1_700_000_000_000_000_000)
 
-func newSim(seed uint64, lab ledger.Lab) *sim {
+func newSim(seed uint64, lab ledger.Setup) *sim {
 	s := &sim{
 		rng: rand.New(rand.NewPCG(seed, 1)), lab: lab, now: epoch, seen: map[string][]probe.Sighting{}, due: map[string]int64{},
 		port: map[string]string{}, learned: map[string]map[probe.MAC]string{}, worker: map[probe.MAC]string{},

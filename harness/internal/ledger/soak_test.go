@@ -23,8 +23,8 @@ func on(trunk int, protocol, vid uint16) topology.Place {
 
 // rack has two clients on one VLAN and one worker, one on another VLAN, one on
 // another trunk, and one that is nobody's.
-func rack() ledger.Lab {
-	return ledger.Lab{
+func rack() ledger.Setup {
+	return ledger.Setup{
 		Trunks: 2,
 		Clients: []topology.Client{
 			{Name: "c0", MAC: client(0), Place: on(0, probe.Dot1Q, 5)},
@@ -144,7 +144,7 @@ func TestEverythingDuringMovesAndChanges(t *testing.T) {
 }
 
 // separate drops the moves and changes that overlap others of the same client.
-func separate(lab *ledger.Lab) {
+func separate(lab *ledger.Setup) {
 	ends := map[string]int64{}
 	var moves []ledger.Move
 	for _, m := range lab.Moves {

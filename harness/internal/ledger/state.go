@@ -22,7 +22,7 @@ func (a *audit) readLocation(l *control.Location) (uint64, error) {
 	}
 	trunk := 0
 	for ; topology.TrunkName(trunk) != l.Trunk; trunk++ {
-		if trunk == a.lab.Trunks {
+		if trunk == a.setup.Trunks {
 			return 0, fmt.Errorf("the lab has no trunk %q", l.Trunk)
 		}
 	}
@@ -107,7 +107,7 @@ func (a *audit) checkAssignments(complain func(string, ...any)) {
 // workerAfter is the worker a MAC must be assigned to after the window, "" for none.
 func (a *audit) workerAfter(mac int) string {
 	if worker, _ := a.history.assigned[mac].last(); worker != 0 {
-		return a.lab.Workers[worker-1].Name
+		return a.setup.Workers[worker-1].Name
 	}
 	return ""
 }
@@ -200,7 +200,7 @@ func countLearned(events []event) (n int) {
 // renewed tells whether a MAC was assigned or unassigned within the window: its
 // location was forgotten then, without an event.
 func (a *audit) renewed(mac int) bool {
-	return slices.ContainsFunc(a.lab.Changes, func(c Change) bool { return c.MAC == a.history.names[mac] })
+	return slices.ContainsFunc(a.setup.Changes, func(c Change) bool { return c.MAC == a.history.names[mac] })
 }
 
 // refused tells whether a frame from where a MAC may not be can have raised an event.
@@ -219,7 +219,7 @@ const refusalsApart = int64(time.Second)
 func (a *audit) wrongRefusals(mac, got int) []string {
 	all := a.history.refusals[mac]
 	certain := slices.IndexFunc(all, func(w write) bool { return !w.optional })
-	if certain >= 0 && got == 0 && !a.lab.SwitchKnows {
+	if certain >= 0 && got == 0 && !a.setup.SwitchKnows {
 		return []string{fmt.Sprintf("no event says that %s was at %s, where it may not be", a.history.names[mac], locationName(all[certain].value))}
 	}
 	if len(all) > 0 {

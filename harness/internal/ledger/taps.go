@@ -65,29 +65,29 @@ type layout struct {
 	tap   [hostStack + 1][]int // by role and index
 }
 
-func newLayout(lab *Lab) *layout {
+func newLayout(setup *Setup) *layout {
 	l := &layout{named: map[string]int{}}
 	add := func(name string, r role, index int) {
 		l.named[name] = len(l.taps)
 		l.tap[r] = append(l.tap[r], len(l.taps))
 		l.taps = append(l.taps, tapPoint{name: name, role: r, index: index})
 	}
-	for i, c := range lab.Clients {
+	for i, c := range setup.Clients {
 		add(c.Name+"/"+topology.NodeInterface, clientEnd, i)
 	}
-	for i, c := range lab.Clients {
+	for i, c := range setup.Clients {
 		add("switch/"+c.Name, accessPort, i)
 	}
-	for i := range lab.Trunks {
+	for i := range setup.Trunks {
 		add("switch/"+topology.TrunkName(i), switchEnd, i)
 	}
-	for i := range lab.Trunks {
+	for i := range setup.Trunks {
 		add("host/"+topology.TrunkName(i), trunkEnd, i)
 	}
-	for i, w := range lab.Workers {
+	for i, w := range setup.Workers {
 		add("host/"+w.Name, workerPort, i)
 	}
-	for i, w := range lab.Workers {
+	for i, w := range setup.Workers {
 		add(w.Name+"/"+topology.NodeInterface, workerEnd, i)
 	}
 	add(stackTap, hostStack, 0)
@@ -102,8 +102,8 @@ func newLayout(lab *Lab) *layout {
 
 // Taps are the names of the taps that Check needs, in the order a frame meets them
 // on its way from a client to a worker; last that of the host's own stack.
-func (l *Lab) Taps() []string {
-	plan := newLayout(l)
+func (s *Setup) Taps() []string {
+	plan := newLayout(s)
 	names := make([]string, len(plan.taps))
 	for i, t := range plan.taps {
 		names[i] = t.name

@@ -204,8 +204,8 @@ func (a *audit) disorder() map[int32]string {
 // moving tells whether the sender or a receiver of a frame was being moved, or had
 // just been, at some moment of a time.
 func (a *audit) moving(f *frame, from, to int64) bool {
-	return slices.ContainsFunc(a.lab.Moves, func(m Move) bool {
-		mac := a.lab.Clients[a.history.named[m.Client]].MAC
+	return slices.ContainsFunc(a.setup.Moves, func(m Move) bool {
+		mac := a.setup.Clients[a.history.named[m.Client]].MAC
 		return (mac == f.source || mac == f.dest || group(f.dest)) && m.Start <= to && from <= m.End+handlingTime
 	})
 }

@@ -21,7 +21,7 @@ type Verdict struct {
 	Sent control.Tally
 	// Frames is how many different frames were seen or sent. Identical ones are one.
 	Frames int
-	// Taps are the totals of each tap, in the order of Lab.Taps.
+	// Taps are the totals of each tap, in the order of Setup.Taps.
 	Taps []TapTotal
 	// LongestPacket is the octets of the longest packet at any tap, a super-packet whole.
 	LongestPacket int

@@ -18,8 +18,8 @@ import (
 	"github.com/vlandemux/vlandemux/harness"
 )
 
-// Lab is what a file describes.
-type Lab struct {
+// File is what a topology file describes.
+type File struct {
 	Name     string
 	Topology harness.Topology
 	// Exec are the commands that are run in each node once the lab is up.
@@ -27,35 +27,35 @@ type Lab struct {
 }
 
 // Read reads a topology file. Relative paths of binds are meant from folder. Every mistake is named.
-func Read(data []byte, folder string) (*Lab, error) {
+func Read(data []byte, folder string) (*File, error) {
 	var f file
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&f); err != nil {
 		return nil, fmt.Errorf("reading the topology: %w; labs of the harness have no other fields than these: %s", err, "name, prefix, topology with defaults, kinds, nodes and links")
 	}
-	r := reader{file: &f, folder: folder, lab: &Lab{Name: f.Name, Exec: map[string][][]string{}}, nodes: map[string]node{}, roles: map[string]string{}}
-	r.lab.Topology.Trunks = 0
+	r := reader{file: &f, folder: folder, read: &File{Name: f.Name, Exec: map[string][][]string{}}, nodes: map[string]node{}, roles: map[string]string{}}
+	r.read.Topology.Trunks = 0
 	r.merge()
 	r.links()
 	for _, name := range slices.Sorted(maps.Keys(r.nodes)) {
 		r.node(name, r.nodes[name])
 	}
 	if len(r.wrong) == 0 {
-		if err := r.lab.Topology.Validate(); err != nil {
+		if err := r.read.Topology.Validate(); err != nil {
 			r.wrong = append(r.wrong, err)
 		}
 	}
 	if len(r.wrong) > 0 {
 		return nil, fmt.Errorf("the topology cannot be a lab of the harness:\n%w", errors.Join(r.wrong...))
 	}
-	return r.lab, nil
+	return r.read, nil
 }
 
 type reader struct {
 	file   *file
 	folder string
-	lab    *Lab
+	read   *File
 	nodes  map[string]node
 	roles  map[string]string
 	number byte // of the next MAC that is not given
@@ -132,7 +132,7 @@ func (r *reader) links() {
 		}
 		switch {
 		case a == "switch" && b == "host", a == "host" && b == "switch":
-			r.lab.Topology.Trunks++
+			r.read.Topology.Trunks++
 		case a == "switch" && b == "":
 			r.roles[ends[1]] = "client"
 		case a == "host" && b == "":
@@ -141,7 +141,7 @@ func (r *reader) links() {
 			r.mistake("link %d, of %s and %s: a link is a trunk between switch and host, or the only one of a client with the switch or of a worker with the host", i+1, ends[0], ends[1])
 		}
 	}
-	if r.lab.Topology.Trunks == 0 {
+	if r.read.Topology.Trunks == 0 {
 		r.mistake("there is no trunk: no link between switch and host")
 	}
 }
@@ -159,9 +159,9 @@ func (r *reader) node(name string, n node) {
 			}
 			c.Trunk = trunk
 		}
-		r.lab.Topology.Clients = append(r.lab.Topology.Clients, c)
+		r.read.Topology.Clients = append(r.read.Topology.Clients, c)
 	case "worker":
-		r.lab.Topology.Workers = append(r.lab.Topology.Workers, harness.Worker{Name: name, MAC: r.mac(name, n), Addresses: r.addresses(name, n), Image: r.image(name, n)})
+		r.read.Topology.Workers = append(r.read.Topology.Workers, harness.Worker{Name: name, MAC: r.mac(name, n), Addresses: r.addresses(name, n), Image: r.image(name, n)})
 	case "":
 		r.mistake("node %s: no link ends at it", name)
 	}
@@ -234,7 +234,7 @@ func (r *reader) image(name string, n node) *harness.Image {
 		image.Mounts = append(image.Mounts, harness.Mount{Source: parts[0], Target: parts[1], Writable: len(parts) == 2 || parts[2] == "rw"})
 	}
 	for _, line := range n.Exec {
-		r.lab.Exec[name] = append(r.lab.Exec[name], r.words(name, line))
+		r.read.Exec[name] = append(r.read.Exec[name], r.words(name, line))
 	}
 	return image
 }

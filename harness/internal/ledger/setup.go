@@ -35,9 +35,9 @@ type Outage struct {
 	Start, End int64
 }
 
-// Lab is what a ledger has to know of a lab: plain data. The zero value of each
+// Setup is what a ledger has to know of a lab: plain data. The zero value of each
 // optional field stands for what a new lab has.
-type Lab struct {
+type Setup struct {
 	// Trunks is how many there are. The taps of trunk0 are "switch/trunk0" and
 	// "host/trunk0".
 	Trunks int
