@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness/internal/ledger"
@@ -98,6 +99,9 @@ type Demux struct {
 	// Unknown says what becomes of tagged frames of MACs without a worker: "drop", "pass" or a
 	// worker's name. Optional: drop.
 	Unknown string
+	// Age is how long the location of a client that sends nothing is kept, in whole seconds. A lab that has it is
+	// not restarted, and has one window, which ends when every client is forgotten. Optional: for ever.
+	Age time.Duration
 	// Capacity is the most clients that can be assigned. Optional: vlandemux's own default.
 	Capacity int
 	// Contract is that of another dataplane, in vlandemux's place. Optional.
@@ -196,6 +200,9 @@ func (t Topology) Arguments() []string {
 	}
 	if t.Demux.Unknown != "" {
 		args = append(args, "--unknown", t.Demux.Unknown)
+	}
+	if t.Demux.Age != 0 {
+		args = append(args, "--age", t.Demux.Age.String())
 	}
 	if t.Demux.Capacity != 0 {
 		args = append(args, "--capacity", fmt.Sprint(t.Demux.Capacity))

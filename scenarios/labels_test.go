@@ -17,7 +17,7 @@ func labels() []string {
 		"tunnel", "big-tcp", "overload", "mtu", "worker-replaced", "upgrade",
 		"pool", "tap-worker",
 		"ethertypes", "qinq",
-		"flood-unknown", "spoof", "wrong-place", "truncated",
+		"flood-unknown", "spoof", "wrong-place", "age", "truncated",
 		"fault", "worker-killed", "demo",
 		"vlans-4094", "clients-4096", "full-map",
 	}

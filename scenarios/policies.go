@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/onsi/gomega"
 
@@ -16,7 +17,7 @@ import (
 func Policies() Scenario {
 	return Scenario{
 		Name:    "policies",
-		Summary: "MACs without a worker go where they are told.",
+		Summary: "MACs without a worker go where they are told, and clients are where they may be and for as long as they send.",
 		Cases: []Case{
 			{
 				Text: "leaves frames of unknown MACs to the host's stack",
@@ -50,6 +51,17 @@ func Policies() Scenario {
 					return t
 				},
 				Run: wrongPlaces,
+			},
+			{
+				Text:   "forgets where a client is that sends nothing, and learns it again",
+				Labels: []string{"age"},
+				Topology: func(v Variant) harness.Topology {
+					t := rack(v, 3)
+					t.Demux.Age = time.Second
+					t.Clients[2].Allowed = []harness.Place{t.Clients[2].Place}
+					return t
+				},
+				Run: silentClient,
 			},
 		},
 	}

@@ -23,6 +23,7 @@ func (s *Setup) Check(in *Input) *Verdict {
 		return v
 	}
 	a.remember()
+	a.checkEvents()
 	a.checkFrames()
 	for _, t := range a.counters.compare(a.history, &in.Before, &in.After) {
 		v.Counters = append(v.Counters, Difference{Kind: t.kind, Name: t.name, Want: t.want, Got: t.got, Wrong: true})

@@ -11,6 +11,7 @@ type write struct {
 	value      uint64
 	begin, end int64
 	optional   bool // it may not have happened at all
+	forgotten  bool // see audit.forget
 }
 
 // register is something a part of the lab remembers: written by frames and by

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"time"
+
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
@@ -56,6 +58,9 @@ type Setup struct {
 	// Unknown is what the demux does with tagged frames of MACs without a worker: "pass" leaves
 	// them to the host's stack, a worker's name gives them to it. Optional: they are dropped.
 	Unknown string
+	// Age is how long the demux keeps the location of a client that sends nothing. All that it
+	// forgets it must forget while the taps run. Optional: for ever.
+	Age time.Duration
 	// Learned are the locations that the demux knew when the taps began, as Verdict.Learned
 	// of the window before has them. Where a MAC has several, the demux knew one of them. Optional.
 	Learned map[probe.MAC][]Location

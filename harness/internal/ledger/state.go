@@ -45,8 +45,8 @@ func locationName(place uint64) string {
 	return tagOf(place).String() + " on " + topology.TrunkName(trunkOf(place))
 }
 
-// checkState compares what the demux lists after the window, and the events it
-// raised within, with what must follow from the frames.
+// checkState compares what the demux lists after the window with what must follow
+// from the frames.
 func (a *audit) checkState() {
 	a.verdict.State = slices.Concat(a.verdict.State, a.in.marked(), a.in.badChecksums())
 	complain := func(format string, args ...any) {
@@ -61,10 +61,15 @@ func (a *audit) checkState() {
 	if a.in.Assignments != nil {
 		a.checkAssignments(complain)
 	}
-	if a.in.Events != nil {
-		events := a.in.Events(func(events []control.Event) bool { return len(a.wrongEvents(events)) == 0 })
-		a.verdict.State = append(a.verdict.State, a.wrongEvents(events)...)
+}
+
+// checkEvents compares the events with the frames.
+func (a *audit) checkEvents() {
+	if a.in.Events == nil {
+		return
 	}
+	events := a.in.Events(func(events []control.Event) bool { return len(a.wrongEvents(events)) == 0 })
+	a.verdict.State = append(a.verdict.State, a.wrongEvents(events)...)
 }
 
 func (a *audit) checkAssignments(complain func(string, ...any)) {
@@ -134,6 +139,7 @@ type event struct {
 // that caused it; those of one MAC must follow from one another; and each frame
 // that certainly came from a new place must have raised one.
 func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
+	a.forget(all)
 	events, refusals := make([][]event, len(a.history.names)), make([]int, len(a.history.names))
 	for _, x := range all {
 		i, known := a.history.macs[x.MAC]
@@ -142,7 +148,10 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 		e := event{from: from, to: to, time: x.Time.UnixNano()}
 		e.text = fmt.Sprintf("event %q of %s at %s, from %s to %s", x.Type, x.MAC, clock(e.time), locationName(from), locationName(to))
 		kind := "moved"
-		if from == 0 {
+		switch {
+		case to == 0:
+			kind = "forgotten"
+		case from == 0:
 			kind = "learned"
 		}
 		switch {
@@ -153,8 +162,10 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 				wrong = append(wrong, e.text+": no frame came from there, or it may be there")
 			}
 			refusals[i]++
-		case err != nil || err2 != nil || x.Type != kind || to == 0:
+		case err != nil || err2 != nil || x.Type != kind || from|to == 0:
 			wrong = append(wrong, e.text+": it makes no sense")
+		case to == 0 && !a.unused(i, &e):
+			wrong = append(wrong, e.text+": it was not unused for as long as locations are kept")
 		case from&vidOnly == to&vidOnly:
 			wrong = append(wrong, e.text+": the place has not changed")
 		case !a.caused(i, &e):
@@ -173,7 +184,7 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 		} else if n, most := countLearned(events[i]), a.mostLearned(i); n > most {
 			wrong = append(wrong, fmt.Sprintf("%d events say that %s was learned, at most %d can", n, a.history.names[i], most))
 		}
-		wrong = append(wrong, a.missingEvents(i, events[i])...)
+		wrong = slices.Concat(wrong, a.missingEvents(i, events[i]), a.unforgotten(i))
 	}
 	return wrong
 }
@@ -188,10 +199,14 @@ func (a *audit) mostLearned(mac int) int {
 	return n
 }
 
+// countLearned is how often a MAC was learned without having been forgotten.
 func countLearned(events []event) (n int) {
 	for _, e := range events {
 		if e.from == 0 {
 			n++
+		}
+		if e.to == 0 {
+			n--
 		}
 	}
 	return n
