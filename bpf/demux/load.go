@@ -287,6 +287,9 @@ func (d *Demux) Unknown() string {
 	return d.opts.Unknown
 }
 
+// Pinned reports whether the maps still are where Load pinned them. Where they are not, nothing outlives the process.
+func (d *Demux) Pinned() bool { return d.pins != nil && d.pins.there() }
+
 // GroupLimit returns how many group frames a second a worker may send, 0 for no limit.
 func (d *Demux) GroupLimit() int { return max(d.opts.GroupLimit, 0) }
 

@@ -187,6 +187,14 @@ func (p *pins) remove() error {
 	return errors.Join(errs...)
 }
 
+// there tells whether the folder is the one that was opened, with a whole set of maps in it.
+func (p *pins) there() bool {
+	opened, err := p.dir.Stat()
+	now, nowErr := os.Stat(p.path)
+	whole, _ := filepath.Glob(filepath.Join(p.path, setPrefix+"*", bpfMapOwners))
+	return err == nil && nowErr == nil && os.SameFile(opened, now) && len(whole) > 0
+}
+
 func (p *pins) close() error { return p.dir.Close() }
 
 // RemovePins ends the dataplane whose pins are in the folder, with no process

@@ -70,8 +70,11 @@ func TestStatusNamesWhatIsAttached(t *testing.T) {
 	status.Started, status.PID = time.Time{}, 0
 	g.Expect(status).To(Equal(control.Status{
 		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x", Untagged: "pass", Unknown: "w1", GroupLimit: 100, AgeSeconds: 300, Capacity: 8, Assigned: 1,
+		Problems: []string{"the pins in /sys/fs/bpf/x have gone: somebody has removed or unmounted them. When this process ends, the demux " +
+			"ends with it, and the next knows no location, counter or assignment that is not configured; restart it at a quiet time"},
 		Trunks: []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx", State: "up", MTU: 1500, Problems: []string{
 			"eth1 is not promiscuous: frames to MACs other than its own may not get in; ip link set eth1 promisc on",
+			"eth1 has an XDP program, which gets each frame before the demux: what it drops or redirects is counted nowhere here; ip link set eth1 xdp off",
 			"eth1 has large receive offload on: the frames it joins do not fit through the other end, and are counted as one; ethtool -K eth1 lro off"}}},
 		Workers: []control.Interface{
 			{Name: "w0", Index: 11, Attach: "tcx", State: "up", MTU: 1400, Problems: []string{

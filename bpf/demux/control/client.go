@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 
@@ -228,6 +229,8 @@ func (e *dialError) Error() string {
 	}
 	advice := ""
 	switch {
+	case errors.Is(e.err, fs.ErrNotExist) && isServed(e.socket):
+		advice = ": `vlandemux run` serves there, but somebody has removed the file; restart it, what is pinned goes on meanwhile"
 	case errors.Is(e.err, fs.ErrNotExist), errors.Is(e.err, syscall.ECONNREFUSED):
 		advice = ": is `vlandemux run` running? (another socket: --socket)"
 	case errors.Is(e.err, fs.ErrPermission):
@@ -237,3 +240,15 @@ func (e *dialError) Error() string {
 }
 
 func (e *dialError) Unwrap() error { return e.err }
+
+// isServed tells whether a process listens on a socket that was made at path, whatever is there now.
+func isServed(path string) bool {
+	list, _ := os.ReadFile("/proc/net/unix")
+	for line := range strings.Lines(string(list)) {
+		// Num: RefCount Protocol Flags Type St Inode Path
+		if fields := strings.Fields(line); len(fields) == 8 && fields[3] == "00010000" && fields[7] == path { // __SO_ACCEPTCON
+			return true
+		}
+	}
+	return false
+}

@@ -31,6 +31,8 @@ type Dataplane interface {
 	Unknown() string
 	GroupLimit() int
 	Age() time.Duration
+	// Pinned reports whether the dataplane outlives its process.
+	Pinned() bool
 }
 
 var _ Dataplane = (*demux.Demux)(nil)
@@ -49,4 +51,6 @@ type Facts struct {
 	Hardware, Promiscuous bool
 	// LRO is that the interface joins frames which it receives, in a way that the kernel cannot undo.
 	LRO bool
+	// XDP is that an XDP program is on it.
+	XDP bool
 }

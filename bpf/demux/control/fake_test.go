@@ -218,6 +218,9 @@ func (f *fakePlane) Unknown() string { return "w1" }
 
 func (f *fakePlane) Age() time.Duration { return 5 * time.Minute }
 
+// Pinned says that somebody has removed the pins.
+func (f *fakePlane) Pinned() bool { return false }
+
 func (f *fakePlane) GroupLimit() int { return 100 }
 
 func (f *fakePlane) Untagged() demux.UntaggedPolicy { return demux.UntaggedPass }
@@ -233,9 +236,9 @@ func (f *fakePlane) DetachWorker(name string) error {
 	return nil
 }
 
-// Facts make eth1 a card that is not promiscuous and joins frames.
+// Facts make eth1 a card that is not promiscuous and joins frames, and whose frames an XDP program gets.
 func (fakeNames) Facts(name string) control.Facts {
-	return control.Facts{Hardware: name == "eth1", LRO: name == "eth1"}
+	return control.Facts{Hardware: name == "eth1", LRO: name == "eth1", XDP: name == "eth1"}
 }
 
 // fakeNames knows eth1 (2), w0 (11) and w1 (12, deleted).

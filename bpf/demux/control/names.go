@@ -1,8 +1,10 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/bpf/internal/ethtool"
@@ -11,23 +13,31 @@ import (
 // KernelNames asks the kernel for interface names, one cheap call each, so that a rename
 // shows at once.
 type KernelNames struct {
-	// fd is a socket of the network namespace in which names are looked up.
-	fd int
+	// fd and net are sockets of the network namespace in which names are looked up.
+	fd  int
+	net *netlink.Handle
 }
 
 var _ Names = (*KernelNames)(nil)
 
-// NewNames returns the names of the calling thread's network namespace. Close releases its descriptor.
+// NewNames returns the names of the calling thread's network namespace. Close releases its descriptors.
 func NewNames() (*KernelNames, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening a socket to look up interface names: %w", err)
 	}
-	return &KernelNames{fd: fd}, nil
+	net, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening a netlink socket to look at interfaces: %w", err), unix.Close(fd))
+	}
+	return &KernelNames{fd: fd, net: net}, nil
 }
 
-// Close releases the descriptor. It must not be called while lookups run.
-func (n *KernelNames) Close() error { return unix.Close(n.fd) }
+// Close releases the descriptors. It must not be called while lookups run.
+func (n *KernelNames) Close() error {
+	n.net.Close()
+	return unix.Close(n.fd)
+}
 
 // Name returns the name of the interface with that index now, or "ifindex N (gone)".
 func (n *KernelNames) Name(index int) string {
@@ -61,6 +71,9 @@ func (n *KernelNames) Facts(name string) Facts {
 	}
 	if flags, err := ethtool.Flags(n.fd, name); err == nil {
 		facts.LRO = flags&ethtool.FlagLRO != 0
+	}
+	if link, err := n.net.LinkByName(name); err == nil {
+		facts.XDP = link.Attrs().Xdp != nil && link.Attrs().Xdp.Attached
 	}
 	return facts
 }

@@ -199,7 +199,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
 	trunks, workers := interfaces(s.options.Dataplane.Trunks()), interfaces(s.options.Dataplane.Workers())
 	examine(s.options.Names, trunks, workers)
-	return Status{
+	status := Status{
 		Version:    s.options.Version,
 		PID:        os.Getpid(),
 		Started:    s.started,
@@ -214,7 +214,12 @@ func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
 		GroupLimit: s.options.Dataplane.GroupLimit(),
 		AgeSeconds: int(s.options.Dataplane.Age() / time.Second),
 		Following:  s.options.Following(),
-	}, nil
+	}
+	if status.BPFFS != "" && !s.options.Dataplane.Pinned() {
+		status.Problems = append(status.Problems, fmt.Sprintf("the pins in %s have gone: somebody has removed or unmounted them. When this process ends, the demux "+
+			"ends with it, and the next knows no location, counter or assignment that is not configured; restart it at a quiet time", status.BPFFS))
+	}
+	return status, nil
 }
 
 func (s *Server) getAssignments(http.ResponseWriter, *http.Request) (any, error) {

@@ -36,6 +36,8 @@ type Status struct {
 	AgeSeconds int `json:"age_seconds"`
 	// Following is how the kernel's messages about interfaces are followed.
 	Following Following `json:"following"`
+	// Problems are what will lose more than frames, each a sentence for people; those of an interface are with it.
+	Problems []string `json:"problems,omitempty"`
 }
 
 // Following says how often the kernel had to drop messages about interfaces, because they came faster than

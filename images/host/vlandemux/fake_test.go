@@ -111,6 +111,7 @@ func (f *fakePlane) Age() time.Duration                                { return 
 func (f *fakePlane) SetDefaultWorker(string) error                     { return nil }
 func (f *fakePlane) Unknown() string                                   { return demux.UnknownDrop }
 func (f *fakePlane) GroupLimit() int                                   { return 0 }
+func (f *fakePlane) Pinned() bool                                      { return true }
 func (f *fakePlane) Untagged() demux.UntaggedPolicy                    { return demux.UntaggedDrop }
 
 func (f *fakePlane) Unassign(mac demux.MAC) error {

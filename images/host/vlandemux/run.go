@@ -152,7 +152,7 @@ func leave(plane dataplane, settings config, log *slog.Logger) error {
 		log.Info("stopping: nothing is pinned, so the demux ends here")
 		return plane.Close()
 	}
-	if err := checkBPFFS(settings.bpffs); err != nil || !exists(settings.bpffs) {
+	if !plane.Pinned() {
 		log.Warn("stopping: the pins have gone, so the demux ends here: somebody has unmounted or removed them", "pinned", settings.bpffs)
 		return plane.Close()
 	}

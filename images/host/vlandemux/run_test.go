@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gbytes"
 	"github.com/onsi/gomega/gexec"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
@@ -137,15 +139,55 @@ func TestTheDemuxOutlivesItsProcess(t *testing.T) {
 	}
 }
 
+// What others take away while it runs does not stop it: it says what that means and what to do.
 func TestItSaysThatItsPinsHaveGone(t *testing.T) {
+	for name, remove := range map[string]func(*bed) error{
+		"removed": func(b *bed) error { return os.RemoveAll(b.bpffs) },
+		"unmounted": func(b *bed) error {
+			mount := filepath.Dir(b.bpffs)
+			b.t.Cleanup(func() { NewWithT(b.t).Expect(unix.Mount("bpf", mount, "bpf", 0, "")).To(Succeed()) })
+			return unix.Unmount(mount, unix.MNT_DETACH)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			b := newBed(t)
+			session := b.run("--trunk", "t0", "--assign", clientA+"=w0")
+			g.Expect(b.ask("status")).NotTo(ContainSubstring("warning"))
+			g.Expect(remove(b)).To(Succeed())
+			g.Expect(b.ask("status")).To(ContainSubstring("warning: the pins in " + b.bpffs + " have gone"))
+			g.Eventually(session.Terminate(), patience).Should(gexec.Exit(0))
+			g.Expect(session.Err).To(gbytes.Say("the pins have gone, so the demux ends here"))
+		})
+	}
+}
+
+func TestItSaysThatItsSocketHasGone(t *testing.T) {
 	g := NewWithT(t)
 	b := newBed(t)
-	session := b.run("--trunk", "t0", "--assign", clientA+"=w0")
-	mount := filepath.Dir(b.bpffs)
-	g.Expect(unix.Unmount(mount, unix.MNT_DETACH)).To(Succeed())
-	defer func() { g.Expect(unix.Mount("bpf", mount, "bpf", 0, "")).To(Succeed()) }()
+	const ends = ": is `vlandemux run` running?"
+	g.Expect(b.refused("status", "--socket", b.socket)).To(ContainSubstring(ends))
+	args := []string{"--trunk", "t0", "--assign", clientA + "=w0"}
+	session := b.run(args...)
+	g.Expect(os.Remove(b.socket)).To(Succeed())
+	g.Expect(b.refused("status", "--socket", b.socket)).To(ContainSubstring("`vlandemux run` serves there, but somebody has removed the file; restart it"))
 	g.Eventually(session.Terminate(), patience).Should(gexec.Exit(0))
-	g.Expect(session.Err).To(gbytes.Say("the pins have gone, so the demux ends here"))
+	g.Expect(b.refused("status", "--socket", b.socket)).To(ContainSubstring(ends))
+	b.run(args...)
+	g.Expect(b.status().Assignments).To(HaveLen(1))
+}
+
+func TestItSaysThatAnXDPProgramIsOnAnInterface(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	b.run("--trunk", "t0", "--assign", clientA+"=w0")
+	pass, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{asm.LoadImm(asm.R0, 2, asm.DWord), asm.Return()}})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer pass.Close()
+	g.Expect(b.status().Trunks[0].Problems).To(BeEmpty())
+	g.Expect(netlink.LinkSetXdpFdWithFlags(b.link("t0"), pass.FD(), nl.XDP_FLAGS_SKB_MODE)).To(Succeed())
+	g.Expect(b.status().Trunks[0].Problems).To(ConsistOf(HavePrefix("t0 has an XDP program")))
+	g.Expect(b.status().Workers[0].Problems).To(BeEmpty())
 }
 
 func TestDetachAfterKillLeavesNothing(t *testing.T) {
@@ -196,10 +238,10 @@ func TestClientsComeAndGoWhileTrafficFlows(t *testing.T) {
 	b.ask("assign", clientA+"=w1")
 	trunk.send(tagged(request, 12))
 	g.Expect(worker.receive()).To(Equal(request))
-	g.Eventually(events.Out, patience).Should(gbytes.Say(`learned    ` + clientA + `  t0 802.1Q 12\n`))
+	g.Eventually(events.Out, patience).Should(gbytes.Say(`learned      ` + clientA + `  t0 802.1Q 12\n`))
 	trunk.send(tagged(request, 0))
 	g.Expect(worker.receive()).To(Equal(request))
-	g.Eventually(events.Out, patience).Should(gbytes.Say(`moved      ` + clientA + `  t0 802.1Q 12 -> t0 802.1Q 0\n`))
+	g.Eventually(events.Out, patience).Should(gbytes.Say(`moved        ` + clientA + `  t0 802.1Q 12 -> t0 802.1Q 0\n`))
 	g.Eventually(events.Interrupt(), patience).Should(gexec.Exit(0))
 
 	asking := func(args ...string) string { return b.refused(append(args, "--socket", b.socket)...) }
@@ -225,8 +267,8 @@ func TestAnUnusedLocationIsForgotten(t *testing.T) {
 	events := b.command("watch", "--socket", b.socket)
 	g.Eventually(events.Err, patience).Should(gbytes.Say("watching"))
 	b.port("t1").send(tagged(frame(gateway, clientA, "request"), 12))
-	g.Eventually(events.Out, patience).Should(gbytes.Say(`learned    ` + clientA + `  t0 802.1Q 12\n`))
-	g.Eventually(events.Out, patience).Should(gbytes.Say(`forgotten  ` + clientA + `  t0 802.1Q 12\n`))
+	g.Eventually(events.Out, patience).Should(gbytes.Say(`learned      ` + clientA + `  t0 802.1Q 12\n`))
+	g.Eventually(events.Out, patience).Should(gbytes.Say(`forgotten    ` + clientA + `  t0 802.1Q 12\n`))
 	g.Expect(b.status()).To(And(HaveField("AgeSeconds", 1), HaveField("Assignments", HaveExactElements(HaveField("Location", BeNil())))))
 	g.Eventually(session.Interrupt(), patience).Should(gexec.Exit(0))
 	b.run("--age", "0")

@@ -94,6 +94,9 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 		interfaces.add(worker.Name, "worker", fmt.Sprint(worker.Index), worker.Attach, worker.State, fmt.Sprint(worker.MTU))
 	}
 	p.table(interfaces)
+	for _, problem := range r.Problems {
+		p.line("warning: %s", problem)
+	}
 	for _, i := range slices.Concat(r.Trunks, r.Workers) {
 		for _, problem := range i.Problems {
 			p.line("warning: %s", problem)
@@ -140,7 +143,7 @@ func writeEvent(w io.Writer, e control.Event) error {
 		where += fmt.Sprintf("  (%s events)", count(uint64(e.Merged)))
 	}
 	p := printer{w: w}
-	p.line("%s  %-9s  %s  %s", e.Time.Local().Format(timeOfDay), e.Type, e.MAC, where)
+	p.line("%s  %-11s  %s  %s", e.Time.Local().Format(timeOfDay), e.Type, e.MAC, where)
 	return p.err
 }
 

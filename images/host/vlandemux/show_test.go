@@ -76,6 +76,7 @@ func TestStatusTable(t *testing.T) {
 			Version: "v1.2.3", PID: 42, Started: now.Add(-90 * time.Minute), Kernel: "6.12.48", BPFFS: "/sys/fs/bpf/vlandemux",
 			Trunks:   []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx", State: "up", MTU: 1500, Problems: []string{"eth1 is not promiscuous"}}},
 			Workers:  []control.Interface{{Name: "w0", Index: 11, Attach: "tcx", State: "down", MTU: 1500}, {Name: "w1", State: "absent"}},
+			Problems: []string{"the pins in /sys/fs/bpf/vlandemux have gone"},
 			Capacity: 4096, Assigned: 2, Untagged: "drop", Unknown: "w9", GroupLimit: 1000, AgeSeconds: 300,
 		},
 		Assignments: []control.Assignment{
@@ -94,6 +95,7 @@ func TestEventLines(t *testing.T) {
 	g.Expect(writeEvent(&out, control.Event{Type: "moved", MAC: given("02:00:00:00:00:01", "").MAC, From: eth1(12), To: eth1(0), Time: when})).To(Succeed())
 	g.Expect(writeEvent(&out, control.Event{Type: "moved", MAC: given("02:00:00:00:00:01", "").MAC, From: eth1(12), To: eth1(0), Merged: 1234, Time: when})).To(Succeed())
 	g.Expect(writeEvent(&out, control.Event{Type: "forgotten", MAC: given("02:00:00:00:00:01", "").MAC, From: eth1(12), Time: when})).To(Succeed())
+	g.Expect(writeEvent(&out, control.Event{Type: "wrong_place", MAC: given("02:00:00:00:00:01", "").MAC, From: eth1(12), To: eth1(0), Time: when})).To(Succeed())
 	drop := control.Drop{Reason: "unknown_client", MAC: given("02:00:00:00:00:09", "").MAC, Interface: "eth1", Place: eth1(12), Packets: 1, Time: when}
 	g.Expect(writeDrop(&out, drop)).To(Succeed())
 	drop.Reason, drop.Place, drop.Packets = "untagged", nil, 1234
@@ -101,10 +103,11 @@ func TestEventLines(t *testing.T) {
 	drop.Reason, drop.Interface, drop.Place = "too_long", "w0", eth1(12)
 	g.Expect(writeDrop(&out, drop)).To(Succeed())
 	g.Expect(out.String()).To(Equal(
-		"03:04:05.678901  learned    02:00:00:00:00:01  eth1 802.1Q 12\n" +
-			"03:04:05.678901  moved      02:00:00:00:00:01  eth1 802.1Q 12 -> eth1 802.1Q 0\n" +
-			"03:04:05.678901  moved      02:00:00:00:00:01  eth1 802.1Q 12 -> eth1 802.1Q 0  (1,234 events)\n" +
-			"03:04:05.678901  forgotten  02:00:00:00:00:01  eth1 802.1Q 12\n" +
+		"03:04:05.678901  learned      02:00:00:00:00:01  eth1 802.1Q 12\n" +
+			"03:04:05.678901  moved        02:00:00:00:00:01  eth1 802.1Q 12 -> eth1 802.1Q 0\n" +
+			"03:04:05.678901  moved        02:00:00:00:00:01  eth1 802.1Q 12 -> eth1 802.1Q 0  (1,234 events)\n" +
+			"03:04:05.678901  forgotten    02:00:00:00:00:01  eth1 802.1Q 12\n" +
+			"03:04:05.678901  wrong_place  02:00:00:00:00:01  eth1 802.1Q 12 -> eth1 802.1Q 0\n" +
 			"03:04:05.678901  dropped    unknown_client  02:00:00:00:00:09  eth1 802.1Q 12  1 frame\n" +
 			"03:04:05.678901  dropped    untagged        02:00:00:00:00:09  eth1 no VLAN  1,234 frames\n" +
 			"03:04:05.678901  dropped    too_long        02:00:00:00:00:09  w0 -> eth1 802.1Q 12  1,234 frames\n"))

@@ -239,4 +239,5 @@ func (p *plane) Capacity() int                  { return p.settings.capacity }
 func (p *plane) Untagged() demux.UntaggedPolicy { return demux.UntaggedDrop }
 func (p *plane) Unknown() string                { return "drop" }
 func (p *plane) GroupLimit() int                { return 0 }
+func (*plane) Pinned() bool                     { return false }
 func (p *plane) Age() time.Duration             { return 0 }
