@@ -51,7 +51,7 @@ func slurmEngines(ctx context.Context) ([]string, error) {
 	doing := enginesVariable + "=slurm: listing the nodes of this job"
 	list := os.Getenv("SLURM_JOB_NODELIST")
 	if list == "" {
-		return nil, fmt.Errorf("%s: SLURM_JOB_NODELIST is not set; run it inside an allocation: salloc -N2 --exclusive make e2e ENGINES=slurm", doing)
+		return nil, fmt.Errorf("%s: SLURM_JOB_NODELIST is not set; run it inside an allocation: salloc -K -N2 --exclusive make e2e ENGINES=slurm", doing)
 	}
 	form := os.Getenv(nodeVariable)
 	if form == "" {

@@ -27,7 +27,7 @@ func TestEnginesFromEnvironment(t *testing.T) {
 		{engines: "slurm", nodes: "n[1-2]", form: "tcp://{node}.rack:2376", want: []string{"tcp://n1.rack:2376", "tcp://n2.rack:2376"}},
 		{engines: "slurm", nodes: "n[1-2]", form: "tcp://n:2376", refused: "{node} is missing"},
 		{engines: "slurm", nodes: "else", refused: "scontrol show hostnames else"},
-		{engines: "slurm", refused: "salloc"},
+		{engines: "slurm", refused: "salloc -K"},
 	} {
 		t.Run(test.engines+test.form, func(t *testing.T) {
 			g := NewWithT(t)
