@@ -165,7 +165,7 @@ func (d *Demux) hookNew(a *device, ifindex int, ownsQdisc bool) (tchook.Hook, er
 		return nil, fmt.Errorf("attaching to %s: %w", a.name, err)
 	}
 	if err := filter.Replace(d.program(a.role)); err != nil {
-		return nil, errors.Join(fmt.Errorf("attaching to %s: %w", a.name, err), filter.Detach())
+		return nil, errors.Join(fmt.Errorf("attaching to %s: %w", a.name, err), filter.RemoveQdisc())
 	}
 	return filter, nil
 }

@@ -116,9 +116,7 @@ func TestHooksTakenOffWhileStopped(t *testing.T) {
 			if mode == demux.AttachTCX {
 				b.detachLinks(ifindex)
 			} else {
-				b.Expect(netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-					LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-				}})).To(Succeed())
+				b.Expect(netlink.QdiscDel(clsact(ifindex))).To(Succeed())
 			}
 		}
 		b.demux = b.load(opts)
@@ -224,8 +222,10 @@ func TestTheIndexOfAWorkerThatHasGoneIsAStrangers(t *testing.T) {
 				nettest.Delete(t, "w0")
 				stranger := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "stranger", Index: index, Flags: 1}, PeerName: "s0"}
 				b.Expect(netlink.LinkAdd(stranger)).To(Succeed())
+				b.Expect(netlink.QdiscAdd(clsact(index))).To(Succeed())
 				b.Expect(told(b, index)).To(Equal([]demux.Change{{Name: "w0", What: "gone"}}))
 				b.resync()
+				b.Expect(netlink.QdiscDel(clsact(index))).To(Succeed(), "the stranger's qdisc is still there")
 				b.sw[0].Send(fromClient(1, tag(5)))
 				b.Eventually(b.drops).Should(HaveKeyWithValue("no_worker", HaveField("Packets", BeEquivalentTo(1))))
 				b.Expect(b.demux.Workers()).To(Equal([]demux.Attachment{{Name: "w0"}}))
@@ -237,6 +237,10 @@ func TestTheIndexOfAWorkerThatHasGoneIsAStrangers(t *testing.T) {
 			})
 		})
 	}
+}
+
+func clsact(ifindex int) netlink.Qdisc {
+	return &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
 }
 
 // linkAt is the interface that has the index now.

@@ -308,10 +308,7 @@ func TestCloseWithoutPins(t *testing.T) {
 // The clsact qdisc of someone else, and filters in it, are left alone.
 func TestForeignFiltersStay(t *testing.T) {
 	b := wire(t)
-	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-		LinkIndex: b.trunks[0], Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-	}}
-	b.Expect(netlink.QdiscAdd(qdisc)).To(Succeed())
+	b.Expect(netlink.QdiscAdd(clsact(b.trunks[0]))).To(Succeed())
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	})

@@ -248,7 +248,7 @@ func (d *Demux) takeOverHook(a *device, record bpfDevice) (*Link, error) {
 		}
 		if _, clsact := a.hook.(*tchook.Clsact); !clsact && record.OwnsQdisc != 0 {
 			left := tchook.OpenClsact(d.net, link.Index, filterName(a.role), true, d.isOurs)
-			if err := left.Detach(); err != nil {
+			if err := left.RemoveQdisc(); err != nil {
 				return nil, err
 			}
 		}

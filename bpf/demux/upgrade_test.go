@@ -68,9 +68,7 @@ func (o oldBuild) programID(name string) uint32 {
 // attach runs a program on the interface, pinned or as a filter.
 func (o oldBuild) attach(ifindex uint32, program string) {
 	if o.mode == demux.AttachClsact {
-		o.Expect(netlink.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-			LinkIndex: int(ifindex), Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-		}})).To(Succeed())
+		o.Expect(netlink.QdiscAdd(clsact(int(ifindex)))).To(Succeed())
 		o.Expect(netlink.FilterAdd(&netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{
 			LinkIndex: int(ifindex), Parent: netlink.HANDLE_MIN_INGRESS, Priority: 1, Protocol: unix.ETH_P_ALL,
 		}, Fd: o.Programs[program].FD(), Name: "vlandemux/" + program, DirectAction: true})).To(Succeed())

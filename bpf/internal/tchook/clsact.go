@@ -90,7 +90,7 @@ func (f *Clsact) Restore(program *ebpf.Program) (bool, error) {
 	return true, f.Replace(program)
 }
 
-// OwnsQdisc reports whether Detach may remove the qdisc.
+// OwnsQdisc reports whether we made the qdisc.
 func (f *Clsact) OwnsQdisc() bool { return f.ownsQdisc }
 
 func (f *Clsact) qdisc() netlink.Qdisc {
@@ -155,7 +155,8 @@ func (f *Clsact) Replace(program *ebpf.Program) error {
 	return nil
 }
 
-// Detach implements [Hook]. It leaves the filters of others alone, and the qdisc if they need it.
+// Detach implements [Hook]. It leaves the filters of others alone, and the qdisc if they need it. Where our filter is
+// not, the interface can be another one that has the index now, and the qdisc a stranger's: that stays too.
 func (f *Clsact) Detach() error {
 	present, err := f.find()
 	if noInterface(err) {
@@ -164,11 +165,17 @@ func (f *Clsact) Detach() error {
 	if err != nil {
 		return err
 	}
-	if present != nil {
-		if err := f.net.FilterDel(present); err != nil && !noInterface(err) && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("removing clsact filter of interface %d: %w", f.ifindex, err)
-		}
+	if present == nil {
+		return nil
 	}
+	if err := f.net.FilterDel(present); err != nil && !noInterface(err) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("removing clsact filter of interface %d: %w", f.ifindex, err)
+	}
+	return f.RemoveQdisc()
+}
+
+// RemoveQdisc removes the qdisc if it is ours and nobody's filter is there.
+func (f *Clsact) RemoveQdisc() error {
 	if !f.ownsQdisc {
 		return nil
 	}
