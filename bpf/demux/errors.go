@@ -29,7 +29,7 @@ var (
 	// ErrOtherNamespace means that the pins are those of a dataplane in another network
 	// namespace: its interfaces are not the ones here.
 	ErrOtherNamespace = errors.New("the pins belong to another network namespace")
-	// ErrServed means that another vlandemux, with other pins, serves the interface.
+	// ErrServed means that another vlandemux, with other pins, serves the interface, or may: what is on it cannot be seen.
 	ErrServed = errors.New("another vlandemux serves the interface")
 	// ErrUnfit is wrapped by every [*UnfitError].
 	ErrUnfit = errors.New("the interface looks like one of the host's own")

@@ -187,7 +187,7 @@ func settled[T any](list func() (T, error)) (all T, err error) {
 }
 
 // checkServed gives ErrServed if the programs of another vlandemux are on the
-// interface: two would take each other's frames.
+// interface, or may be: two would take each other's frames.
 func (d *Demux) checkServed(a *device, ifindex int) error {
 	programs, err := tchook.Programs(d.net, ifindex)
 	if err != nil {
@@ -201,14 +201,26 @@ func (d *Demux) checkServed(a *device, ifindex int) error {
 		switch {
 		case other:
 			return fmt.Errorf("attaching %s: %w (program %d): detach it there", a.name, ErrServed, id)
-		case errors.Is(err, unix.EPERM) && !a.forced:
-			return &UnfitError{a.name, fmt.Sprintf("program %d is on it, and this process may not look at it (CAP_SYS_ADMIN)", id)}
-		case err != nil && !errors.Is(err, unix.EPERM):
+		case errors.Is(err, unix.EPERM):
+			return &servedError{a.name, id}
+		case err != nil:
 			return fmt.Errorf("looking at program %d on %s: %w", id, a.name, err)
 		}
 	}
 	return nil
 }
+
+// servedError means that nobody knows. It wraps [ErrServed].
+type servedError struct {
+	name    string
+	program ebpf.ProgramID
+}
+
+func (e *servedError) Error() string {
+	return fmt.Sprintf("attaching %s: program %d is on it, and this process may not see whether it is another vlandemux's: take it off, or run with CAP_SYS_ADMIN", e.name, e.program)
+}
+
+func (e *servedError) Unwrap() error { return ErrServed }
 
 // isOurs tells whether a program is of this dataplane, of this process or one before it.
 func (d *Demux) isOurs(id ebpf.ProgramID) bool {

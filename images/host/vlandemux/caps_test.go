@@ -100,6 +100,33 @@ func TestRunsWithExactlyTheCapabilitiesNamed(t *testing.T) {
 	}
 }
 
+// Without CAP_SYS_ADMIN it cannot see whose program is on an interface: it takes none that could be another vlandemux's,
+// whatever is forced.
+func TestAProgramThatCannotBeSeenIsNotForced(t *testing.T) {
+	g := NewWithT(t)
+	needCapabilities(t, unix.CAP_BPF, unix.CAP_SETPCAP)
+	b := newBed(t)
+	program, names := b.program(), unitCapabilities(g)
+	first := b.run("--trunk", "t0", "--assign", clientA+"=w0")
+	other := *b
+	other.bpffs, other.socket = b.bpffs+"2", b.socket+"2"
+	run := func(trunk, worker string) *gexec.Session {
+		return b.as(program, 0, names, "run", "--force", "--bpffs", other.bpffs, "--socket", other.socket, "--trunk", trunk, "--assign", clientB+"="+worker)
+	}
+	for _, taken := range [][2]string{{"t0", "w1"}, {"u0", "w0"}} {
+		session := run(taken[0], taken[1])
+		g.Eventually(session, patience).Should(gexec.Exit(exitFailure))
+		g.Expect(session.Err).To(gbytes.Say("this process may not see whether it is another vlandemux's: .*CAP_SYS_ADMIN"))
+	}
+	b.port("t1").send(tagged(frame(gateway, clientA, "up"), 12))
+	g.Eventually(func() uint64 { return b.counters(clientA).Rx.Packets }, patience).Should(BeEquivalentTo(1))
+	session := run("u0", "w1")
+	g.Eventually(session.Err, patience).Should(gbytes.Say(`\bready\b`))
+	for _, s := range []*gexec.Session{first, session} {
+		g.Eventually(s.Terminate(), patience).Should(gexec.Exit(0))
+	}
+}
+
 // needCapabilities skips the test in an engine's container, which has not got them: `make test KERNEL=6.1` has.
 func needCapabilities(t *testing.T, capabilities ...int) {
 	var own [2]unix.CapUserData
