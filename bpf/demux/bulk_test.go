@@ -1,6 +1,8 @@
 package demux_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,4 +46,26 @@ func TestFullCapacity(t *testing.T) {
 	b.Expect(err).NotTo(HaveOccurred())
 	b.Expect(assignments).To(HaveLen(opts.Capacity))
 	b.Expect(b.demux.Assign(demux.MAC{2, 1}, b.workers[0])).To(MatchError(demux.ErrFull))
+}
+
+// A change waits for running programs once, however many workers it lets go, and not at all where the kernel has waited
+// because it took TCX links off. Here each wait fails, and so can be counted.
+func TestManyWorkersAreLetGoWithOneWait(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode demux.AttachMode) {
+		const workers = 10
+		b := start(t, demux.Options{Attach: mode, Capacity: workers})
+		var all []demux.Assignment
+		var macs []demux.MAC
+		for n := range workers {
+			name := fmt.Sprint("v", n)
+			nettest.Veth(t, name, fmt.Sprint("u", n))
+			all, macs = append(all, demux.Assignment{MAC: mac(n), Worker: name}), append(macs, mac(n))
+		}
+		b.Expect(b.demux.AssignAll(all)).To(Succeed())
+		end := demux.FailWaits(b.demux)
+		err := b.demux.UnassignAll(macs)
+		end()
+		b.Expect(strings.Count(fmt.Sprint(err), "waiting for running programs")).To(Equal(map[demux.AttachMode]int{demux.AttachTCX: 0, demux.AttachClsact: 1}[mode]))
+		b.Expect(b.demux.Workers()).To(BeEmpty())
+	})
 }

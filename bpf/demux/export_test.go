@@ -8,6 +8,13 @@ import (
 // LeaseDrops lets the programs tell of drops for so long, as a reader does that is killed then.
 func LeaseDrops(d *Demux, lease time.Duration) error { return d.watchDrops(lease) }
 
+// FailWaits has each wait for running programs fail, until end is called.
+func FailWaits(d *Demux) (end func()) {
+	inner := d.inner
+	d.inner = d.objs.Owners // no map for that place
+	return func() { d.inner = inner }
+}
+
 // DropsTold returns of how many MACs and reasons the programs have noted when they told of them, and the frames
 // they have not told of.
 func DropsTold(d *Demux) (noted int, untold uint64, err error) {
