@@ -8,6 +8,8 @@ import (
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
+
+	"github.com/vlandemux/vlandemux/scenarios"
 )
 
 // progress tells the program that started the suite (e2e/progress) what runs. It is one line an event, each written
@@ -37,8 +39,16 @@ func (p *progress) tell(event string, values ...any) {
 	_, _ = p.file.WriteString(line + "\n") // nobody's spec fails of it
 }
 
-// plan tells how many specs will run, in how many processes, and how long each took in the last run.
+// plan tells how many specs will run, in how many processes, and how long each took in the last run. That none will is a failure.
 func (s *suite) plan(report ginkgo.Report) {
+	if report.PreRunStats.SpecsThatWillRun == 0 {
+		var names []string
+		for _, scenario := range scenarios.All() {
+			names = append(names, scenario.Name)
+		}
+		ginkgo.Fail(fmt.Sprintf("none of the %d specs is asked for by FOCUS, SHARD and other filters. Scenarios to choose from: %s. "+
+			"To list all specs: make e2e PROCS=1 GINKGO_ARGS='--dry-run -v'", report.PreRunStats.TotalSpecs, strings.Join(names, ", ")))
+	}
 	s.progress.tell("run", report.PreRunStats.SpecsThatWillRun, report.SuiteConfig.ParallelTotal)
 	for _, text := range s.specs {
 		if t, known := s.history.Took(text); known && focused(report.SuiteConfig, report.SuiteDescription+" "+text) {

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,10 +24,13 @@ const (
 	// demuxSocket is where it serves unless its arguments say otherwise.
 	demuxSocket = "/run/vlandemux.sock"
 	demuxLog    = 256 << 10 // octets of standard error kept
+	// demuxStart is how long it may take until it is ready: most take a tenth of a second, and emulated processors 20 times as long.
+	demuxStart = 90 * time.Second
 )
 
 // demuxChild is the demux as the agent's child.
 type demuxChild struct {
+	start   time.Duration // how long it may take until it is ready
 	mu      sync.Mutex
 	running *child       // guarded by mu; nil before StartDemux and after StopDemux
 	log     *tail.Buffer // guarded by mu; of all runs
@@ -41,7 +45,7 @@ func (h *host) demuxRoutes(mux *http.ServeMux) {
 }
 
 // StartDemux runs `vlandemux run` with args in the host container and returns once it says that it is ready.
-// When it ends instead, the error holds what it wrote to standard error. Host only.
+// When it ends instead, or says nothing for 90 s, the error holds what it wrote to standard error. Host only.
 func (c *Client) StartDemux(ctx context.Context, args []string) error {
 	_, err := call[[]string, Nothing](ctx, c, "/demux-child/start", args)
 	return err
@@ -92,13 +96,17 @@ func (h *host) startDemux(ctx context.Context, args []string) (Nothing, error) {
 	}
 	d.running = running
 	doing := "starting vlandemux " + strings.Join(cmd.Args[1:], " ")
+	bound, cancel := context.WithTimeoutCause(ctx, d.start, fmt.Errorf("%v passed", d.start))
+	defer cancel()
 	select {
 	case <-ready.found:
 	case <-running.done:
 		d.running = nil
 		return Nothing{}, fmt.Errorf("%s: it ended before it was ready: %w\n%s", doing, exitError(running.err), d.log)
-	case <-ctx.Done():
-		return Nothing{}, errors.Join(fmt.Errorf("%s: %w before it was ready; it wrote:\n%s", doing, context.Cause(ctx), d.log), d.killLocked())
+	case <-bound.Done():
+		err := d.killLocked()
+		return Nothing{}, errors.Join(fmt.Errorf("%s: %w before a line with \"ready\" on its standard error, which it writes once it is attached and serves; it wrote:\n%s",
+			doing, context.Cause(bound), d.log), err)
 	}
 	return Nothing{}, nil
 }

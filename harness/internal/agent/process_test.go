@@ -162,6 +162,15 @@ func TestDemuxChild(t *testing.T) {
 	g.Expect(a.DemuxLog(ctx)).To(ContainSubstring("no such interface"), "the log goes back to the first run")
 }
 
+func TestADemuxThatIsNeverReady(t *testing.T) {
+	g := NewWithT(t)
+	t.Setenv(roleVariable, string(RoleHost))
+	h := &host{program: "/proc/self/exe", processes: newProcesses(), demux: demuxChild{start: 3 * time.Second}}
+	_, err := h.startDemux(deadline(t, 30*time.Second), []string{"--hang"})
+	g.Expect(err).To(MatchError(And(ContainSubstring("3s passed before"), ContainSubstring("not ready: already waiting"))))
+	g.Expect(h.processes.list()).To(BeEmpty())
+}
+
 func TestNoDemuxOutlivesItsAgent(t *testing.T) {
 	for name, end := range map[string]func(*agentProcess) error{
 		"killed":           func(a *agentProcess) error { return a.cmd.Process.Kill() },

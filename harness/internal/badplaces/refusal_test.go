@@ -35,6 +35,16 @@ func TestSocketWithoutPermission(t *testing.T) {
 	r.expectOneComplaint(g, "permission denied", "usermod -aG docker")
 }
 
+func TestNoSpecMatches(t *testing.T) {
+	for _, filter := range []string{"-ginkgo.focus=token ring", "-ginkgo.label-filter=token-ring"} {
+		g := NewWithT(t)
+		r := newRun(t, "")
+		r.Args = append(r.Args[:1], "-ginkgo.no-color", filter)
+		g.Expect(r.Start()).To(Succeed())
+		r.expectOneComplaint(g, "to choose from", "MAC move", "--dry-run")
+	}
+}
+
 // noBPF is a seccomp profile under which bpf(2) is what it is on a kernel without it: not there.
 const noBPF = `{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["bpf"],"action":"SCMP_ACT_ERRNO","errnoRet":38}]}`
 
