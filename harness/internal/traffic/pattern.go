@@ -70,6 +70,15 @@ func (p *pattern) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// writeSize is how many octets of a stream are written at a time: more than the largest super-packet, since TCP makes no larger
+// packet than there is to send, and a slow sender has no more than it has just written.
+const writeSize = 256 << 10
+
+// WriteTo writes all that has not been read, in pieces of writeSize.
+func (p *pattern) WriteTo(w io.Writer) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{p}, make([]byte, writeSize))
+}
+
 // verifier compares what is written to it with the pattern.
 type verifier struct {
 	seed, end uint64

@@ -169,6 +169,11 @@ func (c idleConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// ReadFrom writes what it reads in pieces of writeSize, where [net.TCPConn.ReadFrom] would write smaller ones and not extend the timeout.
+func (c idleConn) ReadFrom(r io.Reader) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{c}, r, make([]byte, writeSize))
+}
+
 // answerStream is the server's side. The verdict about what it has received follows its answer.
 func answerStream(w http.ResponseWriter, r *http.Request) {
 	numbers := map[string]uint64{}
