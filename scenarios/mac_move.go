@@ -53,7 +53,7 @@ func MACMove() Scenario {
 				Run:      twoMovers,
 			},
 			{
-				Text:     "follows two clients that move while vlandemux is killed and started again",
+				Text:     "follows two clients that move while vlandemux is killed, started again and upgraded",
 				Labels:   []string{"move-during-upgrade"},
 				Topology: movers,
 				Run:      restartedMoves,

@@ -134,8 +134,8 @@ func twoMovers(ctx context.Context, r *Run) {
 	r.Close(ctx, window)
 }
 
-// restartedMoves kills vlandemux and starts it again, ten times, while c0 and c2 move
-// and talk.
+// restartedMoves ends vlandemux and starts it again, ten times, four of them with other programs
+// and maps, while c0 and c2 move and talk.
 func restartedMoves(ctx context.Context, r *Run) {
 	window := r.Introduce(ctx)
 	r.talk(ctx, window, "restarts", func(ctx context.Context) error {
@@ -144,7 +144,13 @@ func restartedMoves(ctx context.Context, r *Run) {
 		restarting.Go(func() error {
 			defer close(restarted)
 			for i := range 10 {
-				if err := r.Lab.RestartDemux(ended, []string{"KILL", "TERM"}[i%2], nil); err != nil {
+				signal, err := []string{"KILL", "TERM"}[i%2], error(nil)
+				if i%4 < 2 {
+					err = r.Lab.RestartDemux(ended, signal, nil)
+				} else {
+					err = r.Lab.UpgradeDemux(ended, signal, 1_000+i)
+				}
+				if err != nil {
 					return err
 				}
 			}

@@ -93,7 +93,7 @@ func (d *Demux) clearTrunk(ifindex int) error {
 	var gone []uint32
 	on := func(seen uint64) bool { return seen != 0 && unpackLocation(seen).Trunk == ifindex }
 	for slot := range d.locations {
-		if on(d.locations[slot].Load()) {
+		if on(d.location(uint32(slot)).Load()) {
 			gone = append(gone, uint32(slot))
 		}
 	}
@@ -107,7 +107,7 @@ func (d *Demux) forgetLocations(slots []uint32, must func(seen uint64) bool) err
 	list := make([]bpfForgotten, 0, len(slots))
 	for _, slot := range slots {
 		mac := d.clients[slot].mac
-		if seen := d.locations[slot].Load(); mac != 0 && must(seen) {
+		if seen := d.location(slot).Load(); mac != 0 && must(seen) {
 			if len(d.allowed[slot]) == 1 {
 				mac = 0
 			}

@@ -165,9 +165,9 @@ func (d *Demux) relocate(slots []uint32) error {
 	for _, slot := range slots {
 		places := d.allowed[slot]
 		for places != nil {
-			seen := d.locations[slot].Load()
+			seen := d.location(slot).Load()
 			if seen == 0 || slices.ContainsFunc(places, func(p allowedPlace) bool { return p.location() == seen&locationPlaceMask }) ||
-				d.locations[slot].CompareAndSwap(seen, 0) {
+				d.location(slot).CompareAndSwap(seen, 0) {
 				break
 			}
 		}
@@ -182,7 +182,7 @@ func (d *Demux) expect(slot uint32) bool {
 	if len(places) != 1 || places[0].location() == 0 {
 		return false
 	}
-	return d.locations[slot].CompareAndSwap(0, places[0].location())
+	return d.location(slot).CompareAndSwap(0, places[0].location())
 }
 
 // expectOn does that for a trunk that has come.

@@ -172,7 +172,7 @@ type bpfPolicies struct {
 	WorkerLimit   uint32
 	TrunkLimit    uint32
 	DefaultWorker uint32
-	Reserved      uint32
+	FormerSlots   uint32
 }
 
 type bpfSettings struct {
@@ -222,6 +222,7 @@ const (
 	bpfMapDrops           = "drops"
 	bpfMapEvents          = "events"
 	bpfMapFloodStates     = "flood_states"
+	bpfMapFormerLocations = "former_locations"
 	bpfMapGracePeriod     = "grace_period"
 	bpfMapGroupClocks     = "group_clocks"
 	bpfMapLimits          = "limits"
@@ -302,35 +303,36 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	AllowedPlaces *ebpf.MapSpec `ebpf:"allowed_places"`
-	ClientTallies *ebpf.MapSpec `ebpf:"client_tallies"`
-	ClientWorkers *ebpf.MapSpec `ebpf:"client_workers"`
-	Clients       *ebpf.MapSpec `ebpf:"clients"`
-	CountedPlaces *ebpf.MapSpec `ebpf:"counted_places"`
-	CpuStates     *ebpf.MapSpec `ebpf:"cpu_states"`
-	Devices       *ebpf.MapSpec `ebpf:"devices"`
-	DropEvents    *ebpf.MapSpec `ebpf:"drop_events"`
-	DropRates     *ebpf.MapSpec `ebpf:"drop_rates"`
-	DropWatch     *ebpf.MapSpec `ebpf:"drop_watch"`
-	Drops         *ebpf.MapSpec `ebpf:"drops"`
-	Events        *ebpf.MapSpec `ebpf:"events"`
-	FloodStates   *ebpf.MapSpec `ebpf:"flood_states"`
-	GracePeriod   *ebpf.MapSpec `ebpf:"grace_period"`
-	GroupClocks   *ebpf.MapSpec `ebpf:"group_clocks"`
-	Limits        *ebpf.MapSpec `ebpf:"limits"`
-	Locations     *ebpf.MapSpec `ebpf:"locations"`
-	Owners        *ebpf.MapSpec `ebpf:"owners"`
-	PlacePages    *ebpf.MapSpec `ebpf:"place_pages"`
-	PlaceRules    *ebpf.MapSpec `ebpf:"place_rules"`
-	PoliciesMap   *ebpf.MapSpec `ebpf:"policies_map"`
-	SettingsMap   *ebpf.MapSpec `ebpf:"settings_map"`
-	Slots         *ebpf.MapSpec `ebpf:"slots"`
-	TrunkIndexes  *ebpf.MapSpec `ebpf:"trunk_indexes"`
-	TrunkNumbers  *ebpf.MapSpec `ebpf:"trunk_numbers"`
-	WorkerFloods  *ebpf.MapSpec `ebpf:"worker_floods"`
-	WorkerNumbers *ebpf.MapSpec `ebpf:"worker_numbers"`
-	WorkerPages   *ebpf.MapSpec `ebpf:"worker_pages"`
-	WorkerStates  *ebpf.MapSpec `ebpf:"worker_states"`
+	AllowedPlaces   *ebpf.MapSpec `ebpf:"allowed_places"`
+	ClientTallies   *ebpf.MapSpec `ebpf:"client_tallies"`
+	ClientWorkers   *ebpf.MapSpec `ebpf:"client_workers"`
+	Clients         *ebpf.MapSpec `ebpf:"clients"`
+	CountedPlaces   *ebpf.MapSpec `ebpf:"counted_places"`
+	CpuStates       *ebpf.MapSpec `ebpf:"cpu_states"`
+	Devices         *ebpf.MapSpec `ebpf:"devices"`
+	DropEvents      *ebpf.MapSpec `ebpf:"drop_events"`
+	DropRates       *ebpf.MapSpec `ebpf:"drop_rates"`
+	DropWatch       *ebpf.MapSpec `ebpf:"drop_watch"`
+	Drops           *ebpf.MapSpec `ebpf:"drops"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
+	FloodStates     *ebpf.MapSpec `ebpf:"flood_states"`
+	FormerLocations *ebpf.MapSpec `ebpf:"former_locations"`
+	GracePeriod     *ebpf.MapSpec `ebpf:"grace_period"`
+	GroupClocks     *ebpf.MapSpec `ebpf:"group_clocks"`
+	Limits          *ebpf.MapSpec `ebpf:"limits"`
+	Locations       *ebpf.MapSpec `ebpf:"locations"`
+	Owners          *ebpf.MapSpec `ebpf:"owners"`
+	PlacePages      *ebpf.MapSpec `ebpf:"place_pages"`
+	PlaceRules      *ebpf.MapSpec `ebpf:"place_rules"`
+	PoliciesMap     *ebpf.MapSpec `ebpf:"policies_map"`
+	SettingsMap     *ebpf.MapSpec `ebpf:"settings_map"`
+	Slots           *ebpf.MapSpec `ebpf:"slots"`
+	TrunkIndexes    *ebpf.MapSpec `ebpf:"trunk_indexes"`
+	TrunkNumbers    *ebpf.MapSpec `ebpf:"trunk_numbers"`
+	WorkerFloods    *ebpf.MapSpec `ebpf:"worker_floods"`
+	WorkerNumbers   *ebpf.MapSpec `ebpf:"worker_numbers"`
+	WorkerPages     *ebpf.MapSpec `ebpf:"worker_pages"`
+	WorkerStates    *ebpf.MapSpec `ebpf:"worker_states"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -365,35 +367,36 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	AllowedPlaces *ebpf.Map `ebpf:"allowed_places"`
-	ClientTallies *ebpf.Map `ebpf:"client_tallies"`
-	ClientWorkers *ebpf.Map `ebpf:"client_workers"`
-	Clients       *ebpf.Map `ebpf:"clients"`
-	CountedPlaces *ebpf.Map `ebpf:"counted_places"`
-	CpuStates     *ebpf.Map `ebpf:"cpu_states"`
-	Devices       *ebpf.Map `ebpf:"devices"`
-	DropEvents    *ebpf.Map `ebpf:"drop_events"`
-	DropRates     *ebpf.Map `ebpf:"drop_rates"`
-	DropWatch     *ebpf.Map `ebpf:"drop_watch"`
-	Drops         *ebpf.Map `ebpf:"drops"`
-	Events        *ebpf.Map `ebpf:"events"`
-	FloodStates   *ebpf.Map `ebpf:"flood_states"`
-	GracePeriod   *ebpf.Map `ebpf:"grace_period"`
-	GroupClocks   *ebpf.Map `ebpf:"group_clocks"`
-	Limits        *ebpf.Map `ebpf:"limits"`
-	Locations     *ebpf.Map `ebpf:"locations"`
-	Owners        *ebpf.Map `ebpf:"owners"`
-	PlacePages    *ebpf.Map `ebpf:"place_pages"`
-	PlaceRules    *ebpf.Map `ebpf:"place_rules"`
-	PoliciesMap   *ebpf.Map `ebpf:"policies_map"`
-	SettingsMap   *ebpf.Map `ebpf:"settings_map"`
-	Slots         *ebpf.Map `ebpf:"slots"`
-	TrunkIndexes  *ebpf.Map `ebpf:"trunk_indexes"`
-	TrunkNumbers  *ebpf.Map `ebpf:"trunk_numbers"`
-	WorkerFloods  *ebpf.Map `ebpf:"worker_floods"`
-	WorkerNumbers *ebpf.Map `ebpf:"worker_numbers"`
-	WorkerPages   *ebpf.Map `ebpf:"worker_pages"`
-	WorkerStates  *ebpf.Map `ebpf:"worker_states"`
+	AllowedPlaces   *ebpf.Map `ebpf:"allowed_places"`
+	ClientTallies   *ebpf.Map `ebpf:"client_tallies"`
+	ClientWorkers   *ebpf.Map `ebpf:"client_workers"`
+	Clients         *ebpf.Map `ebpf:"clients"`
+	CountedPlaces   *ebpf.Map `ebpf:"counted_places"`
+	CpuStates       *ebpf.Map `ebpf:"cpu_states"`
+	Devices         *ebpf.Map `ebpf:"devices"`
+	DropEvents      *ebpf.Map `ebpf:"drop_events"`
+	DropRates       *ebpf.Map `ebpf:"drop_rates"`
+	DropWatch       *ebpf.Map `ebpf:"drop_watch"`
+	Drops           *ebpf.Map `ebpf:"drops"`
+	Events          *ebpf.Map `ebpf:"events"`
+	FloodStates     *ebpf.Map `ebpf:"flood_states"`
+	FormerLocations *ebpf.Map `ebpf:"former_locations"`
+	GracePeriod     *ebpf.Map `ebpf:"grace_period"`
+	GroupClocks     *ebpf.Map `ebpf:"group_clocks"`
+	Limits          *ebpf.Map `ebpf:"limits"`
+	Locations       *ebpf.Map `ebpf:"locations"`
+	Owners          *ebpf.Map `ebpf:"owners"`
+	PlacePages      *ebpf.Map `ebpf:"place_pages"`
+	PlaceRules      *ebpf.Map `ebpf:"place_rules"`
+	PoliciesMap     *ebpf.Map `ebpf:"policies_map"`
+	SettingsMap     *ebpf.Map `ebpf:"settings_map"`
+	Slots           *ebpf.Map `ebpf:"slots"`
+	TrunkIndexes    *ebpf.Map `ebpf:"trunk_indexes"`
+	TrunkNumbers    *ebpf.Map `ebpf:"trunk_numbers"`
+	WorkerFloods    *ebpf.Map `ebpf:"worker_floods"`
+	WorkerNumbers   *ebpf.Map `ebpf:"worker_numbers"`
+	WorkerPages     *ebpf.Map `ebpf:"worker_pages"`
+	WorkerStates    *ebpf.Map `ebpf:"worker_states"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -411,6 +414,7 @@ func (m *bpfMaps) Close() error {
 		m.Drops,
 		m.Events,
 		m.FloodStates,
+		m.FormerLocations,
 		m.GracePeriod,
 		m.GroupClocks,
 		m.Limits,

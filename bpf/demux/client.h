@@ -91,4 +91,25 @@ static __always_inline __u32 value_worker(__u64 value)
 	return value >> 32;
 }
 
+/* Where the location of a client is. */
+static __always_inline __u64 *find_location(__u32 slot)
+{
+	__u64 *location = bpf_map_lookup_elem(&locations, &slot), known;
+
+	if (!location)
+		return NULL;
+	known = *(volatile __u64 *)location;
+	if (!in_former_maps(known))
+		return location;
+	slot = known - 1;
+	return bpf_map_lookup_elem(&former_locations, &slot);
+}
+
+static __always_inline __u64 location_of(__u32 slot)
+{
+	__u64 *location = find_location(slot);
+
+	return location ? *(volatile __u64 *)location : 0;
+}
+
 #endif

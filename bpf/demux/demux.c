@@ -115,7 +115,7 @@ int virt2phys(struct __sk_buff *skb)
 {
 	struct client *client = NULL;
 	struct tally wire;
-	__u64 *location, to = 0, mac = 0, from, value = 0;
+	__u64 to = 0, mac = 0, from, value = 0;
 	__u32 slot, longest = measure(skb, &wire), refused;
 
 	if (skb->vlan_present)
@@ -133,8 +133,7 @@ int virt2phys(struct __sk_buff *skb)
 	if (value_worker(value) != skb->ifindex)
 		return drop(skb, DROP_NOT_ASSIGNED, &wire, mac, to);
 	slot = value_slot(value);
-	location = bpf_map_lookup_elem(&locations, &slot);
-	to = location ? *(volatile __u64 *)location : 0;
+	to = location_of(slot);
 	if (!to)
 		return drop(skb, DROP_UNLEARNED, &wire, mac, to);
 	refused = trunk_refuses(location_trunk(to), longest);

@@ -9,6 +9,7 @@
 #include "count.h"
 #include "limit.h"
 #include "maps.h"
+#include "places.h"
 #include "vlan.h"
 #include "watch.h"
 
@@ -162,6 +163,7 @@ static __always_inline void flood_clients(struct __sk_buff *skb, const struct ta
 		count_drop(skb, DROP_GROUP_LIMIT, wire, mac, 0);
 		return;
 	}
+	recount_clients(find_policies(), *number);
 	flood.state->mac = mac;
 	flood.state->wire = *wire;
 	add_tag(&flood.state->wire);

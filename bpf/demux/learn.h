@@ -49,7 +49,7 @@ static __noinline bool refuse_place(__u32 slot, __u64 mac, __u64 known, __u64 se
  */
 static __always_inline bool learn_location(__u32 slot, __u64 mac, __u64 seen)
 {
-	__u64 *location = bpf_map_lookup_elem(&locations, &slot), known;
+	__u64 *location = find_location(slot), known;
 	bool moved;
 
 	if (!location)
@@ -78,7 +78,7 @@ static __noinline void forget_location(const struct forgotten *what)
 {
 	struct event move = {.from = what->location, .time_ns = bpf_ktime_get_boot_ns()};
 	__u32 slot = what->slot;
-	__u64 *location = bpf_map_lookup_elem(&locations, &slot);
+	__u64 *location = find_location(slot);
 
 	if (!location || __sync_val_compare_and_swap(location, what->location, 0) != what->location)
 		return;

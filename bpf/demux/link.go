@@ -243,19 +243,16 @@ func isDemux(id ebpf.ProgramID) (bool, error) {
 		return false, err
 	}
 	maps, _ := info.MapIDs()
-	found := 0
+	wanted := map[string]bool{bpfMapClients: true, bpfMapLocations: true, bpfMapClientTallies: true}
 	for _, used := range maps {
 		m, err := ebpf.NewMapFromID(used)
 		if err != nil {
 			continue // it has gone
 		}
 		if info, err := m.Info(); err == nil {
-			switch info.Name {
-			case bpfMapClients, bpfMapLocations, bpfMapClientTallies:
-				found++
-			}
+			delete(wanted, info.Name)
 		}
 		m.Close()
 	}
-	return found == 3, nil
+	return len(wanted) == 0, nil
 }

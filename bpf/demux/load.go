@@ -39,6 +39,7 @@ type Demux struct {
 	table         *clientTable
 	buckets       [][bucketEntries]entry
 	locations     []word
+	former        []word // locations in the maps that ours take over from, by slot there
 	slots         []bpfSlot
 	clientWorkers []word           // numbers, by slot
 	states        []bpfWorkerState // by worker number
@@ -68,7 +69,8 @@ type Demux struct {
 // earlier process left there: trunks, workers, assignments, locations and counters
 // stay, and every attached interface goes over to the new programs without losing a
 // frame. The earlier Demux may still be there; it can only read from then on. What
-// was made by an earlier release or with another capacity is copied.
+// was made by an earlier release or with another capacity is copied. Clients may move meanwhile: frames
+// follow them, but group frames follow those above 16,384 at the end only.
 //
 // Errors: [ErrIncompatiblePins], [ErrOtherNamespace], [*FullError] for a capacity
 // that is less than the assignments there are. Then the earlier dataplane goes on.
@@ -77,6 +79,34 @@ func Load(opts Options) (_ *Demux, err error) {
 	if err := opts.check(); err != nil {
 		return nil, fmt.Errorf("checking options: %w", err)
 	}
+	d, err := open(opts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.release())
+		}
+	}()
+	if d.pins == nil {
+		if err := d.loadNew(nil); err != nil {
+			return nil, err
+		}
+		return d, nil
+	}
+	unlock, err := d.pins.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := d.loadPinned(); err != nil {
+		return nil, fmt.Errorf("taking over %s: %w", opts.PinPath, err)
+	}
+	return d, nil
+}
+
+// open returns a Demux that has nothing loaded yet.
+func open(opts Options) (_ *Demux, err error) {
 	d := &Demux{opts: opts, done: make(chan struct{}), devices: make(map[string]*device), byIndex: make(map[int]*device)}
 	defer func() {
 		if err != nil {
@@ -92,24 +122,10 @@ func Load(opts Options) (_ *Demux, err error) {
 		return nil, fmt.Errorf("opening netlink socket: %w", err)
 	}
 	d.sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}}
-	if opts.PinPath == "" {
-		if err := d.loadNew(nil); err != nil {
-			return nil, err
-		}
-		return d, nil
+	if opts.PinPath != "" {
+		d.pins, err = createPins(opts.PinPath)
 	}
-	if d.pins, err = createPins(opts.PinPath); err != nil {
-		return nil, err
-	}
-	unlock, err := d.pins.lock()
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	if err := d.loadPinned(); err != nil {
-		return nil, fmt.Errorf("taking over %s: %w", opts.PinPath, err)
-	}
-	return d, nil
+	return d, err
 }
 
 // loadPinned goes on with the maps that are pinned where they fit, and copies what
@@ -139,9 +155,9 @@ func (d *Demux) loadPinned() error {
 		return err
 	}
 	if old.layout == layoutVersion && old.capacity == d.opts.Capacity {
-		err := d.loadObjects(old)
+		err := d.loadObjects(old, former)
 		if err == nil {
-			return errors.Join(d.restore(), d.finish(former, nil))
+			return errors.Join(d.restore(), d.finish(former))
 		}
 		if !errors.Is(err, ebpf.ErrMapIncompatible) {
 			return err
@@ -150,13 +166,24 @@ func (d *Demux) loadPinned() error {
 			return err
 		}
 	}
+	if former != nil && old.layout == layoutVersion && old.capacity != d.opts.Capacity {
+		// What another process had begun when it was killed comes first.
+		first, err := open(Options{PinPath: d.opts.PinPath, Capacity: old.capacity})
+		if err == nil {
+			err = errors.Join(first.loadPinned(), first.Close())
+		}
+		if err != nil {
+			return err
+		}
+		return d.loadPinned()
+	}
 	return d.upgrade(old)
 }
 
 // loadNew makes maps, pinned in the set if it is not nil.
 func (d *Demux) loadNew(set *pinSet) error {
 	d.opts.complete()
-	if err := d.loadObjects(set); err != nil {
+	if err := d.loadObjects(set, nil); err != nil {
 		return err
 	}
 	if err := d.mapAll(); err != nil {
@@ -187,7 +214,7 @@ func (d *Demux) upgrade(old *pinSet) error {
 	if err := d.takeOverHooks(records); err != nil {
 		return err
 	}
-	return d.finish(old, then)
+	return d.finish(old)
 }
 
 func (d *Demux) copyTo(set, old *pinSet, then *snapshot) (map[*device]bpfDevice, error) {
@@ -199,7 +226,7 @@ func (d *Demux) copyTo(set, old *pinSet, then *snapshot) (map[*device]bpfDevice,
 	if err != nil {
 		return nil, fmt.Errorf("taking the ring of events along: %w", err)
 	}
-	if err := d.loadObjects(set); err != nil {
+	if err := d.loadObjects(set, old); err != nil {
 		return nil, err
 	}
 	if err := d.mapAll(); err != nil {
@@ -214,8 +241,8 @@ func (d *Demux) copyTo(set, old *pinSet, then *snapshot) (map[*device]bpfDevice,
 }
 
 // finish takes what is left in an earlier set of maps, which no program uses any
-// more, and removes it. then is what was copied of it.
-func (d *Demux) finish(old *pinSet, then *snapshot) error {
+// more, and removes it.
+func (d *Demux) finish(old *pinSet) error {
 	if old == nil {
 		return nil
 	}
@@ -227,7 +254,7 @@ func (d *Demux) finish(old *pinSet, then *snapshot) error {
 	if err != nil {
 		return err
 	}
-	if err := d.mergeFrom(then, now); err != nil {
+	if err := d.mergeFrom(now); err != nil {
 		return err
 	}
 	return old.remove()

@@ -30,6 +30,15 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } locations SEC(".maps");
 
+/* The locations of the maps that ours take over from, by the slots there. Not pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* capacity of those maps */
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} former_locations SEC(".maps");
+
 /* By slot; only ever counts up. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

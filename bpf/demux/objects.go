@@ -44,8 +44,9 @@ func (d *Demux) specs() (*ebpf.CollectionSpec, error) {
 	return spec, nil
 }
 
-// loadObjects makes the maps in the set, or takes those that are pinned there.
-func (d *Demux) loadObjects(set *pinSet) error {
+// loadObjects makes the maps in the set, or takes those that are pinned there. former is the set that
+// they take over from, or nil.
+func (d *Demux) loadObjects(set, former *pinSet) error {
 	spec, err := d.specs()
 	if err != nil {
 		return err
@@ -74,6 +75,11 @@ func (d *Demux) loadObjects(set *pinSet) error {
 			spec.Maps[name].Pinning = ebpf.PinByName
 		}
 	}
+	if former != nil {
+		locations := former.maps[bpfMapLocations]
+		spec.Maps[bpfMapFormerLocations].MaxEntries = locations.MaxEntries()
+		opts.MapReplacements = map[string]*ebpf.Map{bpfMapFormerLocations: locations}
+	}
 	if err := spec.LoadAndAssign(&d.objs, &opts); err != nil {
 		return d.explainLoad(err)
 	}
@@ -101,6 +107,9 @@ func (d *Demux) mapAll() (err error) {
 		return err
 	}
 	if d.locations, err = mapMemory[word](d.objs.Locations, bpfMapLocations); err != nil {
+		return err
+	}
+	if d.former, err = mapMemory[word](d.objs.FormerLocations, bpfMapFormerLocations); err != nil {
 		return err
 	}
 	if d.slots, err = mapMemory[bpfSlot](d.objs.Slots, bpfMapSlots); err != nil {
@@ -161,9 +170,9 @@ func kernelName() string {
 }
 
 func (d *Demux) releaseMaps() error {
-	err := errors.Join(unmapMemory(d.buckets), unmapMemory(d.locations), unmapMemory(d.slots), unmapMemory(d.clientWorkers),
+	err := errors.Join(unmapMemory(d.buckets), unmapMemory(d.locations), unmapMemory(d.former), unmapMemory(d.slots), unmapMemory(d.clientWorkers),
 		unmapMemory(d.states), unmapMemory(d.settings), unmapMemory(d.policies), unmapMemory(d.placeRules), d.objs.Close(), d.inner.Close())
-	d.buckets, d.locations, d.slots, d.clientWorkers, d.states, d.settings, d.policies, d.placeRules = nil, nil, nil, nil, nil, nil, nil, nil
+	d.buckets, d.locations, d.former, d.slots, d.clientWorkers, d.states, d.settings, d.policies, d.placeRules = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	d.objs, d.inner = bpfObjects{}, nil
 	return err
 }

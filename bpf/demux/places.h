@@ -3,6 +3,7 @@
 #ifndef VLANDEMUX_PLACES_H
 #define VLANDEMUX_PLACES_H
 
+#include "client.h"
 #include "count.h"
 #include "maps.h"
 
@@ -25,14 +26,13 @@ static __always_inline bool place_on_trunk(__u64 location, __u32 *place)
 /* Where the client should count now, 0 for nowhere. */
 __noinline __u64 place_of_client(__u32 slot)
 {
-	__u64 *worker = bpf_map_lookup_elem(&client_workers, &slot);
-	__u64 *location = bpf_map_lookup_elem(&locations, &slot), at, number;
+	__u64 *worker = bpf_map_lookup_elem(&client_workers, &slot), at, number;
 	__u32 place;
 
-	if (!worker || !location)
+	if (!worker)
 		return 0;
 	number = *(volatile __u64 *)worker;
-	at = *(volatile __u64 *)location;
+	at = location_of(slot);
 	if (!number || !at || !place_on_trunk(at, &place))
 		return 0;
 	return number << COUNTED_WORKER_SHIFT | place | COUNTED_VALID;
@@ -126,6 +126,25 @@ __noinline int recount_client(__u32 slot)
 			count_client(before, -1);
 	}
 	return 0;
+}
+
+static long recount_if_of(__u32 slot, __u32 *worker)
+{
+	__u64 *number = bpf_map_lookup_elem(&client_workers, &slot);
+	__u64 *counted = bpf_map_lookup_elem(&counted_places, &slot);
+
+	if (number && counted && *(volatile __u64 *)number == *worker && *(volatile __u64 *)counted != place_of_client(slot))
+		recount_client(slot);
+	return 0;
+}
+
+/* While earlier programs run too: what they learn is counted in their own maps. */
+static __always_inline void recount_clients(const struct policies *policies, __u32 worker)
+{
+	__u32 slots = policies ? *(volatile __u32 *)&policies->former_slots : 0;
+
+	if (slots)
+		bpf_loop(slots, recount_if_of, &worker, 0);
 }
 
 #endif

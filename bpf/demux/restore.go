@@ -1,8 +1,10 @@
 package demux
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -123,9 +125,15 @@ func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
 	if err := d.saveOwner(); err != nil {
 		return err
 	}
+	// A group frame of a worker with our program finds what an earlier program on a trunk has learned, and not the other way round:
+	// workers are first.
+	all := slices.SortedFunc(maps.Keys(records), func(a, b *device) int {
+		return cmp.Or(cmp.Compare(b.role, a.role), cmp.Compare(a.name, b.name))
+	})
 	var there []Link
 	var gone []*device
-	for a, record := range records {
+	for _, a := range all {
+		record := records[a]
 		link, err := d.takeOverHook(a, record)
 		switch {
 		case errors.Is(err, tchook.ErrGone):

@@ -97,6 +97,15 @@ struct cpu_state {
  */
 #define LOCATION_UNUSED (1ULL << 63)
 
+/* While programs with other maps take over, programs of both run. What is learned stays in the earlier
+ * maps then, where all of them look: a location without a trunk is a slot there, plus one. Written by
+ * user space only.
+ */
+static __attribute__((always_inline)) inline int in_former_maps(__u64 location)
+{
+	return location && !(location >> 32);
+}
+
 static __attribute__((always_inline)) inline __u64
 pack_location(__u32 trunk, __u16 protocol, __u16 tci)
 {
@@ -220,7 +229,7 @@ struct policies {
 	__u32 worker_limit; /* the least of the workers that are up */
 	__u32 trunk_limit;  /* the least of the trunks; 0 if one is down */
 	__u32 default_worker; /* ifindex; 0 if there is none, or it is down */
-	__u32 reserved;
+	__u32 former_slots; /* slots below may have their locations in the former maps */
 };
 
 /* Written by user space while the programs run. */

@@ -3,6 +3,7 @@ package demux
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // snapshot is what an earlier set of maps holds, of whatever layout.
@@ -25,15 +26,18 @@ type snapshotDevice struct {
 }
 
 type snapshotClient struct {
-	mac      uint64
-	worker   string
-	location uint64
-	counted  bpfClientTally
-	places   []Place
+	mac     uint64
+	worker  string
+	slot    uint32
+	counted bpfClientTally
+	places  []Place
 }
 
-// copyFrom fills new maps with what the earlier ones hold. Frames go through the
-// earlier ones still.
+// recountedSlots is how many clients a group frame looks for at most while programs take over: each takes it 10 to 20 ns.
+const recountedSlots = 1 << 14
+
+// copyFrom fills new maps with what the earlier ones hold but for locations, which stay there until no
+// earlier program runs any more. Frames go through the earlier ones still.
 func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 	if len(old.clients) > d.opts.Capacity {
 		return nil, fmt.Errorf("%d clients are assigned: %w", len(old.clients), &FullError{Capacity: d.opts.Capacity})
@@ -89,35 +93,67 @@ func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 	slots := make([]uint32, 0, len(old.clients))
 	for _, from := range old.clients {
 		slot := uint32(d.table.find(from.mac).value.Load())
-		d.locations[slot].Store(from.location)
+		d.locations[slot].Store(uint64(from.slot) + 1)
+		d.policies[0].FormerSlots = max(d.policies[0].FormerSlots, min(slot+1, recountedSlots))
 		slots = append(slots, slot)
 	}
 	return records, d.recount(slots)
 }
 
-// mergeFrom adds what the earlier maps learned and counted up to the moment when the
-// last of their programs ended. Doing it again does nothing more.
-func (d *Demux) mergeFrom(then, now *snapshot) error {
-	copied := make(map[uint64]uint64)
-	if then != nil {
-		for _, from := range then.clients {
-			copied[from.mac] = from.location
-		}
+// location is where the location of a slot is.
+func (d *Demux) location(slot uint32) *word {
+	at := &d.locations[slot]
+	if former := at.Load(); former != 0 && former <= uint64(len(d.former)) { // see in_former_maps
+		return &d.former[former-1]
 	}
-	var moved []uint32
+	return at
+}
+
+// takeLocations takes the locations out of the earlier maps, which no program uses any more but ours. With
+// the mark they tell apart who was seen since. Doing it again does nothing more.
+func (d *Demux) takeLocations(now *snapshot) error {
+	marked := func(from *word) uint64 {
+		if seen := from.Load(); seen != 0 {
+			return seen | locationUnused
+		}
+		return 0
+	}
+	slots := make([]uint32, 0, len(now.clients))
 	for _, from := range now.clients {
-		e := d.table.find(from.mac)
-		if e == nil {
-			continue
+		if e := d.table.find(from.mac); e != nil {
+			slot := uint32(e.value.Load())
+			d.locations[slot].CompareAndSwap(uint64(from.slot)+1, marked(&d.former[from.slot]))
+			slots = append(slots, slot)
 		}
-		slot := uint32(e.value.Load())
-		// A client that was seen by the new programs too is where they saw it.
-		if before := copied[from.mac]; from.location != before && d.locations[slot].CompareAndSwap(before, from.location) {
-			moved = append(moved, slot)
-		}
-		d.slots[slot].Base = bpfClientTally{Rx: minus(from.counted.Rx), Tx: minus(from.counted.Tx)}
 	}
-	errs := []error{d.recount(moved)}
+	// A program that has found a location in the earlier maps may write it there still.
+	if err := d.wait(); err != nil {
+		return err
+	}
+	for _, from := range now.clients {
+		if e := d.table.find(from.mac); e != nil {
+			at := &d.locations[uint32(e.value.Load())]
+			if taken := at.Load(); taken == 0 || taken&locationUnused != 0 {
+				at.CompareAndSwap(taken, marked(&d.former[from.slot]))
+			}
+		}
+	}
+	if err := d.recount(slots); err != nil {
+		return err
+	}
+	atomic.StoreUint32(&d.policies[0].FormerSlots, 0)
+	return nil
+}
+
+// mergeFrom adds what the earlier maps counted up to the moment when the last of their
+// programs ended. Doing it again does nothing more.
+func (d *Demux) mergeFrom(now *snapshot) error {
+	for _, from := range now.clients {
+		if e := d.table.find(from.mac); e != nil {
+			d.slots[uint32(e.value.Load())].Base = bpfClientTally{Rx: minus(from.counted.Rx), Tx: minus(from.counted.Tx)}
+		}
+	}
+	errs := []error{d.takeLocations(now)}
 	for _, from := range now.devices {
 		if a := d.devices[from.name]; a != nil {
 			a.floodedBase = from.flooded
@@ -226,20 +262,17 @@ func (s *pinSet) readPlaces(trunks map[uint32]*device) (map[uint32][]Place, erro
 
 // readClient reads what every layout has in the same maps.
 func (s *pinSet) readClient(mac uint64, slot uint32, worker string) (c snapshotClient, err error) {
-	c = snapshotClient{mac: mac, worker: worker}
+	c = snapshotClient{mac: mac, worker: worker, slot: slot}
 	var (
 		cpus []bpfClientTally
 		base bpfSlot
 	)
-	err = s.maps[bpfMapLocations].Lookup(slot, &c.location)
-	if err == nil {
-		err = s.maps[bpfMapClientTallies].Lookup(slot, &cpus)
-	}
+	err = s.maps[bpfMapClientTallies].Lookup(slot, &cpus)
 	if err == nil {
 		err = s.maps[bpfMapSlots].Lookup(slot, &base)
 	}
 	if err != nil {
-		return c, fmt.Errorf("reading location and counters of %s: %w", macOf(mac), err)
+		return c, fmt.Errorf("reading counters of %s: %w", macOf(mac), err)
 	}
 	now := add(cpus)
 	rx, tx := since(base.Base.Rx, now.Rx), since(base.Base.Tx, now.Tx)
