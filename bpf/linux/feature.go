@@ -21,6 +21,9 @@ const (
 	WithoutPerfmon
 	// BigTCPv4 is that TCP super-packets over IPv4 can have more than 64 KiB.
 	BigTCPv4
+	// UDPSuperWithoutChecksums is that UDP super-packets may be sent on an interface that does not
+	// finish checksums. Before, sending fails (EIO).
+	UDPSuperWithoutChecksums
 )
 
 // since is the version a feature came with, and the feature in words.
@@ -34,6 +37,8 @@ func (f Feature) since() (version [2]int, name string) {
 		return [2]int{6, 12}, "programs without CAP_PERFMON"
 	case BigTCPv4:
 		return [2]int{6, 3}, "TCP super-packets of more than 64 KiB over IPv4"
+	case UDPSuperWithoutChecksums:
+		return [2]int{6, 11}, "UDP super-packets on interfaces without checksum offload"
 	default:
 		panic(fmt.Sprintf("there is no feature %d", int(f)))
 	}

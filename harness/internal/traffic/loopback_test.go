@@ -244,7 +244,7 @@ func TestTCPReportsTheServersVerdict(t *testing.T) {
 func TestUDPExchanges(t *testing.T) {
 	for _, listen := range []netip.AddrPort{anyV4, anyV6} {
 		for _, c := range []UDPRequest{
-			{Count: 1, Size: 64}, {Count: 50, Size: 1400}, {Count: 1, Size: 16}, {Count: 2, Size: 65000},
+			{Count: 1, Size: 64}, {Count: 50, Size: 1400}, {Count: 1, Size: 16}, {Count: 2, Size: 65000}, {Count: 50, Size: 1200, Segments: 20},
 		} {
 			t.Run(fmt.Sprintf("%d of %d octets to %s", c.Count, c.Size, listen.Addr()), func(t *testing.T) {
 				g := NewWithT(t)
@@ -322,6 +322,7 @@ func TestRequestsThatMakeNoSenseAreRefused(t *testing.T) {
 	to := netip.MustParseAddrPort("127.0.0.1:9")
 	for _, r := range []UDPRequest{
 		{Count: 1, Size: 64}, {Remote: to, Size: 64}, {Remote: to, Count: 1, Size: 15}, {Remote: to, Count: 1, Size: 70000}, {Remote: to, Count: 1, Size: 64, Timeout: -1},
+		{Remote: to, Count: 1, Size: 1200, Segments: 60},
 	} {
 		_, err := UDP(ctx, r)
 		g.Expect(err).To(MatchError(HavePrefix("exchanging datagrams with")), "%+v", r)

@@ -9,8 +9,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // UDPRequest asks for datagrams to an echo server started by ServeUDP.
@@ -22,6 +25,8 @@ type UDPRequest struct {
 	Count int `json:"count"`
 	// Size is the number of octets in each datagram, 16 to 65507.
 	Size int `json:"size"`
+	// Segments is how many datagrams the kernel is given at once, as one super-packet (UDP_SEGMENT). Optional: one.
+	Segments int `json:"segments,omitempty"`
 	// Timeout is how long to wait for an echo before the next datagram is sent; 0 means 1 s.
 	Timeout time.Duration `json:"timeout,omitempty"`
 	// Seed chooses the contents, so that two exchanges never look alike.
@@ -51,9 +56,10 @@ func UDP(ctx context.Context, request UDPRequest) (UDPReport, error) {
 	if request.Timeout == 0 {
 		request.Timeout = time.Second
 	}
-	if !request.Remote.IsValid() || request.Count < 1 || request.Size < minDatagram || request.Size > maxDatagram || request.Timeout < 0 {
-		return UDPReport{}, fmt.Errorf("%s: it takes a remote address, a count of at least 1 (got %d), a size of %d to %d octets (got %d), and a timeout (%v) that is not negative",
-			doing, request.Count, minDatagram, maxDatagram, request.Size, request.Timeout)
+	request.Segments = max(request.Segments, 1)
+	if !request.Remote.IsValid() || request.Count < 1 || request.Segments*request.Size > maxDatagram || request.Size < minDatagram || request.Size > maxDatagram || request.Timeout < 0 {
+		return UDPReport{}, fmt.Errorf("%s: it takes a remote address, a count of at least 1 (got %d), a size of %d to %d octets (got %d, %d at once), and a timeout (%v) that is not negative",
+			doing, request.Count, minDatagram, maxDatagram, request.Size, request.Segments, request.Timeout)
 	}
 	dialed, err := dialer("udp", request.Local).DialContext(ctx, "udp", request.Remote.String())
 	if err != nil {
@@ -64,6 +70,11 @@ func UDP(ctx context.Context, request UDPRequest) (UDPReport, error) {
 	stop := context.AfterFunc(ctx, func() { x.conn.SetWriteDeadline(time.Unix(1, 0)) }) //nolint:errcheck // fails on a closed socket only
 	defer stop()
 	x.report.Local = addrPort(x.conn.LocalAddr())
+	if request.Segments > 1 {
+		if err := x.segment(); err != nil {
+			return x.report, fmt.Errorf("%s in super-packets: %w", doing, err)
+		}
+	}
 	if err := x.run(ctx); err != nil {
 		return x.report, fmt.Errorf("%s from %s: %w", doing, x.report.Local, explain(ctx, err))
 	}
@@ -80,13 +91,16 @@ type datagrams struct {
 }
 
 func (x *datagrams) run(ctx context.Context) error {
-	for number := range x.request.Count {
-		datagram := x.datagram(number)
-		x.report.Sent++
-		if _, err := x.conn.Write(datagram); err != nil {
+	for number := 0; number < x.request.Count; number = x.report.Sent {
+		var packet []byte
+		for range min(x.request.Segments, x.request.Count-number) {
+			packet = append(packet, x.datagram(x.report.Sent)...)
+			x.report.Sent++
+		}
+		if _, err := x.conn.Write(packet); err != nil {
 			return x.explain(fmt.Errorf("sending datagram %d: %w", number, err))
 		}
-		if err := x.receive(ctx, func() bool { return x.seen[number] }); err != nil {
+		if err := x.receive(ctx, func() bool { return !slices.Contains(x.seen[number:x.report.Sent], false) }); err != nil {
 			return err
 		}
 	}
@@ -100,6 +114,19 @@ func (x *datagrams) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// segment makes the kernel cut what it is given into datagrams.
+func (x *datagrams) segment() error {
+	raw, err := x.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, x.request.Size)
+	})
+	return errors.Join(err, failed)
 }
 
 // datagram is the one with that number.
