@@ -12,7 +12,7 @@ var bootList string
 var lateList string
 
 // Modules are the kernel modules a guest loads, in this order, each after those it depends on: a name, or a name and
-// options ("dummy numdummies=0").
+// options ("dummy numdummies=0"). One with a question mark behind its name is loaded where the kernel has it.
 type Modules struct {
 	// Boot is what the guest needs to reach the host's files.
 	Boot []string

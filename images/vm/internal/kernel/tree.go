@@ -125,6 +125,10 @@ func (r *resolver) order(list []string) ([]module, error) {
 	var failed []error
 	for _, entry := range list {
 		name, _ := splitEntry(entry)
+		name, optional := strings.CutSuffix(name, "?")
+		if _, there := r.tree.files[name]; optional && !there {
+			continue
+		}
 		var err error
 		if ordered, err = r.visit(ordered, name, nil); err != nil {
 			failed = append(failed, err)

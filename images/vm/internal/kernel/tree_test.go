@@ -47,6 +47,11 @@ func TestDashesAndUnderscoresAreTheSame(t *testing.T) {
 	g.Expect(order(t, "act-bpf")).To(Equal([]string{"act_bpf"}))
 }
 
+func TestAModuleWithAQuestionMarkMayBeMissing(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(order(t, "sch_nonsuch?", "act-bpf?")).To(Equal([]string{"act_bpf"}))
+}
+
 func TestEveryMissingModuleIsNamed(t *testing.T) {
 	g := NewWithT(t)
 	_, err := order(t, "bridge", "sch_nonsuch", "needs_absent")
