@@ -5,7 +5,8 @@ SEED    ?=
 # Two labs run at once on an engine. With several engines, the longest specs come first.
 comma   := ,
 ENGINE_COUNT = $(if $(filter slurm,$(ENGINES)),$(SLURM_JOB_NUM_NODES),$(words $(subst $(comma), ,$(or $(ENGINES),one))))
-PROCS   ?= $(if $(KERNEL),1,$(shell echo $$((2 * $(or $(ENGINE_COUNT),1)))))
+KEPT    := $(KEEP)$(findstring sleep-on-failure,$(GINKGO_ARGS))
+PROCS   ?= $(if $(KERNEL)$(KEPT),1,$(shell echo $$((2 * $(or $(ENGINE_COUNT),1)))))
 KERNEL  ?=
 REPORTS ?= reports
 
@@ -41,6 +42,7 @@ NAME  := $(notdir $(KERNEL:/=))
 OUT   := $(REPORTS)$(if $(KERNEL),/$(NAME))
 BUILT := $(CURDIR)/build$(if $(KERNEL),/$(NAME))
 export KERNEL_SOURCES
+$(if $(and $(KERNEL),$(KEPT)),$(error KEEP: nobody can enter a lab inside of the virtual machine of KERNEL=$(KERNEL)))
 VM     = $(BUILT)/vm --kernel=$(KERNEL) --sources="$$KERNEL_SOURCES" --console=$(OUT)/console.log --timeout=1h $(if $(CPUS),--cpus=$(CPUS)) \
 	--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),all)
 
@@ -61,6 +63,7 @@ help: ## list these targets
 	@printf '  KERNEL=6.1                in a VM with that kernel: of the package index, a .deb, a folder (e2e, test, bench)\n'
 	@printf '  KERNEL_SOURCES="deb ..."  from another archive than this machine has (e2e, test)\n'
 	@printf '  GINKGO_ARGS="-v --repeat=9" more arguments for ginkgo     (e2e)\n'
+	@printf '  KEEP=failure              keep the lab of a failed spec up to look into it, or =always (e2e)\n'
 	@printf '  PROCS=2                   number of labs run in parallel  (e2e)\n'
 	@printf '  BENCH=program,lab         only these names or groups      (bench)\n'
 	@printf '  COMPARE=old.json          say what changed since that run (bench)\n'
@@ -92,7 +95,7 @@ else
 	go build -o $(BUILT)/vm ./images/vm/vm
 	go run ./harness/imagetool build $(BUILT)/images
 	$(BUILT)/ginkgo build -o $(BUILT)/e2e.test ./e2e
-	@$(PLAIN); exec $(VM) --share=$(OUT) $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(SHARD),--env=SHARD=$(SHARD)) $(if $(DEMUX),--env=DEMUX=$(DEMUX)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_KERNEL=$(KERNEL) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
+	@$(PLAIN); exec $(VM) --share=$(OUT) --env=EVIDENCE --env=GITHUB_ACTIONS $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(SHARD),--env=SHARD=$(SHARD)) $(if $(DEMUX),--env=DEMUX=$(DEMUX)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_KERNEL=$(KERNEL) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
 		--env=VLANDEMUX_REPORTS=$(abspath $(OUT)) -- $(BUILT)/progress $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) $(BUILT)/e2e.test
 endif
 

@@ -42,7 +42,7 @@ func (s *suite) specify(c scenarios.Case, p point) {
 	text := specText(c, p)
 	full := ginkgo.CurrentTreeConstructionNodeReport().FullText() + " " + text
 	s.specs = append(s.specs, full)
-	ginkgo.It(text, s.first[full], s.shards[full], ginkgo.Label(p.labels...), ginkgo.Label(c.Labels...), ginkgo.SpecTimeout(specTimeout()), func(ctx ginkgo.SpecContext) {
+	ginkgo.It(text, s.first[full], s.shards[full], ginkgo.Label(p.labels...), ginkgo.Label(c.Labels...), s.limit(), func(ctx ginkgo.SpecContext) {
 		s.run(ctx, c, p.Variant)
 	})
 }
@@ -80,7 +80,11 @@ func (s *suite) end(ctx context.Context, lab *harness.Lab, text string) {
 	if (spec.Failed() || err != nil || os.Getenv("EVIDENCE") == "always") && s.ctx.Err() == nil {
 		s.saveEvidence(ctx, lab, spec, err)
 	}
-	err = errors.Join(err, lab.Close())
+	if s.keepUp(lab, spec, err) {
+		err = errors.Join(err, lab.Abandon())
+	} else {
+		err = errors.Join(err, lab.Close())
+	}
 	reportPhases(lab)
 	reportWindows(lab)
 	s.check(err)

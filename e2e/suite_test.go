@@ -18,6 +18,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 
+	"github.com/vlandemux/vlandemux/e2e/internal/keep"
 	"github.com/vlandemux/vlandemux/e2e/internal/page"
 	"github.com/vlandemux/vlandemux/e2e/internal/shard"
 	"github.com/vlandemux/vlandemux/harness"
@@ -71,6 +72,9 @@ func TestE2E(t *testing.T) {
 	s.first = s.priorities()
 	config, reporter := ginkgo.GinkgoConfiguration()
 	s.pack(own, &config)
+	if err := s.keepLabs(&config); err != nil {
+		t.Fatal(err)
+	}
 	ginkgo.SynchronizedBeforeSuite(s.prepare, s.connect)
 	ginkgo.ReportBeforeSuite(s.plan)
 	ginkgo.ReportBeforeEach(s.tellStart)
@@ -95,6 +99,7 @@ type suite struct {
 	skipped  []string         // files of captures that are none; set by prepare
 	reports  string           // folder the evidence of failed specs goes to
 	progress *progress
+	keep     keep.Wish
 	specs    []string     // their texts
 	history  page.History // of the runs before
 	switches []harness.SwitchKind

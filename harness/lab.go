@@ -43,7 +43,9 @@ type Lab struct {
 	workers map[string]*Node
 	kind    SwitchKind
 	pool    *pool
-	onClose func() error
+	// switchPath is the switch's network namespace, as a path on the engine's machine.
+	switchPath string
+	onClose    func() error
 
 	mu      sync.Mutex
 	state   state          // guarded by mu
@@ -86,7 +88,7 @@ func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *L
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, l.hostLog(), l.abandon())
+			err = errors.Join(err, l.hostLog(), l.Abandon())
 		}
 	}()
 	l.state = newState(l.Topology)
@@ -218,8 +220,9 @@ func (l *Lab) wire(ctx context.Context) error {
 		plan.PIDs[n.Name] = n.PID
 	}
 	begun := time.Now()
-	steps, err := l.host.agent.Wire(ctx, plan)
-	for _, step := range steps {
+	wired, err := l.host.agent.Wire(ctx, plan)
+	l.switchPath = wired.Switch
+	for _, step := range wired.Steps {
 		l.ended("wiring: "+step.Name, begun, step.Took)
 		begun = begun.Add(step.Took)
 	}
@@ -293,9 +296,9 @@ func (l *Lab) Settled() error {
 	return l.nothingSince(w, now)
 }
 
-// abandon ends every container of a lab; links, namespaces, programs and pins
-// go with them.
-func (l *Lab) abandon() error { return l.takeDown(end) }
+// Abandon takes the lab down without asking what it has left behind, for labs that people have been in: it ends every
+// container; links, namespaces, programs and pins go with them.
+func (l *Lab) Abandon() error { return l.takeDown(end) }
 
 func (l *Lab) takeDown(how func(context.Context, []*container) error) error {
 	defer l.phase("close")()

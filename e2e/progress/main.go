@@ -52,7 +52,7 @@ func run(command []string, out *os.File) (status int, err error) {
 	if err := cmd.Start(); err != nil {
 		return 1, fmt.Errorf("starting the suite: %w", err)
 	}
-	s := &screen{out: out, every: 30 * time.Second, terminal: term.IsTerminal(int(out.Fd()))}
+	s := &screen{out: out, every: 30 * time.Second, terminal: term.IsTerminal(int(out.Fd())), plain: os.Getenv("NO_COLOR") != ""}
 	show(s, pipe, events, func(s os.Signal) { _ = cmd.Process.Signal(s) }, signals)
 	var failed *exec.ExitError
 	if err := cmd.Wait(); err != nil && !errors.As(err, &failed) {
@@ -98,7 +98,8 @@ func show(s *screen, pipe io.Reader, events io.Reader, pass func(os.Signal), sig
 			}
 		case now := <-tick.C:
 			suite.read(events)
-			if now.Sub(spoke) < calm || suite.ended() || !s.terminal && now.Sub(told) < s.every {
+			// On a terminal the suite has said that it waits, and what is typed is shown where the cursor is.
+			if now.Sub(spoke) < calm || suite.ended() || s.terminal && suite.kept != "" || !s.terminal && now.Sub(told) < s.every {
 				continue
 			}
 			told = now

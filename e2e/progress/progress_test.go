@@ -102,7 +102,9 @@ func TestWhatASuiteSaysOfItself(t *testing.T) {
 	s.read(strings.NewReader("end\tfailed\ta\nend\tpassed\tb\nnonsense\n\tx\nlast\tten\tx\n"))
 	g.Expect(s.line(now, 200)).To(Equal("2 of 4 specs, 1 failed, about 30s left"))
 	g.Expect(s.ended()).To(BeFalse())
-	s.read(strings.NewReader("end\tpassed\tc\nend\tpassed\td\n"))
+	s.read(strings.NewReader("kept\t15:04:05\tc\n"))
+	g.Expect(s.line(now, 200)).To(Equal("2 of 4 specs, 1 failed, waiting until 15:04:05, the lab is kept up: c"))
+	s.read(strings.NewReader("kept no more\nend\tpassed\tc\nend\tpassed\td\n"))
 	g.Expect(s.ended()).To(BeTrue())
 }
 

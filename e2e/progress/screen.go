@@ -15,6 +15,7 @@ import (
 type screen struct {
 	out      io.Writer
 	terminal bool
+	plain    bool          // without colours
 	every    time.Duration // how often a line comes where there is no terminal
 	column   int           // behind the last character of Ginkgo's
 	below    bool          // our line is there
@@ -52,7 +53,10 @@ func (s *screen) print(piece []byte) {
 func (s *screen) status(line string) {
 	switch {
 	case s.terminal:
-		fmt.Fprint(s.out, "\n\033[K\033[2m"+line+"\033[0m"+s.back())
+		if !s.plain {
+			line = "\033[2m" + line + "\033[0m"
+		}
+		fmt.Fprint(s.out, "\n\033[K"+line+s.back())
 		s.below = true
 	case s.column > 0:
 		fmt.Fprintln(s.out, "\n"+line)

@@ -18,6 +18,7 @@ type suite struct {
 	finished, failed int
 	last             map[string]time.Duration // of specs that have not ended
 	running          map[string]time.Time     // since when
+	kept             string                   // whose lab is held up for people, and until when
 }
 
 func newSuite(now time.Time) *suite {
@@ -46,6 +47,10 @@ func (s *suite) take(event []string) {
 		}
 	case event[0] == "start" && len(event) == 2:
 		s.running[event[1]] = time.Now()
+	case event[0] == "kept" && len(event) == 3:
+		s.kept = fmt.Sprintf("waiting until %s, the lab is kept up: %s", event[1], event[2])
+	case event[0] == "kept no more":
+		s.kept = ""
 	case event[0] == "end" && len(event) == 3:
 		delete(s.running, event[2])
 		delete(s.last, event[2])
@@ -67,6 +72,9 @@ func (s *suite) line(now time.Time, width int) string {
 	line := fmt.Sprintf("%d of %d specs", s.finished, s.specs)
 	if s.failed > 0 {
 		line += fmt.Sprintf(", %d failed", s.failed)
+	}
+	if s.kept != "" {
+		return cut(line+", "+s.kept, width)
 	}
 	if left, known := s.left(now); known {
 		line += fmt.Sprintf(", about %s left", left.Round(time.Second))

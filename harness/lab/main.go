@@ -19,7 +19,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness"
@@ -96,14 +95,8 @@ func up(ctx context.Context, path, html string, out io.Writer) (err error) {
 		}
 	}
 	notes := map[string]string{}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NODE\tCONTAINER\tWHAT")
 	for _, n := range lab.Nodes() {
 		notes[n.Name] = n.Container
-		fmt.Fprintf(table, "%s\t%s\t%s\n", n.Name, n.Container, what(lab, n.Name))
-	}
-	if err := table.Flush(); err != nil {
-		return err
 	}
 	if html != "" {
 		page := "<!doctype html><meta charset=utf-8><meta name=color-scheme content=\"light dark\"><title>lab</title>" +
@@ -113,24 +106,9 @@ func up(ctx context.Context, path, html string, out io.Writer) (err error) {
 			return err
 		}
 	}
-	fmt.Fprintf(out, "%s\nup until Ctrl-C; docker exec CONTAINER is the way in\n", lab)
+	fmt.Fprintf(out, "%s%s\nup until Ctrl-C\n", lab.Where(), lab)
 	<-ctx.Done()
 	return nil
-}
-
-// what a node of the lab is.
-func what(lab *harness.Lab, name string) string {
-	for _, c := range lab.Topology.Clients {
-		if c.Name == name {
-			return fmt.Sprintf("client %s at %s, of %s", c.MAC, c.Place, cmp.Or(c.Worker, "nobody"))
-		}
-	}
-	for _, w := range lab.Topology.Workers {
-		if w.Name == name {
-			return fmt.Sprintf("worker %s", w.MAC)
-		}
-	}
-	return fmt.Sprintf("runs vlandemux; %d trunks, switch %s", lab.Topology.Trunks, lab.Switch())
 }
 
 // export writes the topology of a scenario's case.

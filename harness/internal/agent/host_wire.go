@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
 
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
@@ -11,13 +13,7 @@ import (
 
 func (h *host) wireRoutes(mux *http.ServeMux) {
 	handle(mux, "/wire/features", func(ctx context.Context, _ Nothing) (wire.Features, error) { return wire.FindFeatures(ctx) })
-	handle(mux, "/wire/apply", func(ctx context.Context, plan wire.Plan) ([]wire.Step, error) {
-		steps, err := h.apply(ctx, plan)
-		if err != nil {
-			return nil, err
-		}
-		return steps, h.watchDrops()
-	})
+	handle(mux, "/wire/apply", h.apply)
 	handle(mux, "/wire/move", h.move)
 	handle(mux, "/wire/trunk", h.setTrunk)
 	handle(mux, "/wire/sever", func(_ context.Context, worker string) (Nothing, error) {
@@ -44,9 +40,17 @@ func (c *Client) Features(ctx context.Context) (wire.Features, error) {
 	return call[Nothing, wire.Features](ctx, c, "/wire/features", Nothing{})
 }
 
-// Wire lays the lab's links, once for each agent process, and says which step took how long. On an error nothing is left of them.
-func (c *Client) Wire(ctx context.Context, plan wire.Plan) ([]wire.Step, error) {
-	return call[wire.Plan, []wire.Step](ctx, c, "/wire/apply", plan)
+// Wired is what became of a plan.
+type Wired struct {
+	// Steps it took.
+	Steps []wire.Step `json:"steps"`
+	// Switch is the path of its network namespace in the host's PID namespace.
+	Switch string `json:"switch"`
+}
+
+// Wire lays the lab's links, once for each agent process. On an error nothing is left of them.
+func (c *Client) Wire(ctx context.Context, plan wire.Plan) (Wired, error) {
+	return call[wire.Plan, Wired](ctx, c, "/wire/apply", plan)
 }
 
 // Move plugs a client in elsewhere; its own interface does not notice. The window tells when it happened.
@@ -99,18 +103,27 @@ func (c *Client) ChecksumErrors(ctx context.Context) (map[string]uint64, error) 
 	return call[Nothing, map[string]uint64](ctx, c, "/wire/checksums", Nothing{})
 }
 
-func (h *host) apply(ctx context.Context, plan wire.Plan) ([]wire.Step, error) {
+func (h *host) apply(ctx context.Context, plan wire.Plan) (Wired, error) {
+	network, err := h.lay(ctx, plan)
+	if err != nil {
+		return Wired{}, err
+	}
+	namespace, err := network.Namespace(wire.SwitchNode)
+	if err != nil {
+		return Wired{}, err
+	}
+	return Wired{Steps: network.Steps, Switch: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), namespace.Fd())}, h.watchDrops()
+}
+
+func (h *host) lay(ctx context.Context, plan wire.Plan) (*wire.Network, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.network != nil {
 		return nil, errors.New("wiring the lab: it is wired already; each lab has a host container of its own")
 	}
 	network, err := wire.Apply(ctx, plan)
-	if err != nil {
-		return nil, err
-	}
 	h.network = network
-	return network.Steps, nil
+	return network, err
 }
 
 func (h *host) move(ctx context.Context, move wire.Move) (wire.MoveWindow, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -45,9 +46,10 @@ func startSmallLab(t *testing.T, ctx context.Context) smallLab {
 		},
 		Workers: []topology.Worker{{Name: "w0", MAC: workerMAC, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}}},
 	}
-	steps, err := lab.host.Wire(ctx, plan)
+	wired, err := lab.host.Wire(ctx, plan)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(steps).To(And(ContainElement(HaveField("Name", "links")), HaveEach(HaveField("Took", BeNumerically(">", 0)))), "what it did and how long that took")
+	g.Expect(os.Readlink(wired.Switch)).To(HavePrefix("net:["), "a way into the switch")
+	g.Expect(wired.Steps).To(And(ContainElement(HaveField("Name", "links")), HaveEach(HaveField("Took", BeNumerically(">", 0)))), "what it did and how long that took")
 	_, err = lab.host.Wire(ctx, plan)
 	g.Expect(err).To(MatchError(ContainSubstring("wired already")))
 	points, err := lab.host.TapPoints(ctx)
