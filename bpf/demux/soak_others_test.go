@@ -118,8 +118,7 @@ const extraClients = 100
 // killed lets a process take over, assign and unassign clients of its own in bulk, and kills it
 // at any moment from its first on. What the host knew before stays.
 func (s *soak) killed() string {
-	opts := s.opts
-	opts.Attach = s.modes[s.rng.IntN(len(s.modes))]
+	opts := s.otherwise()
 	var workers []string
 	for n := range 6 {
 		if i := s.named(fmt.Sprint("w", n)); i != nil {

@@ -214,13 +214,23 @@ func (s *soak) restart(stopped bool) string {
 			what += s.event(&index) + ", "
 		}
 	}
-	s.opts.Attach = s.modes[s.rng.IntN(len(s.modes))]
+	s.opts = s.otherwise()
 	next, err := demux.Load(s.opts)
 	s.must(err, "%sloading", what)
 	s.must(former.Close(), "closing the former one")
 	s.demux = next
 	s.follow()
-	return what + string(s.opts.Attach)
+	return fmt.Sprintf("%s%s, capacity %d", what, s.opts.Attach, s.opts.Capacity)
+}
+
+// otherwise are the options that the next process has: another way to attach, and sometimes another capacity, for which the maps are copied.
+func (s *soak) otherwise() demux.Options {
+	opts := s.opts
+	opts.Attach = s.modes[s.rng.IntN(len(s.modes))]
+	if s.rng.IntN(3) == 0 {
+		opts.Capacity = 64 + 16*s.rng.IntN(4)
+	}
+	return opts
 }
 
 func (s *soak) trunk() string {
