@@ -59,7 +59,7 @@ func fromHere(at types.CodeLocation) string {
 }
 
 // repeated are the variables that decide what a run does, beside FOCUS and SEED.
-var repeated = []string{"ENGINES", "DOCKER_HOST", "DEMUX", "CAPTURES", "FULL", "VLANDEMUX_SWITCH", "VLANDEMUX_AXES", "DHCP_IMAGE"}
+var repeated = []string{"ENGINES", "DOCKER_HOST", "DEMUX", "CAPTURES", "FULL", "VLANDEMUX_SWITCH", "VLANDEMUX_AXES", "SERVERS_IMAGE"}
 
 // again is the command that runs one spec once more, with what it drew the last time.
 func again(seed int64, text string) string {

@@ -23,6 +23,9 @@ func (s *suite) describe(scenario scenarios.Scenario) {
 		for i, more := 0, true; more; i++ {
 			more = false
 			for _, c := range scenario.Cases {
+				if c.Servers && os.Getenv("SERVERS_IMAGE") == "" {
+					continue
+				}
 				if points := s.points(c); i < len(points) {
 					more = true
 					s.specify(c, points[i])
@@ -53,7 +56,7 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 	text := ginkgo.CurrentSpecReport().FullText()
 	variant.Seed = harness.NewSeed(ginkgo.GinkgoRandomSeed(), text)
 	ginkgo.GinkgoWriter.Printf("seed %s\n", variant.Seed)
-	variant.Captures, variant.Images, variant.DHCPImage = s.frames, s.harness.Images(), os.Getenv("DHCP_IMAGE")
+	variant.Captures, variant.Images, variant.ServersImage = s.frames, s.harness.Images(), os.Getenv("SERVERS_IMAGE")
 	topology := c.Topology(variant)
 	bound, release := s.bound(ctx)
 	defer release()

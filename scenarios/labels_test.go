@@ -12,7 +12,7 @@ import (
 // labels are those that --label-filter has to find.
 func labels() []string {
 	return []string{
-		"dhcp", "arp", "link-local", "fragments", "duplicate-mac",
+		"dhcp", "servers", "arp", "link-local", "fragments", "duplicate-mac",
 		"inhabited-vlan", "swap", "two-movers", "trunk-down", "move-during-upgrade",
 		"tunnel", "big-tcp", "overload", "mtu", "worker-replaced", "upgrade",
 		"pool", "tap-worker",

@@ -35,6 +35,8 @@ type Case struct {
 	// Families are the address families the case runs over, one spec for
 	// each. Optional: the case does not depend on addresses.
 	Families []Family
+	// Servers says that its nodes run programs of an image that not everybody has: busybox, dnsmasq, nginx, curl and iperf3.
+	Servers bool
 	// Topology of the lab.
 	Topology func(Variant) harness.Topology
 	// Run makes it happen and checks it. Failed expectations end it.
@@ -63,8 +65,8 @@ type Variant struct {
 	Full bool
 	// Images of the harness, for nodes to run.
 	Images harness.Images
-	// DHCPImage has busybox and dnsmasq. Optional.
-	DHCPImage string
+	// ServersImage has the programs of cases that say Servers. Optional: they are left out.
+	ServersImage string
 	// Captures are the frames to replay.
 	Captures []harness.Frame
 }
@@ -82,6 +84,7 @@ func All() []Scenario {
 		EtherTypes(),
 		ARP(),
 		DHCP(),
+		Servers(),
 		Pool(),
 		Hostile(),
 		Scale(),

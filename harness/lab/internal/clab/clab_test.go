@@ -58,7 +58,7 @@ func TestEveryScenarioComesBackAsItWas(t *testing.T) {
 	for _, s := range scenarios.All() {
 		for _, c := range s.Cases {
 			g := NewWithT(t)
-			topology := c.Topology(scenarios.Variant{Attach: demux.AttachAuto, Family: scenarios.IPv4, Seed: harness.NewSeed(7, c.Text), Images: harness.Images{DHCP: "dhcp:1"}, DHCPImage: "debian-dhcp"})
+			topology := c.Topology(scenarios.Variant{Attach: demux.AttachAuto, Family: scenarios.IPv4, Seed: harness.NewSeed(7, c.Text), Images: harness.Images{DHCP: "dhcp:1"}, ServersImage: "debian-servers"})
 			data, err := clab.Write("x", topology, clab.Images{Host: "host:1", Node: "busybox"})
 			if err != nil {
 				g.Expect(err).To(MatchError(Or(ContainSubstring("tunnels"), ContainSubstring("its link is no veth"))), s.Name)
