@@ -169,22 +169,27 @@ func (r *ring) drain(handle func(*tapped)) {
 		count := binary.NativeEndian.Uint32(block[blockPackets:])
 		at := binary.NativeEndian.Uint32(block[blockFirst:])
 		for range count {
-			packet := parseRingPacket(block[at:])
-			handle(&packet)
+			if packet, written := parseRingPacket(block[at:]); written {
+				handle(&packet)
+				r.read++
+			}
 			at += binary.NativeEndian.Uint32(block[at:])
 		}
-		r.read += uint64(count)
 		atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
 		r.next = (r.next + 1) % r.blocks
 	}
 }
 
-// parseRingPacket reads struct tpacket3_hdr and what is behind it.
-func parseRingPacket(b []byte) (p tapped) {
+// parseRingPacket reads struct tpacket3_hdr and what is behind it. The kernel leaves a packet unwritten, and counts
+// it as dropped, for which there is no virtio_net_hdr: a super-packet of SCTP or, before Linux 6.2, of UDP.
+func parseRingPacket(b []byte) (p tapped, written bool) {
 	word := func(at int) uint32 { return binary.NativeEndian.Uint32(b[at:]) }
 	half := func(at int) uint16 { return binary.NativeEndian.Uint16(b[at:]) }
 	p.time = int64(word(4))*int64(time.Second) + int64(word(8))
 	captured, status, mac := int(word(12)), word(20), int(half(24))
+	if mac < VirtioNetHeaderLen || mac+captured > len(b) {
+		return p, false
+	}
 	p.length = int(word(16))
 	p.data = b[mac:][:captured:captured]
 	p.hdr = ParseVirtioNetHeader(b[mac-VirtioNetHeaderLen:])
@@ -199,7 +204,7 @@ func parseRingPacket(b []byte) (p tapped) {
 	if b[frameLinkLayer+linkLayerPacketType] == unix.PACKET_OUTGOING {
 		p.direction = Out
 	}
-	return p
+	return p, true
 }
 
 // run hands packets over until stop is called, then those that had arrived by then.
