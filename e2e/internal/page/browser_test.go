@@ -197,36 +197,32 @@ func TestThePageInABrowser(t *testing.T) {
 	}
 }
 
-// cpu is how long the page's thread has been on a processor.
-func cpu(g *WithT, ctx context.Context) time.Duration {
+// opening is how long the page's thread was on a processor since the page was asked for.
+func opening(g *WithT, ctx context.Context) time.Duration {
+	g.Expect(chromedp.Do(ctx, chromedp.Reload())).To(Succeed())
 	got, err := chromedp.Call(ctx, performance.GetMetrics, cdp.Empty{})
 	g.Expect(err).NotTo(HaveOccurred())
-	for _, m := range got.Metrics {
-		if m.Name == "ThreadTime" {
-			return time.Duration(m.Value * float64(time.Second))
-		}
-	}
-	g.Expect(got.Metrics).To(ContainElement("ThreadTime"))
-	return 0
+	i := slices.IndexFunc(got.Metrics, func(m *performance.Metric) bool { return m.Name == "ThreadTime" })
+	g.Expect(i).To(BeNumerically(">=", 0), "%v", got.Metrics)
+	return time.Duration(got.Metrics[i].Value * float64(time.Second))
 }
 
-// The time is that of the page's thread on a processor: others may work on the machine as well. An idle machine takes less than one with
-// ten times the work it can do, which took 2.4 s.
-func TestAThousandSpecsOpenSoon(t *testing.T) {
+// The time is that of the page's thread on a processor, of several openings the least: others may work on the machine as well.
+func TestAThousandSpecsOpenWithinASecond(t *testing.T) {
 	g := NewWithT(t)
 	ctx := browser(t)
-	folder := t.TempDir()
-	open(g, ctx, folder, example(g, 1000))
+	open(g, ctx, t.TempDir(), example(g, 1000))
 	_, err := chromedp.Call(ctx, performance.Enable, performance.EnableParams{})
 	g.Expect(err).NotTo(HaveOccurred())
-	before := cpu(g, ctx)
-	g.Expect(chromedp.Do(ctx, chromedp.Reload())).To(Succeed())
-	took := cpu(g, ctx) - before
-	t.Logf("1,000 specs took %s of processor time, and %.0f ms by the clock", took, eval[float64](g, ctx, `performance.getEntriesByType('navigation')[0].loadEventEnd`))
+	var took []time.Duration
+	for range 5 {
+		took = append(took, opening(g, ctx))
+		t.Logf("1,000 specs took %s of processor time, and %.0f ms by the clock", took[len(took)-1], eval[float64](g, ctx, `performance.getEntriesByType('navigation')[0].loadEventEnd`))
+	}
+	g.Expect(slices.Min(took)).To(And(BeNumerically(">", 0), BeNumerically("<", time.Second)))
 	g.Expect(eval[string](g, ctx, `shown.textContent`)).To(Equal("999 of 1000 specs"))
 	g.Expect(chromedp.Do(ctx, chromedp.Click(chromedp.CSS(`table.specs a[href="#s900"]`)))).To(Succeed())
 	g.Eventually(func() bool {
 		return eval[bool](g, ctx, `!!document.querySelector('#s900 table.ladder')?.checkVisibility()`)
 	}).WithTimeout(10*time.Second).Should(BeTrue(), "what was packed is there")
-	g.Expect(took).To(And(BeNumerically(">", 0), BeNumerically("<", 5*time.Second)))
 }
