@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +20,12 @@ func mountBPFFS(path string) error {
 		return nil
 	}
 	advice := "see the error of mount(2)"
+	// The kernel's first user namespace has this number on every machine (PROC_USER_INIT_INO).
+	namespace, _ := os.Readlink("/proc/self/ns/user")
 	switch {
+	case errors.Is(err, unix.EPERM) && namespace != "user:[4026531837]":
+		advice = "this engine runs in a user namespace, as rootless Docker does, and only the machine's own root may mount one: " +
+			"use an engine that root runs, such as DOCKER_HOST=unix:///var/run/docker.sock"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		advice = "the host container needs CAP_SYS_ADMIN, and apparmor=unconfined where AppArmor is in use (docker-default denies mounts)"
 	case errors.Is(err, unix.ENODEV):

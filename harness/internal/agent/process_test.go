@@ -100,6 +100,16 @@ func TestAnUnknownRoleIsRefused(t *testing.T) {
 	NewWithT(t).Expect(err).To(MatchError(ContainSubstring(`unknown role "king"`)))
 }
 
+func TestAHostInAUserNamespace(t *testing.T) {
+	g := NewWithT(t)
+	cmd := exec.CommandContext(deadline(t, 30*time.Second), "/proc/self/exe")
+	cmd.Env = append(os.Environ(), roleVariable+"="+string(RoleHost))
+	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS}
+	out, err := cmd.CombinedOutput()
+	g.Expect(err).To(HaveOccurred())
+	g.Expect(string(out)).To(And(ContainSubstring("rootless Docker"), Not(ContainSubstring("AppArmor"))), "%v", err)
+}
+
 func alive(pid int) func() bool {
 	return func() bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
