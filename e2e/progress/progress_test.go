@@ -10,7 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// terminal is what a terminal shows: the characters and the sequences that a screen writes.
+// terminal is what a terminal of 201 columns shows: the characters and the sequences that a screen writes.
 type terminal struct {
 	lines       [][]rune
 	row, column int
@@ -29,7 +29,7 @@ func (t *terminal) Write(data []byte) (int, error) {
 			t.column = 0
 		case '\033':
 			number := 0
-			for i += 2; text[i] >= '0' && text[i] <= '9'; i++ {
+			for i += 2; text[i] >= '0' && text[i] <= '9' || text[i] == ';'; i++ {
 				number = 10*number + int(text[i]-'0')
 			}
 			switch text[i] {
@@ -41,6 +41,10 @@ func (t *terminal) Write(data []byte) (int, error) {
 				t.lines[t.row] = t.lines[t.row][:min(t.column, len(t.lines[t.row]))]
 			}
 		default:
+			if t.column == 201 {
+				t.row, t.column = t.row+1, 0
+				t.lines = append(t.lines, nil)
+			}
 			for len(t.lines[t.row]) <= t.column {
 				t.lines[t.row] = append(t.lines[t.row], ' ')
 			}
@@ -73,6 +77,28 @@ func TestOneLineBelowGinkgosOutput(t *testing.T) {
 	s.status("5 of 9 specs")
 	s.print([]byte("•"))
 	g.Expect(shown.String()).To(Equal("Running Suite\n•••\n----\nfailed\n•"), "and nothing is left of ours")
+}
+
+func TestColoursTakeNoRoomAndRowsEnd(t *testing.T) {
+	g := NewWithT(t)
+	shown := &terminal{}
+	s := &screen{out: shown, terminal: true}
+	s.print([]byte("\033[38;5;10m•\033[0m\033[38;5;10m•\033[0m"))
+	s.status("2 of 9 specs")
+	s.print([]byte("•"))
+	g.Expect(shown.String()).To(Equal("•••"))
+	row := strings.Repeat("S", 198)
+	s.print([]byte(row))
+	s.status("3 of 9 specs")
+	g.Expect(shown.String()).To(Equal("•••" + row + "\n\n3 of 9 specs"))
+	s.print([]byte("•"))
+	g.Expect(shown.String()).To(Equal("•••" + row + "\n•"))
+
+	pieces := &screen{out: &bytes.Buffer{}}
+	for _, piece := range []string{"•\xe2\x80", "\xa2\033[38;", "5;10m•"} {
+		pieces.print([]byte(piece))
+	}
+	g.Expect(pieces.column()).To(Equal(3), "wherever they are cut")
 }
 
 func TestALineOfItsOwnWhereThereIsNoTerminal(t *testing.T) {

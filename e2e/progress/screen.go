@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"time"
 	"unicode/utf8"
 
@@ -17,7 +18,7 @@ type screen struct {
 	terminal bool
 	plain    bool          // without colours
 	every    time.Duration // how often a line comes where there is no terminal
-	column   int           // behind the last character of Ginkgo's
+	line     []byte        // of Ginkgo's, as far as it has come
 	below    bool          // our line is there
 }
 
@@ -43,24 +44,33 @@ func (s *screen) print(piece []byte) {
 	}
 	_, _ = s.out.Write(piece) // without a reader the suite ends as well
 	if at := bytes.LastIndexByte(piece, '\n'); at >= 0 {
-		s.column = utf8.RuneCount(piece[at+1:])
-	} else {
-		s.column += utf8.RuneCount(piece)
+		s.line, piece = nil, piece[at+1:]
 	}
+	s.line = append(s.line, piece...)
+}
+
+// column is behind the last character of Ginkgo's. Colours take no room.
+func (s *screen) column() int {
+	colour := regexp.MustCompile(`\x1b\[[0-9;]*m`)
+	return utf8.RuneCount(colour.ReplaceAll(s.line, nil))
 }
 
 // status shows a line of ours: on a terminal in place of the one before, elsewhere as one more.
 func (s *screen) status(line string) {
 	switch {
 	case s.terminal:
+		if column := s.column(); column > 0 && column%(s.width()+1) == 0 { // the next character would begin a row
+			fmt.Fprintln(s.out)
+			s.line = nil
+		}
 		if !s.plain {
 			line = "\033[2m" + line + "\033[0m"
 		}
 		fmt.Fprint(s.out, "\n\033[K"+line+s.back())
 		s.below = true
-	case s.column > 0:
+	case len(s.line) > 0:
 		fmt.Fprintln(s.out, "\n"+line)
-		s.column = 0
+		s.line = nil
 	default:
 		fmt.Fprintln(s.out, line)
 	}
@@ -69,7 +79,7 @@ func (s *screen) status(line string) {
 // back moves the cursor from the line below to where Ginkgo goes on.
 func (s *screen) back() string {
 	text := "\r\033[A"
-	if column := s.column % (s.width() + 1); column > 0 {
+	if column := s.column() % (s.width() + 1); column > 0 {
 		text += fmt.Sprintf("\033[%dC", column)
 	}
 	return text
