@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 )
 
 // Drop is a frame that was dropped, and those like it that were not told.
@@ -42,7 +41,7 @@ const dropWatchUntil = uint32(0)
 // for each MAC and reason, and 100 times for all. It ends as [Demux.ReadEvents] does. The programs tell of
 // drops only while it runs. There may be one reader at a time.
 func (d *Demux) ReadDrops(ctx context.Context, began func(), handle func(Drop) error) error {
-	start, err := clockNow(unix.CLOCK_BOOTTIME)
+	start, err := d.clocks.now(boottime)
 	if err == nil {
 		err = d.forgetToldDrops()
 	}
@@ -67,7 +66,7 @@ func (d *Demux) ReadDrops(ctx context.Context, began func(), handle func(Drop) e
 		if raw.TimeNs < start {
 			return nil // told to an earlier reader, who did not come to it
 		}
-		at, err := bootTime(raw.TimeNs)
+		at, err := d.clocks.wall(raw.TimeNs)
 		if err != nil {
 			return err
 		}
@@ -107,7 +106,7 @@ func (d *Demux) watchDrops(lease time.Duration) error {
 	if d.closed {
 		return ErrClosed
 	}
-	until, err := clockNow(unix.CLOCK_MONOTONIC)
+	until, err := d.clocks.now(monotonic)
 	if err != nil {
 		return err
 	}
@@ -142,13 +141,4 @@ func (d *Demux) forgetToldDrops() error {
 		}
 	}
 	return nil
-}
-
-// clockNow reads a clock of the kernel, in nanoseconds.
-func clockNow(clock int32) (uint64, error) {
-	var now unix.Timespec
-	if err := unix.ClockGettime(clock, &now); err != nil {
-		return 0, fmt.Errorf("reading clock %d: %w", clock, err)
-	}
-	return uint64(now.Nano()), nil
 }

@@ -5,13 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
-	"golang.org/x/sys/unix"
 )
 
 // EventType says what happened to a client.
@@ -46,7 +44,7 @@ type Event struct {
 // time: each event is read once.
 func (d *Demux) ReadEvents(ctx context.Context, handle func(Event) error) error {
 	return d.readRing(ctx, func() *ebpf.Map { return d.objs.Events }, func(sample []byte) error {
-		event, err := parseEvent(sample)
+		event, err := d.parseEvent(sample)
 		if err != nil {
 			return err
 		}
@@ -114,7 +112,7 @@ func decodeSample(sample []byte, into any) error {
 	return nil
 }
 
-func parseEvent(sample []byte) (Event, error) {
+func (d *Demux) parseEvent(sample []byte) (Event, error) {
 	var raw bpfEvent
 	if err := decodeSample(sample, &raw); err != nil {
 		return Event{}, err
@@ -134,29 +132,6 @@ func parseEvent(sample []byte) (Event, error) {
 		event.Type = EventForgotten
 	}
 	var err error
-	event.Time, err = bootTime(raw.TimeNs)
+	event.Time, err = d.clocks.wall(raw.TimeNs)
 	return event, err
-}
-
-// bootTime turns CLOCK_BOOTTIME into wall-clock time. The two clocks are read
-// one after the other, so it tries again when something came in between.
-func bootTime(ns uint64) (time.Time, error) {
-	var (
-		at   time.Time
-		best = time.Duration(math.MaxInt64)
-	)
-	for range 5 {
-		var boot unix.Timespec
-		before := time.Now()
-		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
-			return at, fmt.Errorf("reading the boot clock: %w", err)
-		}
-		if gap := time.Since(before); gap < best {
-			best, at = gap, before.Round(0).Add(time.Duration(int64(ns)-boot.Nano()))
-		}
-		if best < 20*time.Microsecond {
-			break
-		}
-	}
-	return at, nil
 }

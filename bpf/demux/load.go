@@ -30,6 +30,7 @@ type Demux struct {
 	objs     bpfObjects
 	net      *netlink.Handle          // of the namespace Load was called in
 	sockets  map[int]*nl.SocketHandle // for what net cannot ask for
+	clocks   clocks                   // of the time namespace
 	pins     *pins                    // nil without Options.PinPath
 	inner    *ebpf.Map                // what wait puts into grace_period
 	programs []uint32                 // IDs of our programs and of those they take over from
@@ -113,6 +114,9 @@ func open(opts Options) (_ *Demux, err error) {
 			err = errors.Join(err, d.release())
 		}
 	}()
+	if d.clocks, err = readClocks(); err != nil {
+		return nil, err
+	}
 	d.net, err = netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("opening netlink socket: %w", err)

@@ -24,6 +24,9 @@ const (
 	// UDPSuperWithoutChecksums is that UDP super-packets may be sent on an interface that does not
 	// finish checksums. Before, sending fails (EIO).
 	UDPSuperWithoutChecksums
+	// ExecTimeNamespace is that a program which shares its memory with its parent until it is executed, as Go starts
+	// them, comes into the parent's time namespace for children.
+	ExecTimeNamespace
 )
 
 // since is the version a feature came with, and the feature in words.
@@ -39,6 +42,8 @@ func (f Feature) since() (version [2]int, name string) {
 		return [2]int{6, 3}, "TCP super-packets of more than 64 KiB over IPv4"
 	case UDPSuperWithoutChecksums:
 		return [2]int{6, 11}, "UDP super-packets on interfaces without checksum offload"
+	case ExecTimeNamespace:
+		return [2]int{6, 2}, "time namespaces entered at exec"
 	default:
 		panic(fmt.Sprintf("there is no feature %d", int(f)))
 	}

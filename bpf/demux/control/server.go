@@ -200,20 +200,21 @@ func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
 	trunks, workers := interfaces(s.options.Dataplane.Trunks()), interfaces(s.options.Dataplane.Workers())
 	examine(s.options.Names, trunks, workers)
 	status := Status{
-		Version:    s.options.Version,
-		PID:        os.Getpid(),
-		Started:    s.started,
-		Kernel:     s.options.Kernel,
-		BPFFS:      s.options.BPFFS,
-		Trunks:     trunks,
-		Workers:    workers,
-		Capacity:   s.options.Dataplane.Capacity(),
-		Assigned:   s.options.Dataplane.Assigned(),
-		Untagged:   string(s.options.Dataplane.Untagged()),
-		Unknown:    s.options.Dataplane.Unknown(),
-		GroupLimit: s.options.Dataplane.GroupLimit(),
-		AgeSeconds: int(s.options.Dataplane.Age() / time.Second),
-		Following:  s.options.Following(),
+		Version:       s.options.Version,
+		PID:           os.Getpid(),
+		Started:       s.started,
+		UptimeSeconds: int(time.Since(s.started) / time.Second),
+		Kernel:        s.options.Kernel,
+		BPFFS:         s.options.BPFFS,
+		Trunks:        trunks,
+		Workers:       workers,
+		Capacity:      s.options.Dataplane.Capacity(),
+		Assigned:      s.options.Dataplane.Assigned(),
+		Untagged:      string(s.options.Dataplane.Untagged()),
+		Unknown:       s.options.Dataplane.Unknown(),
+		GroupLimit:    s.options.Dataplane.GroupLimit(),
+		AgeSeconds:    int(s.options.Dataplane.Age() / time.Second),
+		Following:     s.options.Following(),
 	}
 	if status.BPFFS != "" && !s.options.Dataplane.Pinned() {
 		status.Problems = append(status.Problems, fmt.Sprintf("the pins in %s have gone: somebody has removed or unmounted them. When this process ends, the demux "+

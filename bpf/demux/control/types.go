@@ -14,6 +14,8 @@ type Status struct {
 	PID int `json:"pid"`
 	// Started is when that process began to serve. The dataplane may be older: it survives its process.
 	Started time.Time `json:"started"`
+	// UptimeSeconds is how long ago that was, however the clock was set since.
+	UptimeSeconds int `json:"uptime_seconds"`
 	// Kernel is the kernel release, e.g. "6.12.48".
 	Kernel string `json:"kernel"`
 	// BPFFS is the folder that holds the pinned maps and links. Empty when nothing is pinned.

@@ -161,7 +161,6 @@ func (b *bed) as(program string, user uint32, capabilities []string, args ...str
 	g := NewWithT(b.t)
 	keep := make(map[uintptr]bool)
 	cmd := exec.Command(program, args...)
-	cmd.Env = append(os.Environ(), asProgram+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, NoSetGroups: user == 0, Groups: []uint32{otherGroup}}}
 	for _, name := range capabilities {
 		number, known := capabilityNumbers()[name]
@@ -171,6 +170,20 @@ func (b *bed) as(program string, user uint32, capabilities []string, args ...str
 			cmd.SysProcAttr.AmbientCaps = append(cmd.SysProcAttr.AmbientCaps, number)
 		}
 	}
+	return b.start(cmd, func() {
+		for number := range uintptr(unix.CAP_LAST_CAP + 1) { // what root gets
+			if has, _ := unix.PrctlRetInt(unix.PR_CAPBSET_READ, number, 0, 0, 0); user == 0 && has == 1 && !keep[number] {
+				g.Expect(unix.Prctl(unix.PR_CAPBSET_DROP, number, 0, 0, 0)).To(Succeed())
+			}
+		}
+	})
+}
+
+// start starts the program in the bed's namespaces, from a thread of its own that was prepared for it.
+func (b *bed) start(cmd *exec.Cmd, prepare func()) *gexec.Session {
+	b.t.Helper()
+	g := NewWithT(b.t)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
 	var spaces [2]*os.File
 	for i, name := range []string{"net", "mnt"} {
 		space, err := os.Open("/proc/thread-self/ns/" + name)
@@ -186,11 +199,7 @@ func (b *bed) as(program string, user uint32, capabilities []string, args ...str
 		for _, space := range spaces {
 			g.Expect(unix.Setns(int(space.Fd()), 0)).To(Succeed())
 		}
-		for number := range uintptr(unix.CAP_LAST_CAP + 1) { // what root gets
-			if has, _ := unix.PrctlRetInt(unix.PR_CAPBSET_READ, number, 0, 0, 0); user == 0 && has == 1 && !keep[number] {
-				g.Expect(unix.Prctl(unix.PR_CAPBSET_DROP, number, 0, 0, 0)).To(Succeed())
-			}
-		}
+		prepare()
 		session, err := gexec.Start(cmd, b.t.Output(), b.t.Output())
 		g.Expect(err).NotTo(HaveOccurred())
 		started <- session

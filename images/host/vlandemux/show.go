@@ -70,7 +70,7 @@ type report struct {
 // writeStatus prints a status; now is the time to count from.
 func writeStatus(w io.Writer, r report, now time.Time) error {
 	p := printer{w: w}
-	p.line("vlandemux %s, PID %d, running for %s, kernel %s", r.Version, r.PID, now.Sub(r.Started).Round(time.Second), r.Kernel)
+	p.line("vlandemux %s, PID %d, running for %s, kernel %s", r.Version, r.PID, time.Duration(r.UptimeSeconds)*time.Second, r.Kernel)
 	pinned := "not pinned: the dataplane ends with its process"
 	if r.BPFFS != "" {
 		pinned = "pinned in " + r.BPFFS
