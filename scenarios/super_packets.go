@@ -230,10 +230,6 @@ func bigTCP(ctx context.Context, r *Run) {
 			r.Step(fmt.Sprintf("not expected: %s; this is %s", linux.BigTCPv4, r.Lab.Features.Kernel))
 			continue
 		}
-		if r.Emulated {
-			r.Step("not expected: an emulated processor is too slow to fill a packet of more than 64 KiB")
-			continue
-		}
 		r.Expect(verdict.LongestPacket).To(gomega.BeNumerically(">", 1<<16), "octets of the longest packet over %s", family)
 	}
 }
