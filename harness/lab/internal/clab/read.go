@@ -78,6 +78,8 @@ func (r *reader) merge() {
 		}
 		r.nodes[name] = n
 		switch role := n.Labels[roleLabel]; {
+		case name == "host":
+			r.mistake("node host: containerlab takes it for the machine that it runs on; the label %s says which node the host is", roleLabel)
 		case role != "" && role != "host" && role != "switch":
 			r.mistake("node %s: its label %s is %q, neither host nor switch", name, roleLabel, role)
 		case role == "switch", strings.HasSuffix(n.Kind, "bridge"):

@@ -18,6 +18,9 @@ type Images struct {
 	Node string // of clients and workers without an image, and of the switch: with sh, ip and sleep, as busybox has them
 }
 
+// hostName is the host's in files that are written: containerlab takes a node called host for the machine that it runs on.
+const hostName = "demux"
+
 // Write gives a topology as a file that containerlab deploys. The switch is made of VLAN subinterfaces and bridges.
 func Write(name string, t harness.Topology, images Images) ([]byte, error) {
 	if err := t.Validate(); err != nil {
@@ -36,7 +39,7 @@ func Write(name string, t harness.Topology, images Images) ([]byte, error) {
 	host.Labels, ports.Labels = map[string]string{roleLabel: "host"}, map[string]string{roleLabel: "switch"}
 	connect := func(a, b string) { f.Topology.Links = append(f.Topology.Links, link{Endpoints: []string{a, b}}) }
 	for i := range max(t.Trunks, 1) {
-		connect(fmt.Sprintf("switch:trunk%d", i), fmt.Sprintf("host:trunk%d", i))
+		connect(fmt.Sprintf("switch:trunk%d", i), fmt.Sprintf("%s:trunk%d", hostName, i))
 	}
 	made := map[string]bool{}
 	for _, c := range t.Clients {
@@ -64,9 +67,9 @@ func Write(name string, t harness.Topology, images Images) ([]byte, error) {
 		}
 		n := export(plain, w.MAC, w.Addresses, w.Image)
 		f.Topology.Nodes[w.Name] = n
-		connect("host:"+w.Name, w.Name+":eth0")
+		connect(hostName+":"+w.Name, w.Name+":eth0")
 	}
-	f.Topology.Nodes["host"], f.Topology.Nodes["switch"] = host, ports
+	f.Topology.Nodes[hostName], f.Topology.Nodes["switch"] = host, ports
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2)
