@@ -4,15 +4,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"iter"
-	"slices"
 	"sync/atomic"
 	"time"
 )
 
 const (
-	sightingsPerChunk = 4096
-	frameChunk        = 256 << 10 // octets of retained frames allocated at a time
+	frameChunk = 256 << 10 // octets of retained frames allocated at a time
 
 	defaultRetainBytes = 2 << 20
 )
@@ -92,7 +89,7 @@ type recorder struct {
 	undecoded uint64
 	reason    string
 
-	chunks    [][]byte // encoded sightings, every chunk but the last full
+	sightings sightingLog // since the mark, or all without one
 	kept      []keptFrame
 	buffer    []byte // where the next kept frame goes
 	retain    int    // octets of frames that may still be kept
@@ -127,14 +124,7 @@ func (r *recorder) add(p *tapped) {
 
 func (r *recorder) addFrame(p *tapped, frame []byte) {
 	s := p.sight(frame)
-	last := len(r.chunks) - 1
-	if last < 0 || len(r.chunks[last]) == cap(r.chunks[last]) {
-		r.chunks = append(r.chunks, make([]byte, 0, sightingsPerChunk*SightingSize))
-		last++
-	}
-	n := len(r.chunks[last])
-	r.chunks[last] = r.chunks[last][:n+SightingSize]
-	s.put(r.chunks[last][n:])
+	r.sightings.add(&s)
 	r.octets += uint64(s.Length)
 	if r.retain > 0 {
 		r.keep(p, frame)
@@ -162,46 +152,30 @@ func (r *recorder) keep(p *tapped, frame []byte) {
 
 // recorded is what had been recorded at some moment. What is added afterwards is not in it.
 type recorded struct {
-	chunks [][]byte
-	kept   []keptFrame
+	sightings sightingLog
+	kept      []keptFrame
 }
 
 // mark makes what is there now readable while more is added.
-func (r *recorder) mark() { r.marked.Store(&recorded{chunks: slices.Clone(r.chunks), kept: r.kept}) }
+func (r *recorder) mark() {
+	r.marked.Store(&recorded{r.sightings, r.kept})
+	r.sightings = sightingLog{}
+}
 
 // read is what was there at the mark, or all without one.
-func (r *recorder) read() recorded {
+func (r *recorder) read() *recorded {
 	if marked := r.marked.Load(); marked != nil {
-		return *marked
+		return marked
 	}
-	return recorded{r.chunks, r.kept}
+	return &recorded{r.sightings, r.kept}
 }
 
 // late are the sightings after the mark.
-func (r *recorder) late() iter.Seq[Sighting] {
-	marked := r.marked.Load()
-	if marked == nil {
-		return sightingsIn(nil)
+func (r *recorder) late() ([]Sighting, error) {
+	if r.marked.Load() == nil {
+		return nil, nil
 	}
-	chunks := slices.Clone(r.chunks)
-	for i, before := range marked.chunks {
-		chunks[i] = chunks[i][len(before):]
-	}
-	return sightingsIn(chunks)
-}
-
-func sightingsIn(chunks [][]byte) iter.Seq[Sighting] {
-	return func(yield func(Sighting) bool) {
-		var s Sighting
-		for _, chunk := range chunks {
-			for ; len(chunk) > 0; chunk = chunk[SightingSize:] {
-				s.parse(chunk)
-				if !yield(s) {
-					return
-				}
-			}
-		}
-	}
+	return r.sightings.all()
 }
 
 func (r *recorder) writeCapture(w io.Writer, name string) error {

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"slices"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -22,12 +22,12 @@ func someSightings(n int) []Sighting {
 	return all
 }
 
-func encoded(all []Sighting) (pieces [][]byte) {
+func logged(all []Sighting) *sightingLog {
+	l := &sightingLog{}
 	for i := range all {
-		pieces = append(pieces, make([]byte, SightingSize))
-		all[i].put(pieces[i])
+		l.add(&all[i])
 	}
-	return pieces
+	return l
 }
 
 func readAll(r io.Reader) (all []Sighting, err error) {
@@ -42,28 +42,52 @@ func readAll(r io.Reader) (all []Sighting, err error) {
 
 func TestSightingsSurviveEncoding(t *testing.T) {
 	g := NewWithT(t)
-	want := someSightings(5000)
+	all := someSightings(5000)
+	for i := range all[:100] {
+		last := all[i] // in no order of time, and of a shape that was there
+		last.Time -= int64(i*i) << 40
+		all = append(all, last)
+	}
 	var buf bytes.Buffer
-	g.Expect(writeSightings(&buf, encoded(want))).To(Succeed())
-	g.Expect(readAll(&buf)).To(Equal(want))
-	g.Expect(writeSightings(&buf, nil)).To(Succeed())
+	g.Expect(logged(all).write(&buf)).To(Succeed())
+	g.Expect(readAll(&buf)).To(Equal(all))
+	g.Expect(logged(nil).write(&buf)).To(Succeed())
 	g.Expect(readAll(&buf)).To(BeEmpty())
+}
+
+// Frames of one flow have nothing new but a length, a time and a fingerprint.
+func TestSightingsOfAFlowAreShort(t *testing.T) {
+	all := someSightings(1)
+	for i := range int64(1000) {
+		all = append(all, all[0])
+		all[i+1].Time += 10_000 * (i + 1)
+		all[i+1].Length = 1514
+	}
+	var buf bytes.Buffer
+	g := NewWithT(t)
+	g.Expect(logged(all).write(&buf)).To(Succeed())
+	g.Expect(buf.Len()).To(BeNumerically("<", 15*len(all)))
 }
 
 func TestSightingsThatEndEarlyAreAnError(t *testing.T) {
 	g := NewWithT(t)
 	var buf bytes.Buffer
-	g.Expect(writeSightings(&buf, encoded(someSightings(3)))).To(Succeed())
+	short := logged(someSightings(3))
+	g.Expect(short.write(&buf)).To(Succeed())
 	whole := buf.Bytes()
 	for n := range whole {
 		_, err := readAll(bytes.NewReader(whole[:n]))
 		g.Expect(err).To(MatchError(io.ErrUnexpectedEOF), "cut at %d", n)
 	}
-	missing := slices.Delete(slices.Clone(whole), 8, 8+SightingSize)
-	_, err := readAll(bytes.NewReader(missing))
-	g.Expect(err).To(MatchError("reading sightings: 2 arrived of 3"))
+	short.count = 4
+	_, err := short.all()
+	g.Expect(err).To(MatchError("reading sightings: 3 arrived of 4"))
 	_, err = readAll(bytes.NewReader(bytes.Repeat([]byte("x"), 100)))
 	g.Expect(err).To(MatchError(ContainSubstring(`they begin with "xxxxxxxx"`)))
+	for content, trouble := range map[string]string{"\x02": "there are 0", "\x01": "it is no sighting", "\x01\x1f": "1 arrived of 0"} {
+		_, err = readAll(strings.NewReader(sightingMagic + content + strings.Repeat("\x00", mostOctets)))
+		g.Expect(err).To(MatchError(ContainSubstring(trouble)))
+	}
 }
 
 type fullDisk struct{}
@@ -71,8 +95,7 @@ type fullDisk struct{}
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 
 func TestSightingsTellOfAFailedWrite(t *testing.T) {
-	NewWithT(t).Expect(writeSightings(fullDisk{}, encoded(someSightings(3)))).
-		To(MatchError(ContainSubstring("no space left")))
+	NewWithT(t).Expect(logged(someSightings(3)).write(fullDisk{})).To(MatchError(ContainSubstring("no space left")))
 }
 
 func TestReportTellsWhatATapMissed(t *testing.T) {
@@ -123,5 +146,5 @@ func TestRecorderDoesNotAllocateForEachFrame(t *testing.T) {
 	frame, _ := (&Batch{Count: 1, Size: 1514, Flow: flow(UDP, false), Tags: []Tag{{Dot1Q, 1}}}).Packet(0, nil)
 	p := tapped{data: frame, length: len(frame), tagged: true, outer: Tag{Dot1AD, 5}}
 	r.add(&p)
-	NewWithT(t).Expect(testing.AllocsPerRun(sightingsPerChunk/2, func() { r.add(&p) })).To(BeNumerically("<", 0.01))
+	NewWithT(t).Expect(testing.AllocsPerRun(chunkSize/mostOctets, func() { r.add(&p) })).To(BeNumerically("<", 0.01))
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 )
@@ -118,14 +117,15 @@ func (t *Tap) Mark(ctx context.Context) (TapReport, error) {
 // Late are the frames that came between the mark and the call.
 func (t *Tap) Late(ctx context.Context) ([]Sighting, error) {
 	var late []Sighting
-	running, err := t.ask(ctx, func() { late = slices.Collect(t.recorder.late()) })
+	var unread error
+	running, err := t.ask(ctx, func() { late, unread = t.recorder.late() })
 	switch {
 	case err != nil:
 		return nil, err
 	case !running:
-		return slices.Collect(t.recorder.late()), nil
+		return t.recorder.late()
 	}
-	return late, nil
+	return late, unread
 }
 
 // ask calls answer once everything that has crossed the interface before is recorded.
@@ -190,7 +190,7 @@ func (t *Tap) WriteSightings(w io.Writer) error {
 	if err := t.readable(); err != nil {
 		return err
 	}
-	return writeSightings(w, t.recorder.read().chunks)
+	return t.recorder.read().sightings.write(w)
 }
 
 // WriteCapture writes the frames kept whole as pcapng, once Mark or Stop has returned.

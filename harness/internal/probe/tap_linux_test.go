@@ -377,8 +377,8 @@ func BenchmarkTap(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(size))
 			for b.Loop() {
-				if r.add(&p); len(r.chunks) > 100 {
-					r.chunks = nil
+				if r.add(&p); len(r.sightings.chunks) > 100 {
+					r.sightings.chunks = nil
 				}
 			}
 		})
