@@ -19,7 +19,7 @@ import (
 // A time namespace has clocks of its own, which BPF programs do not read.
 func TestInATimeNamespace(t *testing.T) {
 	linux.ExecTimeNamespace.Need(t)
-	for _, ahead := range []int{-1000, 100_000} { // s
+	for _, ahead := range []int{-5, 100_000} { // s; no clock may be set to before the machine was booted
 		t.Run(fmt.Sprint(ahead), func(t *testing.T) {
 			g := NewWithT(t)
 			needCapabilities(t, unix.CAP_SYS_TIME)
