@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -16,10 +15,6 @@ import (
 // Footprint is what there is in the network namespace of an agent's container, one thing a line: each interface, and how many sockets
 // of each protocol the kernel knows, those in TIME_WAIT among them. A container can be used again if it has the footprint it had when it was new.
 type Footprint []string
-
-func footprintRoutes(mux *http.ServeMux) {
-	handle(mux, "/footprint", func(context.Context, Nothing) (Footprint, error) { return footprint() })
-}
 
 // Footprint asks what there is in the container's network namespace.
 func (c *Client) Footprint(ctx context.Context) (Footprint, error) {

@@ -52,18 +52,22 @@ func (h *host) routes(mux *http.ServeMux) {
 
 // close stops and removes everything the host's agent has made, the newest first, and goes on past failures.
 func (h *host) close() error {
-	errs := []error{h.taps.close(), h.demux.kill(), h.drops.close()}
+	if err := errors.Join(h.taps.close(), h.demux.kill(), h.drops.close(), h.unwire()); err != nil {
+		return fmt.Errorf("cleaning up the host: %w", err)
+	}
+	return nil
+}
+
+// unwire takes the lab's links away, if it is wired.
+func (h *host) unwire() error {
 	h.mu.Lock()
 	network := h.network
 	h.network = nil
 	h.mu.Unlock()
-	if network != nil {
-		errs = append(errs, network.Close())
+	if network == nil {
+		return nil
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("cleaning up the host: %w", err)
-	}
-	return nil
+	return network.Close()
 }
 
 // wired gives the network, or says that there is none yet.

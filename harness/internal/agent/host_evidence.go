@@ -21,12 +21,8 @@ type Evidence struct {
 }
 
 func (h *host) evidenceRoutes(mux *http.ServeMux) {
-	handle(mux, "/evidence", h.evidence)
-	handle(mux, "/statistics", func(context.Context, Nothing) (wire.Statistics, error) {
-		network, err := h.wired()
-		if err != nil {
-			return nil, err
-		}
+	handleWired(mux, h, "/evidence", h.evidence)
+	handleWired(mux, h, "/statistics", func(_ context.Context, network *wire.Network, _ Nothing) (wire.Statistics, error) {
 		return network.Statistics()
 	})
 }
@@ -41,15 +37,12 @@ func (c *Client) Statistics(ctx context.Context) (wire.Statistics, error) {
 	return call[Nothing, wire.Statistics](ctx, c, "/statistics", Nothing{})
 }
 
-func (h *host) evidence(_ context.Context, since int64) (Evidence, error) {
-	network, err := h.wired()
-	if err != nil {
-		return Evidence{}, err
-	}
+func (h *host) evidence(_ context.Context, network *wire.Network, since int64) (Evidence, error) {
 	e := Evidence{Namespaces: network.Describe(), BPF: h.dumpBPF()}
 	if left, err := h.leftovers(); err == nil {
 		e.Attached = left.Attached
 	}
+	var err error
 	if e.Kernel, err = kernelLog(since); err != nil {
 		e.KernelError = err.Error()
 	}

@@ -17,17 +17,9 @@ func (c *Client) Reset(ctx context.Context) error {
 }
 
 func (h *host) reset(ctx context.Context, _ Nothing) (Nothing, error) {
-	errs := []error{h.taps.close(), h.demux.kill(), h.detach(ctx)}
-	h.mu.Lock()
-	network := h.network
-	h.network = nil
-	h.mu.Unlock()
-	if network != nil {
-		errs = append(errs, network.Close())
-	}
-	errs = append(errs, h.watchDrops())
+	err := errors.Join(h.taps.close(), h.demux.kill(), h.detach(ctx), h.unwire(), h.watchDrops())
 	h.demux.forget()
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		return Nothing{}, fmt.Errorf("resetting the host: %w", err)
 	}
 	return Nothing{}, nil

@@ -14,25 +14,38 @@ import (
 func (h *host) wireRoutes(mux *http.ServeMux) {
 	handle(mux, "/wire/features", func(ctx context.Context, _ Nothing) (wire.Features, error) { return wire.FindFeatures(ctx) })
 	handle(mux, "/wire/apply", h.apply)
-	handle(mux, "/wire/move", h.move)
-	handle(mux, "/wire/trunk", h.setTrunk)
-	handle(mux, "/wire/sever", func(_ context.Context, worker string) (Nothing, error) {
-		network, err := h.wired()
-		if err != nil {
-			return Nothing{}, err
-		}
+	handleWired(mux, h, "/wire/move", func(ctx context.Context, network *wire.Network, move wire.Move) (wire.MoveWindow, error) {
+		return network.Move(ctx, move)
+	})
+	handleWired(mux, h, "/wire/trunk", func(ctx context.Context, network *wire.Network, s trunkState) (Nothing, error) {
+		return Nothing{}, network.SetTrunk(ctx, s.Trunk, s.Up)
+	})
+	handleWired(mux, h, "/wire/sever", func(_ context.Context, network *wire.Network, worker string) (Nothing, error) {
 		return Nothing{}, network.Sever(worker)
 	})
-	handle(mux, "/wire/replace", func(ctx context.Context, r replaceRequest) (Nothing, error) {
-		network, err := h.wired()
-		if err != nil {
-			return Nothing{}, err
-		}
+	handleWired(mux, h, "/wire/replace", func(ctx context.Context, network *wire.Network, r replaceRequest) (Nothing, error) {
 		return Nothing{}, errors.Join(network.Replace(ctx, r.Worker, r.PID), h.watchDrops())
 	})
-	handle(mux, "/wire/interfaces", h.interfaces)
-	handle(mux, "/wire/points", h.points)
-	handle(mux, "/wire/checksums", h.checksums)
+	handleWired(mux, h, "/wire/interfaces", func(ctx context.Context, network *wire.Network, _ Nothing) ([]wire.InterfaceState, error) {
+		return network.Interfaces(ctx)
+	})
+	handleWired(mux, h, "/wire/points", func(_ context.Context, network *wire.Network, _ Nothing) ([]probe.TapPoint, error) {
+		return network.TapPoints(), nil
+	})
+	handleWired(mux, h, "/wire/checksums", func(_ context.Context, network *wire.Network, _ Nothing) (map[string]uint64, error) {
+		return network.ChecksumErrors()
+	})
+}
+
+// handleWired is handle for what needs a lab that is wired.
+func handleWired[Request, Reply any](mux *http.ServeMux, h *host, path string, fn func(context.Context, *wire.Network, Request) (Reply, error)) {
+	handle(mux, path, func(ctx context.Context, request Request) (reply Reply, err error) {
+		network, err := h.wired()
+		if err != nil {
+			return reply, err
+		}
+		return fn(ctx, network, request)
+	})
 }
 
 // Features asks which switches the host's kernel offers. Host only.
@@ -124,44 +137,4 @@ func (h *host) lay(ctx context.Context, plan wire.Plan) (*wire.Network, error) {
 	network, err := wire.Apply(ctx, plan)
 	h.network = network
 	return network, err
-}
-
-func (h *host) move(ctx context.Context, move wire.Move) (wire.MoveWindow, error) {
-	network, err := h.wired()
-	if err != nil {
-		return wire.MoveWindow{}, err
-	}
-	return network.Move(ctx, move)
-}
-
-func (h *host) setTrunk(ctx context.Context, s trunkState) (Nothing, error) {
-	network, err := h.wired()
-	if err != nil {
-		return Nothing{}, err
-	}
-	return Nothing{}, network.SetTrunk(ctx, s.Trunk, s.Up)
-}
-
-func (h *host) interfaces(ctx context.Context, _ Nothing) ([]wire.InterfaceState, error) {
-	network, err := h.wired()
-	if err != nil {
-		return nil, err
-	}
-	return network.Interfaces(ctx)
-}
-
-func (h *host) points(context.Context, Nothing) ([]probe.TapPoint, error) {
-	network, err := h.wired()
-	if err != nil {
-		return nil, err
-	}
-	return network.TapPoints(), nil
-}
-
-func (h *host) checksums(context.Context, Nothing) (map[string]uint64, error) {
-	network, err := h.wired()
-	if err != nil {
-		return nil, err
-	}
-	return network.ChecksumErrors()
 }

@@ -68,7 +68,8 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, config Config) erro
 	default:
 		return fmt.Errorf("starting an agent: unknown role %q; the roles are host, client and worker", role)
 	}
-	commonRoutes(mux)
+	handle(mux, "/footprint", func(context.Context, Nothing) (Footprint, error) { return footprint() })
+	trafficRoutes(mux)
 
 	log.Debug("agent serving", "role", role, "pid", os.Getpid())
 	err := serveStream(ctx, newStreamConn(in, out, nil), mux, patience)
@@ -77,12 +78,6 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, config Config) erro
 	}
 	log.Info("agent ending", "role", role, "error", err)
 	return err
-}
-
-// commonRoutes are what every role answers.
-func commonRoutes(mux *http.ServeMux) {
-	footprintRoutes(mux)
-	trafficRoutes(mux)
 }
 
 // serveStream answers calls on one connection until it or ctx ends or the other end is silent for too long, and returns when the calls have.
@@ -94,20 +89,19 @@ func serveStream(ctx context.Context, conn *streamConn, handler http.Handler, pa
 	}
 	config := windows()
 	config.SendPingTimeout, config.PingTimeout = patience, 2*patience
-	calls := newCallTracker()
+	var calls sync.RWMutex // read-locked by each call that runs
 	server := &http.Server{
 		Protocols: cleartextHTTP2(),
 		HTTP2:     config,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if calls.begin() {
-				defer calls.end()
+			if calls.TryRLock() { // not once somebody waits for the last
+				defer calls.RUnlock()
 				serveCall(handler, w, r)
 			}
 		}),
 	}
-	listener := newOneListener(conn)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- server.Serve(newOneListener(conn)) }()
 
 	var err error
 	select {
@@ -118,8 +112,13 @@ func serveStream(ctx context.Context, conn *streamConn, handler http.Handler, pa
 	if errors.Is(err, errStreamEnded) {
 		err = nil
 	}
+	idle := make(chan struct{})
+	go func() {
+		calls.Lock()
+		close(idle)
+	}()
 	select {
-	case <-calls.drain():
+	case <-idle:
 	case <-time.After(stopTime):
 		err = errors.Join(err, fmt.Errorf("ending the agent: some calls still ran %v after the stream had ended", stopTime))
 	}
@@ -157,45 +156,4 @@ func serveCall(handler http.Handler, w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusInternalServerError, fmt.Errorf("the agent has a bug in %s: %v\n%s", r.URL.Path, reason, debug.Stack()), nil)
 	}()
 	handler.ServeHTTP(w, r)
-}
-
-// callTracker counts the calls that run. A WaitGroup would not do: the HTTP/2 server may begin a call while others are waited for.
-type callTracker struct {
-	mu       sync.Mutex
-	running  int           // guarded by mu
-	draining bool          // guarded by mu
-	idle     chan struct{} // closed once draining and nothing runs
-}
-
-func newCallTracker() *callTracker { return &callTracker{idle: make(chan struct{})} }
-
-// begin is false when no call may begin any more.
-func (t *callTracker) begin() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.draining {
-		return false
-	}
-	t.running++
-	return true
-}
-
-func (t *callTracker) end() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.running--
-	if t.draining && t.running == 0 {
-		close(t.idle)
-	}
-}
-
-// drain refuses further calls; the channel is closed when the last has ended. To be called once.
-func (t *callTracker) drain() <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.draining = true
-	if t.running == 0 {
-		close(t.idle)
-	}
-	return t.idle
 }

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -53,18 +52,15 @@ func (c *streamConn) SetWriteDeadline(time.Time) error { return nil }
 
 // oneListener hands out one connection, then waits until that connection is closed and ends.
 type oneListener struct {
-	conns  chan *streamConn
-	conn   *streamConn
-	ctx    context.Context
-	cancel context.CancelFunc
+	conn  *streamConn
+	first chan net.Conn // holds it until it is handed out
 }
 
 var _ net.Listener = (*oneListener)(nil)
 
 func newOneListener(conn *streamConn) *oneListener {
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &oneListener{conns: make(chan *streamConn, 1), conn: conn, ctx: ctx, cancel: cancel}
-	l.conns <- conn
+	l := &oneListener{conn: conn, first: make(chan net.Conn, 1)}
+	l.first <- conn
 	return l
 }
 
@@ -73,17 +69,12 @@ var errStreamEnded = errors.New("the stream has ended")
 
 func (l *oneListener) Accept() (net.Conn, error) {
 	select {
-	case conn := <-l.conns:
+	case conn := <-l.first:
 		return conn, nil
-	default:
-	}
-	select {
 	case <-l.conn.closed:
 		return nil, errStreamEnded
-	case <-l.ctx.Done():
-		return nil, net.ErrClosed
 	}
 }
 
-func (l *oneListener) Close() error   { l.cancel(); return nil }
+func (l *oneListener) Close() error   { return l.conn.Close() }
 func (l *oneListener) Addr() net.Addr { return streamAddr{} }
