@@ -9,16 +9,23 @@ import (
 	"time"
 )
 
-// serveMetrics answers scrapes on a TCP address until the function it returns is called. An empty address
-// serves nothing.
-func serveMetrics(ctx context.Context, address string, metrics http.Handler) (stop func() error, err error) {
+// listenMetrics listens on a TCP address: nil without one.
+func listenMetrics(ctx context.Context, address string) (net.Listener, error) {
 	if address == "" {
-		return func() error { return nil }, nil
+		return nil, nil
 	}
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("serving metrics on %s: %w", address, err)
+	}
+	return listener, nil
+}
+
+// serveMetrics answers scrapes on listener, which may be nil, until the function it returns is called.
+func serveMetrics(listener net.Listener, metrics http.Handler) (stop func() error) {
+	if listener == nil {
+		return func() error { return nil }
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
@@ -28,8 +35,8 @@ func serveMetrics(ctx context.Context, address string, metrics http.Handler) (st
 	return func() error {
 		closed := server.Close()
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			return errors.Join(closed, fmt.Errorf("serving metrics on %s: %w", address, err))
+			return errors.Join(closed, fmt.Errorf("serving metrics on %s: %w", listener.Addr(), err))
 		}
 		return closed
-	}, nil
+	}
 }

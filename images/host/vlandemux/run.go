@@ -40,6 +40,13 @@ func run(ctx context.Context, settings config, reread func() (config, error), lo
 		return err
 	}
 	defer listener.Close()
+	metrics, err := listenMetrics(ctx, settings.metrics)
+	if err != nil {
+		return err
+	}
+	if metrics != nil {
+		defer metrics.Close()
+	}
 	if err := lend(settings.socket, settings.socketGroup); err != nil {
 		return err
 	}
@@ -75,15 +82,18 @@ func run(ctx context.Context, settings config, reread func() (config, error), lo
 		defer close(reloaded)
 		reloader.serve(reloading, hangups)
 	}()
-	serveErr := serve(ctx, plane, names, listener, settings, kernel, log)
+	serveErr := serve(ctx, plane, names, listeners{listener, metrics}, settings, kernel, log)
 	notify(log, daemon.SdNotifyStopping)
 	stopReloading()
 	<-reloaded
 	return errors.Join(serveErr, leave(plane, settings, log))
 }
 
-// serve answers on the control socket and follows the interfaces until ctx ends.
-func serve(ctx context.Context, plane dataplane, names control.Names, listener net.Listener, settings config, kernel string, log *slog.Logger) error {
+// listeners are where it is asked; that for metrics may be nil.
+type listeners struct{ control, metrics net.Listener }
+
+// serve answers on the listeners and follows the interfaces until ctx ends.
+func serve(ctx context.Context, plane dataplane, names control.Names, on listeners, settings config, kernel string, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	follower := follower{log: log}
@@ -111,15 +121,11 @@ func serve(ctx context.Context, plane dataplane, names control.Names, listener n
 		Following: follower.following,
 		Log:       log,
 	})
-	stopMetrics, err := serveMetrics(ctx, settings.metrics, server.Metrics())
-	if err != nil {
-		cancel()
-		return errors.Join(err, <-following, <-forgetting)
-	}
+	stopMetrics := serveMetrics(on.metrics, server.Metrics())
 	log.Info("ready", "pid", os.Getpid(), "trunks", described(plane.Trunks()), "workers", len(plane.Workers()),
 		"socket", settings.socket, "pinned", settings.bpffs)
 	notify(log, fmt.Sprintf("%s\nSTATUS=%d trunks, %d workers, socket %s", daemon.SdNotifyReady, len(plane.Trunks()), len(plane.Workers()), settings.socket))
-	err = server.Serve(ctx, listener)
+	err := server.Serve(ctx, on.control)
 	cancel()
 	return errors.Join(err, stopMetrics(), <-following, <-forgetting)
 }
@@ -129,16 +135,17 @@ func lend(path, group string) error {
 	if group == "" {
 		return nil
 	}
-	gid, err := strconv.Atoi(group) // as with chown, a number needs no entry in /etc/group
-	if err != nil {
-		found, lookupErr := user.LookupGroup(group)
-		if lookupErr != nil {
-			return fmt.Errorf("giving the control socket to its group: %w", lookupErr)
+	number := group // as with chown, a number needs no entry in /etc/group
+	if _, err := strconv.Atoi(group); err != nil {
+		found, err := user.LookupGroup(group)
+		if err != nil {
+			return fmt.Errorf("giving the control socket to its group: %w", err)
 		}
-		gid, err = strconv.Atoi(found.Gid)
+		number = found.Gid
 	}
+	gid, err := strconv.ParseUint(number, 10, 32)
 	if err == nil {
-		err = os.Chown(path, -1, gid)
+		err = os.Chown(path, -1, int(gid))
 	}
 	if err != nil {
 		return fmt.Errorf("giving the control socket to group %s: %w", group, err)

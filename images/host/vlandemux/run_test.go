@@ -308,6 +308,8 @@ func TestAFailedStartLeavesEverythingAsItWas(t *testing.T) {
 	}
 	g.Expect(run("--trunk", "t0", "--assign", clientA+"=lo")).To(ContainSubstring("attaching lo: it is the loopback interface"))
 	g.Expect(run("--assign", clientA+"=w0")).To(ContainSubstring("no trunk: give the interface"))
+	b.setUp("lo") // else the kernel takes any address for one of its own
+	g.Expect(run("--trunk", "t0", "--metrics", "192.0.2.1:9400")).To(ContainSubstring("serving metrics on 192.0.2.1:9400"))
 	b.expectNothingLeft()
 
 	session := b.run("--trunk", "t0", "--assign", clientA+"=w0", "--capacity", "1")
