@@ -72,9 +72,9 @@ func (c *Change) gone(left []demux.Assignment, prune bool) {
 	}
 }
 
-// do makes the change: all of it or, with an error, none. What is gone goes last, since its counters
+// Do makes the change: all of it or, with an error, none. What is gone goes last, since its counters
 // cannot come back; only where the table has no room before does it go first.
-func (c Change) do(plane Dataplane) error {
+func (c Change) Do(plane Dataplane) error {
 	assigned := plane.Assigned()
 	first, last := c.unassign, func(Dataplane) error { return nil }
 	if assigned+len(c.Fresh) <= plane.Capacity() {
@@ -101,6 +101,11 @@ func (c Change) do(plane Dataplane) error {
 		return errors.Join(err, plane.ReassignAll(c.Back))
 	}
 	return err
+}
+
+// Reverse takes the change back.
+func (c Change) Reverse() Change {
+	return Change{Fresh: c.Gone, Moved: c.Back, Back: c.Moved, Gone: c.Fresh}
 }
 
 func (c Change) unassign(plane Dataplane) error {
@@ -147,7 +152,7 @@ func (s *Server) putAssignments(w http.ResponseWriter, r *http.Request) (any, er
 	}
 	change := Compare(now, wanted, prune)
 	if !dryRun {
-		if err := change.do(s.options.Dataplane); err != nil {
+		if err := change.Do(s.options.Dataplane); err != nil {
 			return nil, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"time"
 
@@ -27,7 +28,8 @@ are detached; assignments not listed are kept. Without --trunk the trunks of the
 A trunk or worker that is deleted and made again under its name is attached again, with its clients.
 
 SIGHUP reads --config again: trunks and assignments become what it says, assignments that it named before and
-names no more are taken away, and those made with ` + "`vlandemux assign`" + ` stay. A file with a mistake changes nothing.
+names no more are taken away, and those made with ` + "`vlandemux assign`" + ` stay. A file with a mistake changes nothing, and
+so does one that has lost its "assign". Write it beside and rename it: half a file can be a file.
 
 The same in a file, for --config; flags override it, assignment by assignment:
 
@@ -93,10 +95,15 @@ func newRunWith(flags *runFlags, run runner) *cobra.Command {
 			if err := checkOneOf(flags.logFormat, logFormats()); err != nil {
 				return usageError{fmt.Errorf("--log-format: %w", err)}
 			}
-			reread := func() (config, error) { return flags.settings(cmd.Flags().Changed) }
-			settings, err := reread()
+			settings, err := flags.settings(cmd.Flags().Changed)
 			if err != nil {
 				return usageError{err}
+			}
+			reread := func() (config, error) {
+				if info, err := os.Stat(flags.file); err == nil && !info.Mode().IsRegular() {
+					return config{}, fmt.Errorf("reading the configuration again: %s is no plain file, but %v: it can be read once", flags.file, info.Mode())
+				}
+				return flags.settings(cmd.Flags().Changed)
 			}
 			return run(cmd.Context(), settings, reread, flags.logger(cmd.ErrOrStderr()))
 		},
@@ -145,6 +152,7 @@ func (f *runFlags) settings(changed func(flag string) bool) (config, error) {
 			mistakes = append(mistakes, err)
 		}
 	}
+	merged.listed = merged.assign != nil
 	flag := func(name string, check error, set func()) {
 		if !changed(name) {
 			return
@@ -156,6 +164,9 @@ func (f *runFlags) settings(changed func(flag string) bool) (config, error) {
 		set()
 	}
 	var names []error
+	if len(f.trunks) == 0 {
+		names = append(names, checkName(""))
+	}
 	for _, name := range f.trunks {
 		names = append(names, checkName(name))
 	}

@@ -22,6 +22,7 @@ const maxCapacity = 1 << 20
 type config struct {
 	trunks   []string
 	assign   []demux.Assignment // by MAC
+	listed   bool               // the file has the list of assignments
 	untagged string
 	// unknown is drop, pass or a worker's name; empty: as in the last run.
 	unknown string

@@ -47,9 +47,9 @@ socket: /tmp/x.sock
 `)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(settings).To(Equal(config{
-		trunks:   []string{"eth1", "eth2"},
-		assign:   []demux.Assignment{{MAC: demux.MAC{2, 0, 0, 0, 0, 1}, Worker: "w0"}, {MAC: demux.MAC{2, 0, 0, 0, 0, 10}, Worker: "w1"}},
-		untagged: "pass", attach: "clsact", capacity: 20000, unknown: "w9", groupLimit: new(50), age: new(5 * time.Minute), bpffs: "", socket: "/tmp/x.sock",
+		trunks: []string{"eth1", "eth2"},
+		assign: []demux.Assignment{{MAC: demux.MAC{2, 0, 0, 0, 0, 1}, Worker: "w0"}, {MAC: demux.MAC{2, 0, 0, 0, 0, 10}, Worker: "w1"}},
+		listed: true, untagged: "pass", attach: "clsact", capacity: 20000, unknown: "w9", groupLimit: new(50), age: new(5 * time.Minute), bpffs: "", socket: "/tmp/x.sock",
 	}))
 }
 
@@ -61,7 +61,7 @@ func TestFlagsOverrideTheFile(t *testing.T) {
 	want := defaults()
 	want.trunks = []string{"eth7", "eth8", "eth9"}
 	want.assign = []demux.Assignment{{MAC: demux.MAC{2, 0, 0, 0, 0, 1}, Worker: "w9"}, {MAC: demux.MAC{2, 0, 0, 0, 0, 2}, Worker: "w0"}}
-	want.capacity, want.bpffs, want.untagged = 5, "", "drop"
+	want.listed, want.capacity, want.bpffs, want.untagged = true, 5, "", "drop"
 	g.Expect(settings).To(Equal(want))
 }
 
@@ -196,6 +196,8 @@ func TestMistakesInFlags(t *testing.T) {
 		ContainSubstring("--capacity: 0 is not between"),
 		ContainSubstring(`--trunk: "a b" is no interface name`),
 	)))
+	_, err = parse(t, "trunks: [eth1]", "--trunk=")
+	g.Expect(err).To(MatchError(ContainSubstring("--trunk: an interface name is missing")))
 }
 
 func TestACommandLineThatMakesNoSenseExitsWith2(t *testing.T) {

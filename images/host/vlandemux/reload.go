@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -45,16 +44,16 @@ func (r *reloader) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := start(ctx, r.plane, settings, r.log); err != nil {
+	if r.settings.listed && !settings.listed { // as when it is being written, or whoever was to write it has failed
+		return errors.New(`the file has no "assign" any more, and its clients would be unassigned: "assign: {}" says so`)
+	}
+	later := settings.needsRestart(r.settings)
+	settings.unknown = r.settings.unknown // a constant of the programs
+	gone := r.dropped(settings)
+	if err := (&starter{plane: r.plane, log: r.log, gone: gone}).start(ctx, settings); err != nil {
 		return err
 	}
-	gone := r.dropped(settings)
-	if len(gone) > 0 {
-		if err := r.plane.UnassignAll(gone); err != nil {
-			return fmt.Errorf("unassigning what the settings no longer name: %w", err)
-		}
-	}
-	if later := settings.needsRestart(r.settings); len(later) > 0 {
+	if len(later) > 0 {
 		r.log.Warn("these settings take effect at the next start", "settings", later)
 	}
 	r.settings = settings
@@ -64,17 +63,16 @@ func (r *reloader) reload(ctx context.Context) error {
 
 // dropped lists what the settings named before and do not name any more. What somebody else
 // assigned stays, and so does what has been unassigned by now.
-func (r *reloader) dropped(settings config) []demux.MAC {
+func (r *reloader) dropped(settings config) []demux.Assignment {
 	before := control.Compare(r.settings.assign, settings.assign, true).Gone
 	now, err := r.plane.Find(macsOf(before))
 	if err != nil {
 		return nil // it is closed
 	}
-	now = slices.DeleteFunc(now, func(a demux.Assignment) bool {
+	return slices.DeleteFunc(now, func(a demux.Assignment) bool {
 		at, _ := slices.BinarySearchFunc(before, a, byMAC)
 		return before[at].Worker != a.Worker
 	})
-	return macsOf(now)
 }
 
 // needsRestart names the settings that differ from former and hold from the start of a process to its end.

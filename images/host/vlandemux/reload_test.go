@@ -55,6 +55,58 @@ func TestSIGHUPReadsTheConfigurationAgain(t *testing.T) {
 	g.Eventually(session.Terminate(), patience).Should(gexec.Exit(0))
 }
 
+// A file that is empty while it is written, and one that can be read once, are no reason to unassign anybody.
+func TestSIGHUPWithAFileThatCannotBeMeant(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	file := filepath.Join(t.TempDir(), "vlandemux.yaml")
+	b.write(file, "trunks: [t0]\nassign: {"+clientA+": w0}\n")
+	session := b.run("--config", file)
+	reload := func(say string) {
+		t.Helper()
+		session.Signal(syscall.SIGHUP)
+		g.Eventually(session.Err, patience).Should(gbytes.Say(say))
+		g.Expect(b.workers()).To(Equal(map[string]string{clientA: "w0"}))
+	}
+	b.write(file, "")
+	reload(`reloading failed.*no .*assign.* any more`)
+	b.write(file, "trunks: [t0]\n")
+	reload(`reloading failed.*no .*assign.* any more`)
+	g.Expect(os.Remove(file)).To(Succeed())
+	g.Expect(unix.Mkfifo(file, 0o600)).To(Succeed())
+	reload(`reloading failed.*no plain file`)
+	g.Eventually(session.Terminate(), patience).Should(gexec.Exit(0))
+}
+
+func TestSIGHUPReplacesAFullTable(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	file := filepath.Join(t.TempDir(), "vlandemux.yaml")
+	b.write(file, "trunks: [t0]\ncapacity: 2\nassign: {"+clientA+": w0, "+clientB+": w0}\n")
+	session := b.run("--config", file)
+	b.write(file, "trunks: [t0]\ncapacity: 2\nassign: {"+clientB+": w1, "+clientC+": w0}\n")
+	session.Signal(syscall.SIGHUP)
+	g.Eventually(session.Err, patience).Should(gbytes.Say("reloaded.*unassigned=1"))
+	g.Expect(b.workers()).To(Equal(map[string]string{clientB: "w1", clientC: "w0"}))
+}
+
+// What becomes of unknown MACs is fixed in the programs: the status tells what they do.
+func TestSIGHUPLeavesWhatTakesEffectAtTheNextStart(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	file := filepath.Join(t.TempDir(), "vlandemux.yaml")
+	b.write(file, "trunks: [t0]\n")
+	session := b.run("--config", file)
+	for range 2 {
+		b.write(file, "trunks: [t0]\nunknown: w1\n")
+		session.Signal(syscall.SIGHUP)
+		g.Eventually(session.Err, patience).Should(gbytes.Say("next start.*unknown"))
+		g.Eventually(session.Err, patience).Should(gbytes.Say("reloaded"))
+		g.Expect(b.status().Unknown).To(Equal("drop"))
+		g.Expect(b.programs("w1")).To(BeZero())
+	}
+}
+
 func TestSystemdIsToldEachState(t *testing.T) {
 	g := NewWithT(t)
 	b := newBed(t)
@@ -93,6 +145,9 @@ func TestLogsAsJSONAndASocketForAGroup(t *testing.T) {
 	g.Eventually(session.Terminate(), patience).Should(gexec.Exit(0))
 	g.Expect(b.refused("run", "--trunk", "t0", "--bpffs", b.bpffs, "--socket", b.socket, "--socket-group", "nobody-has-it")).
 		To(ContainSubstring("nobody-has-it"))
+	for _, number := range []string{"-1", "4294967296"} {
+		g.Expect(b.refused("run", "--trunk", "t0", "--bpffs", b.bpffs, "--socket", b.socket, "--socket-group", number)).To(ContainSubstring(number))
+	}
 	g.Expect(b.socket).NotTo(BeAnExistingFile())
 
 	other := newRoot()

@@ -29,6 +29,8 @@ var _ dataplane = (*demux.Demux)(nil)
 type starter struct {
 	plane dataplane
 	log   *slog.Logger
+	// gone are assignments to take away.
+	gone []demux.Assignment
 	// undo is a stack of what takes back each step, with what it is called.
 	undo []undoStep
 }
@@ -41,7 +43,10 @@ type undoStep struct {
 // start attaches and assigns what the settings say. When a step fails or ctx ends, all of its steps are
 // taken back; what was pinned before stays.
 func start(ctx context.Context, plane dataplane, settings config, log *slog.Logger) error {
-	s := starter{plane: plane, log: log}
+	return (&starter{plane: plane, log: log}).start(ctx, settings)
+}
+
+func (s *starter) start(ctx context.Context, settings config) error {
 	for _, step := range []func(context.Context, config) error{s.trunks, s.workers, s.assignments, s.otherTrunks} {
 		if err := step(ctx, settings); err != nil {
 			return errors.Join(err, s.takeBack())
@@ -144,24 +149,18 @@ func (s *starter) assignments(ctx context.Context, settings config) error {
 		return fmt.Errorf("reading the assignments: %w", err)
 	}
 	change := control.Compare(list, settings.assign, false)
-	if kept := len(list) + len(change.Fresh) - len(settings.assign); kept > 0 {
+	change.Gone = s.gone
+	if kept := len(list) + len(change.Fresh) - len(settings.assign) - len(s.gone); kept > 0 {
 		s.log.Info("keeping assignments of the last run that the settings do not name", "count", kept)
 	}
 	if len(change.Moved) > 0 {
 		s.log.Info("giving clients other workers than in the last run", "count", len(change.Moved))
-		if err := s.plane.ReassignAll(change.Moved); err != nil {
-			return err
-		}
-		s.did("reassignments", func() error { return s.plane.ReassignAll(change.Back) })
 	}
-	if err := ctx.Err(); err != nil || len(change.Fresh) == 0 {
+	if err := change.Do(s.plane); err != nil {
 		return err
 	}
-	if err := s.plane.AssignAll(change.Fresh); err != nil {
-		return err
-	}
-	s.did("assignments", func() error { return s.plane.UnassignAll(macsOf(change.Fresh)) })
-	return nil
+	s.did("assignments", func() error { return change.Reverse().Do(s.plane) })
+	return ctx.Err()
 }
 
 func macsOf(list []demux.Assignment) []demux.MAC {
