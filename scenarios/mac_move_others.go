@@ -144,7 +144,8 @@ func restartedMoves(ctx context.Context, r *Run) {
 		restarting.Go(func() error {
 			defer close(restarted)
 			for i := range 10 {
-				signal, err := []string{"KILL", "TERM"}[i%2], error(nil)
+				signal := []string{"KILL", "TERM"}[i%2]
+				var err error
 				if i%4 < 2 {
 					err = r.Lab.RestartDemux(ended, signal, nil)
 				} else {
