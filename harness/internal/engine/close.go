@@ -43,15 +43,8 @@ func (c *Container) Close(ctx context.Context) error {
 // Remove ends the container by force, whatever its program does, and returns once it is gone. Removing twice is fine.
 func (c *Container) Remove(ctx context.Context) error {
 	err := c.forceRemove(ctx)
-	c.stream.drain()
-	c.stream.release()
-	return err
-}
-
-// discard removes what a failed start leaves.
-func (c *Container) discard(ctx context.Context) error {
-	err := c.forceRemove(ctx)
-	if c.stream != nil {
+	if c.stream != nil { // else a start has failed
+		c.stream.drain()
 		c.stream.release()
 	}
 	return err

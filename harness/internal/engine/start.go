@@ -55,7 +55,7 @@ func (e *Engine) start(ctx context.Context, spec Spec, sysctls map[string]string
 	c := &Container{ID: created.ID, Name: spec.Name, engine: e}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, c.discard(ctx))
+			err = errors.Join(err, c.Remove(ctx))
 		}
 	}()
 
