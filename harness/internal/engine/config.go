@@ -75,7 +75,7 @@ func (s *Spec) config(sysctls map[string]string) (*container.Config, *container.
 	return config, host
 }
 
-// sysctls returns those of the kind, with the caller's on top.
+// sysctls returns those of the kind.
 func (s *Spec) sysctls() map[string]string {
 	disable := "1"
 	if s.IPv6 {
@@ -88,6 +88,5 @@ func (s *Spec) sysctls() map[string]string {
 	if s.Kind == KindClient || s.Kind == KindWorker {
 		all["net.ipv4.ip_unprivileged_port_start"] = "0" // they serve on port 80 without NET_BIND_SERVICE
 	}
-	maps.Copy(all, s.Sysctls)
 	return all
 }

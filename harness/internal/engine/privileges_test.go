@@ -73,14 +73,12 @@ func TestSpecOptions(t *testing.T) {
 	l := newLab(t)
 	spec := l.spec(engine.KindWorker)
 	spec.IPv6 = true
-	spec.Sysctls = map[string]string{"net.ipv4.ip_unprivileged_port_start": "81"}
 	spec.Env = []string{"LAB=one"}
 	spec.WorkingDir = "/scratch/deep"
 	spec.Tmpfs = map[string]string{"/scratch/deep": "rw"}
 	c, r, _ := l.start(t, spec)
 	g.Expect(r.Sysctls).To(HaveKeyWithValue("net.ipv6.conf.all.disable_ipv6", "0"))
 	g.Expect(r.Sysctls).To(HaveKeyWithValue("net.ipv6.conf.default.disable_ipv6", "0"))
-	g.Expect(r.Sysctls).To(HaveKeyWithValue("net.ipv4.ip_unprivileged_port_start", "81"))
 	g.Expect(r.Env).To(ContainElement("LAB=one"))
 	g.Expect(r.Folder).To(Equal("/scratch/deep"))
 	g.Expect(c.Close(t.Context())).To(Succeed())

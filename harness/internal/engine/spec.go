@@ -42,8 +42,6 @@ type Spec struct {
 	NetAdmin bool
 	// Labels are added to [Label]. Optional.
 	Labels map[string]string
-	// Sysctls of the container's namespaces, added to those of its kind and stronger than them. Optional.
-	Sysctls map[string]string
 	// IPv6 leaves IPv6 on; without it, it is disabled on every interface the container gets.
 	IPv6 bool
 	// Args follow the image's entry point. Optional.
