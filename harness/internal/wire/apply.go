@@ -290,14 +290,12 @@ func (p *pair) up() error {
 
 func (b *builder) configure(context.Context) error {
 	for i, p := range b.ports {
-		c := b.n.plan.Clients[i]
-		if err := p.farNS.configure(p.farIndex, c.Addresses); err != nil {
+		if err := p.farNS.configure(p.farIndex, b.n.plan.Clients[i].Addresses); err != nil {
 			return err
 		}
 	}
 	for i, p := range b.workers {
-		worker := b.n.plan.Workers[i]
-		if err := p.farNS.configure(p.farIndex, worker.Addresses); err != nil {
+		if err := p.farNS.configure(p.farIndex, b.n.plan.Workers[i].Addresses); err != nil {
 			return err
 		}
 	}
@@ -308,7 +306,7 @@ func (b *builder) configure(context.Context) error {
 func (ns *namespace) configure(index int, addresses []netip.Prefix) error {
 	link := byIndex(index)
 	for _, a := range addresses {
-		addr := &netlink.Addr{IPNet: ipNet(a)}
+		addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}}
 		if a.Addr().Is6() {
 			addr.Flags = unix.IFA_F_NODAD // usable at once, and nobody is asked
 		}
@@ -317,8 +315,4 @@ func (ns *namespace) configure(index int, addresses []netip.Prefix) error {
 		}
 	}
 	return nil
-}
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

@@ -38,9 +38,11 @@ func (f Features) Switches() []string {
 // cannot be built is no error; not being able to try is.
 func FindFeatures(ctx context.Context) (f Features, err error) {
 	f.Missing = map[string]string{}
-	if f.Kernel, err = kernelRelease(); err != nil {
-		return f, err
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return f, fmt.Errorf("asking for the kernel's release: %w", err)
 	}
+	f.Kernel = unix.ByteSliceToString(u.Release[:])
 	for _, k := range kinds() {
 		if err := ctx.Err(); err != nil {
 			return f, fmt.Errorf("looking which switches the kernel can run: %w", context.Cause(ctx))
@@ -92,12 +94,4 @@ func lacking(err error) bool {
 		}
 	}
 	return false
-}
-
-func kernelRelease() (string, error) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "", fmt.Errorf("asking for the kernel's release: %w", err)
-	}
-	return unix.ByteSliceToString(u.Release[:]), nil
 }

@@ -54,26 +54,7 @@ func (n *Network) Interfaces(ctx context.Context) ([]InterfaceState, error) {
 			read(n.sw, i)
 		}
 	}
-	for i := range states {
-		states[i].Master = masterName(inner, states[i])
-	}
 	return states, errors.Join(errs...)
-}
-
-// masterName looks up the bridge a port of the switch is in.
-func masterName(inner []netlink.Link, s InterfaceState) string {
-	if s.Node != SwitchNode {
-		return ""
-	}
-	names := map[int]string{}
-	master := 0
-	for _, l := range inner {
-		names[l.Attrs().Index] = l.Attrs().Name
-		if l.Attrs().Index == s.Index {
-			master = l.Attrs().MasterIndex
-		}
-	}
-	return names[master]
 }
 
 func (ns *namespace) interfaceState(family, index int) (InterfaceState, error) {
@@ -88,12 +69,8 @@ func (ns *namespace) interfaceState(family, index int) (InterfaceState, error) {
 		CarrierChanges: changes,
 	}
 	copy(s.MAC[:], a.HardwareAddr)
-	if v, ok := l.(*netlink.Vlan); ok {
-		s.VLAN = &VLAN{Protocol: uint16(v.VlanProtocol), VID: uint16(v.VlanId)}
-	}
 	if st := a.Statistics; st != nil {
-		s.RxPackets, s.TxPackets, s.RxBytes, s.TxBytes = st.RxPackets, st.TxPackets, st.RxBytes, st.TxBytes
-		s.RxDropped, s.TxDropped, s.RxErrors, s.TxErrors = st.RxDropped, st.TxDropped, st.RxErrors, st.TxErrors
+		s.RxPackets, s.TxPackets = st.RxPackets, st.TxPackets
 	}
 	f, err := ns.features(family, index)
 	if err != nil {

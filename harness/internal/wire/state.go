@@ -2,7 +2,6 @@ package wire
 
 import (
 	"net/netip"
-	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
@@ -34,9 +33,6 @@ type MoveWindow struct {
 	End   int64 `json:"end"`
 }
 
-// Duration is how long the window was.
-func (w MoveWindow) Duration() time.Duration { return time.Duration(w.End - w.Start) }
-
 // InterfaceState is an interface of the lab as the kernel reports it.
 type InterfaceState struct {
 	Name      string          `json:"name"`
@@ -47,20 +43,11 @@ type InterfaceState struct {
 	MTU       int             `json:"mtu"`
 	Up        bool            `json:"up"`      // administratively
 	Carrier   bool            `json:"carrier"` // IFF_LOWER_UP
-	Master    string          `json:"master,omitempty"`
-	VLAN      *VLAN           `json:"vlan,omitempty"` // of a VLAN subinterface
 	Addresses []netip.Prefix  `json:"addresses,omitempty"`
 	Offloads  map[string]bool `json:"offloads"` // ethtool feature name → active
 	// CarrierChanges counts changes of carrier since the interface was made.
 	CarrierChanges uint32 `json:"carrier_changes"`
-	// Statistics as in RFC 2863 and rtnl_link_stats64. A GSO super-packet
-	// counts as one packet; an accelerated tag is not in the octets.
+	// RxPackets and TxPackets count a GSO super-packet as one packet. Network.Statistics has all counters.
 	RxPackets uint64 `json:"rx_packets"`
 	TxPackets uint64 `json:"tx_packets"`
-	RxBytes   uint64 `json:"rx_bytes"`
-	TxBytes   uint64 `json:"tx_bytes"`
-	RxDropped uint64 `json:"rx_dropped"`
-	TxDropped uint64 `json:"tx_dropped"`
-	RxErrors  uint64 `json:"rx_errors"`
-	TxErrors  uint64 `json:"tx_errors"`
 }

@@ -37,19 +37,15 @@ func (s *switch8021Q) addTrunk(_ context.Context, number, index int) error {
 
 func (s *switch8021Q) addPorts(ctx context.Context, ports ...access) error {
 	for _, p := range ports {
-		if err := s.addPort(ctx, p.index, p.Trunk, p.VLAN); err != nil {
+		bridge, err := s.bridge(ctx, p.Place)
+		if err != nil {
+			return err
+		}
+		if err := s.ns.enslave(p.index, bridge); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (s *switch8021Q) addPort(ctx context.Context, index, trunk int, vlan VLAN) error {
-	bridge, err := s.bridge(ctx, Place{Trunk: trunk, VLAN: vlan})
-	if err != nil {
-		return err
-	}
-	return s.ns.enslave(index, bridge)
 }
 
 func (s *switch8021Q) move(ctx context.Context, index int, to Place) (MoveWindow, error) {

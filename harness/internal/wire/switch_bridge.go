@@ -88,15 +88,15 @@ func (s *switchBridge) addTrunk(_ context.Context, number, index int) error {
 
 func (s *switchBridge) addPorts(ctx context.Context, ports ...access) error {
 	for _, p := range ports {
-		if err := s.addPort(ctx, p.index, p.Trunk, p.VLAN); err != nil {
+		if err := s.addPort(ctx, p.index, p.Place); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *switchBridge) addPort(ctx context.Context, index, trunk int, vlan VLAN) error {
-	vid, err := s.vlan(Place{Trunk: trunk, VLAN: vlan})
+func (s *switchBridge) addPort(ctx context.Context, index int, place Place) error {
+	vid, err := s.vlan(place)
 	if err != nil {
 		return err
 	}
@@ -209,11 +209,15 @@ func (s *switchBridge) vlan(p Place) (uint16, error) {
 	own := VLAN{Protocol: probe.Dot1Q, VID: vid}
 	var rules []rule
 	if own != p.VLAN {
+		priority := uint16(secondRule) // one for each protocol
+		if p.VLAN.Protocol == probe.Dot1Q {
+			priority = firstRule
+		}
 		rules = []rule{
 			// Nothing but the translation leads into the VLAN.
 			{index: trunk, where: atIngress, priority: lastRule, protocol: probe.Dot1Q, vid: vid, actions: []action{drop()}},
 			{index: trunk, where: atEgress, priority: firstRule, protocol: probe.Dot1Q, vid: vid, actions: []action{retag(p.VLAN)}},
-			{index: trunk, where: atIngress, priority: priority(p.VLAN.Protocol), protocol: p.VLAN.Protocol, vid: p.VLAN.VID, actions: []action{retag(own)}},
+			{index: trunk, where: atIngress, priority: priority, protocol: p.VLAN.Protocol, vid: p.VLAN.VID, actions: []action{retag(own)}},
 		}
 	}
 	for _, r := range rules {
@@ -226,14 +230,6 @@ func (s *switchBridge) vlan(p Place) (uint16, error) {
 	}
 	s.vlans[p] = vid
 	return vid, nil
-}
-
-// priority of the rules that translate a protocol.
-func priority(protocol uint16) uint16 {
-	if protocol == probe.Dot1Q {
-		return firstRule
-	}
-	return secondRule
 }
 
 // choose finds a VLAN of the bridge for a place: of its own number if nobody has
