@@ -99,12 +99,12 @@ func TestTapsSeeWhatIsSentAnywhere(t *testing.T) {
 	fromClient := probe.Batch{Name: "from the client", ID: 1, EtherType: experimental + 1, Count: 500, Source: clientMAC, Destination: workerMAC, Size: 200}
 	sent, err := lab.client.Send(ctx, traffic.SendRequest{Interface: "eth0", Batches: []probe.Batch{fromClient}})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(sent.Frames()).To(Equal(uint64(500)))
+	g.Expect(sent.Batches[0].Frames).To(Equal(uint64(500)))
 	atTrunk := probe.Batch{Name: "at the switch's trunk", ID: 2, EtherType: experimental + 2, Count: 300, Source: secondMAC, Destination: workerMAC, Size: 100}
 	atTrunk.Tags = []probe.Tag{{Protocol: probe.Dot1Q, TCI: 9}}
 	sent, err = lab.host.SendAt(ctx, lab.points["switch/trunk0"], traffic.SendRequest{Batches: []probe.Batch{atTrunk}})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(sent.Frames()).To(Equal(uint64(300)))
+	g.Expect(sent.Batches[0].Frames).To(Equal(uint64(300)))
 	toWorker := probe.Batch{Name: "to the worker", ID: 3, EtherType: experimental + 3, Count: 100, Source: clientMAC, Destination: workerMAC, Size: 100}
 	_, err = lab.host.SendAt(ctx, lab.points["host/w0"], traffic.SendRequest{Batches: []probe.Batch{toWorker}})
 	g.Expect(err).NotTo(HaveOccurred())

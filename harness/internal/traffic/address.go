@@ -13,15 +13,11 @@ import (
 func dialer(network string, local netip.AddrPort) *net.Dialer {
 	d := &net.Dialer{KeepAlive: -1} // keep-alive probes would be frames nobody asked for
 	if local.IsValid() || local.Port() != 0 {
-		ip, zone := net.IP(nil), ""
-		if local.Addr().IsValid() {
-			ip, zone = local.Addr().AsSlice(), local.Addr().Zone()
-		}
 		switch network {
 		case "tcp":
-			d.LocalAddr = &net.TCPAddr{IP: ip, Port: int(local.Port()), Zone: zone}
+			d.LocalAddr = net.TCPAddrFromAddrPort(local)
 		case "udp":
-			d.LocalAddr = &net.UDPAddr{IP: ip, Port: int(local.Port()), Zone: zone}
+			d.LocalAddr = net.UDPAddrFromAddrPort(local)
 		}
 	}
 	return d

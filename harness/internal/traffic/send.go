@@ -44,24 +44,6 @@ type BatchReport struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Frames is the number of wire frames of all batches.
-func (r SendReport) Frames() uint64 {
-	var sum uint64
-	for _, b := range r.Batches {
-		sum += b.Frames
-	}
-	return sum
-}
-
-// Octets is the number of octets of all wire frames, tags included, without FCS.
-func (r SendReport) Octets() uint64 {
-	var sum uint64
-	for _, b := range r.Batches {
-		sum += b.Octets
-	}
-	return sum
-}
-
 // Err joins the errors of the batches which stopped early; nil when all frames were sent.
 func (r SendReport) Err() error {
 	var errs []error

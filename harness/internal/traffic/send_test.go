@@ -108,21 +108,21 @@ func sendCounted(t *testing.T, batches []probe.Batch) (report SendReport) {
 		defer cancel()
 		report, err = Send(ctx, SendRequest{Interface: "a", Batches: batches})
 		g.Expect(err).NotTo(HaveOccurred())
-		want := uint64(0)
+		var wantFrames, wantOctets uint64
 		for i, b := range report.Batches {
 			g.Expect(b.Frames).To(Equal(uint64(batches[i].WireFrames())), b.Name)
 			g.Expect(b.Packets).To(Equal(uint64(batches[i].Packets())), b.Name)
 			g.Expect(b.Retries).To(BeZero(), b.Name)
-			want += b.Frames
+			wantFrames += b.Frames
+			wantOctets += b.Octets
 		}
-		g.Expect(report.Frames()).To(Equal(want))
 
 		seen, err := tap.Stop(ctx)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(seen.Err()).NotTo(HaveOccurred())
 		frames, octets := ours(t, tap)
-		g.Expect(frames).To(Equal(report.Frames()), "what the sender counts is what arrives")
-		g.Expect(octets).To(Equal(report.Octets()))
+		g.Expect(frames).To(Equal(wantFrames), "what the sender counts is what arrives")
+		g.Expect(octets).To(Equal(wantOctets))
 		t.Logf("%d frames, %d octets: %+v", frames, octets, report.Batches)
 	})
 	return report
@@ -148,7 +148,11 @@ func TestSendAtFullSpeedLosesNothing(t *testing.T) {
 		t.Logf("%d frames in %v, retries %d %d %d %d", frames, report.Batches[0].Elapsed,
 			report.Batches[0].Retries, report.Batches[1].Retries, report.Batches[2].Retries, report.Batches[3].Retries)
 		g.Expect(frames).To(Equal(uint64(200000)))
-		g.Expect(octets).To(Equal(report.Octets()))
+		var sent uint64
+		for _, b := range report.Batches {
+			sent += b.Octets
+		}
+		g.Expect(octets).To(Equal(sent))
 	})
 }
 
