@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -113,18 +112,11 @@ func PowerOff() {
 
 // kernelRelease returns what uname -r prints.
 func kernelRelease() string {
-	var name syscall.Utsname
-	if err := syscall.Uname(&name); err != nil {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
 		return err.Error()
 	}
-	var release []byte
-	for _, c := range name.Release {
-		if c == 0 {
-			break
-		}
-		release = append(release, byte(c))
-	}
-	return string(release)
+	return unix.ByteSliceToString(name.Release[:])
 }
 
 // taint returns the flags by which the kernel remembers what happened to it.

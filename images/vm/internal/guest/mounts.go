@@ -109,13 +109,11 @@ func enterRoot() error {
 // mountShares mounts the directories of the host which the guest may change. Nothing is held back in the guest: what is
 // written is on the host when the write returns.
 func mountShares(shares []protocol.Share) error {
+	var mounts []mount
 	for _, share := range shares {
-		m := mount{share.Tag, share.Path, "9p", 0, "trans=virtio,version=9p2000.L,msize=512000,cache=none"}
-		if err := mountAll([]mount{m}); err != nil {
-			return err
-		}
+		mounts = append(mounts, mount{share.Tag, share.Path, "9p", 0, "trans=virtio,version=9p2000.L,msize=512000,cache=none"})
 	}
-	return nil
+	return mountAll(mounts)
 }
 
 // linkDescriptors makes the links in /dev which programs expect and devtmpfs does not have.
