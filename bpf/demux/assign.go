@@ -82,12 +82,15 @@ func (d *Demux) workersOf(assignments []Assignment) (workers map[string]*device,
 			return nil, made, fmt.Errorf("assigning %s: %w", a.MAC, err)
 		}
 		workers[a.Worker] = worker
-		if known {
+		if known && (worker.ifindex != 0 || !a.Force) {
 			continue
 		}
-		made = append(made, worker)
+		if !known {
+			made = append(made, worker)
+		}
 		link, err := d.linkByName(a.Worker)
 		if err == nil {
+			worker.forced = worker.forced || a.Force
 			err = d.attach(worker, link)
 		}
 		if err != nil {

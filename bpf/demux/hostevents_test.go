@@ -266,9 +266,11 @@ func TestUnfitInterfacesAreRefused(t *testing.T) {
 	b.Expect(b.demux.Assign(mac(1), trunkNames[0])).To(MatchError(demux.ErrWrongRole))
 	b.Expect(b.demux.Workers()).To(BeEmpty())
 	b.Expect(b.demux.Assignments()).To(BeEmpty())
-	_, err = b.demux.AttachWorker("w0", true)
-	b.Expect(err).NotTo(HaveOccurred())
-	b.assign(mac(1), 0)
+	forced := []demux.Assignment{{MAC: mac(1), Worker: "w0", Force: true, Places: []demux.Place{{Trunk: "elsewhere", VID: 5}}}}
+	b.Expect(b.demux.AssignAll(forced)).To(MatchError(demux.ErrUnknownInterface))
+	b.Expect(b.demux.Workers()).To(BeEmpty(), "what is refused takes nothing")
+	forced[0].Places[0].Trunk = trunkNames[0]
+	b.Expect(b.demux.AssignAll(forced)).To(Succeed())
 	b.learn(0, 1, tag(5))
 }
 

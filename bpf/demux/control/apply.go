@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -178,7 +179,9 @@ func (s *Server) postAssignments(w http.ResponseWriter, r *http.Request) (any, e
 
 // decodeAssignments returns them by MAC.
 func decodeAssignments(w http.ResponseWriter, r *http.Request) ([]demux.Assignment, error) {
-	var body assignments
+	var body struct {
+		Assignments onceListed `json:"assignments"`
+	}
 	if err := decode(w, r, maxBulk, &body); err != nil {
 		return nil, err
 	}
@@ -204,6 +207,17 @@ func decodeAssignments(w http.ResponseWriter, r *http.Request) ([]demux.Assignme
 	}
 	slices.SortFunc(list, func(a, b demux.Assignment) int { return a.MAC.Compare(b.MAC) })
 	return list, nil
+}
+
+// onceListed is a list that is there once: encoding/json takes what an entry of a second list does not say from the first.
+type onceListed []Assignment
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (l *onceListed) UnmarshalJSON(text []byte) error {
+	if *l != nil {
+		return errors.New("there are two lists of assignments")
+	}
+	return strictDecoder(bytes.NewReader(text)).Decode((*[]Assignment)(l))
 }
 
 // parseFlag reads a query parameter that is true, false or not there.

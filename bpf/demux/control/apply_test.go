@@ -124,8 +124,15 @@ func TestAnAnswerToGETCanBePUT(t *testing.T) {
 	g.Expect(assigned(t, client)).To(Equal(map[string]string{macA: "w0"}))
 	status, text = raw(t, socket, "PUT", "/v1/assignments?prune=perhaps", saved)
 	g.Expect(status).To(Equal(400), text)
-	status, text = raw(t, socket, "PUT", "/v1/assignments?prune=1", "{}")
-	g.Expect(status).To(Equal(400), text)
+	for _, nonsense := range []string{
+		"{}", `{"assignments":null}`,
+		`{"assignments":[{"worker":"w9"}],"assignments":[{"mac":"` + macA + `"}]}`,
+		`{"assignments":[{"mac":"` + macA + `","worker":"w0","wroker":"w9"}]}`,
+	} {
+		status, text = raw(t, socket, "PUT", "/v1/assignments?prune=1", nonsense)
+		g.Expect(status).To(Equal(400), text)
+	}
+	g.Expect(assigned(t, client)).To(Equal(map[string]string{macA: "w0"}))
 }
 
 // Where a client may be is part of its assignment: it is listed, compared and changed like its worker.

@@ -14,7 +14,6 @@ type Dataplane interface {
 	AssignAll(assignments []demux.Assignment) error
 	ReassignAll(assignments []demux.Assignment) error
 	UnassignAll(macs []demux.MAC) error
-	AttachWorker(name string, force bool) (demux.AttachMode, error)
 	DetachTrunk(name string) error
 	DetachWorker(name string) error
 	// Assignments and Counters list clients by MAC, Find in the order of its argument.

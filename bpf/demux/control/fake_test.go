@@ -225,8 +225,6 @@ func (f *fakePlane) GroupLimit() int { return 100 }
 
 func (f *fakePlane) Untagged() demux.UntaggedPolicy { return demux.UntaggedPass }
 
-func (f *fakePlane) AttachWorker(string, bool) (demux.AttachMode, error) { return demux.AttachTCX, nil }
-
 func (f *fakePlane) DetachTrunk(string) error { return nil }
 
 func (f *fakePlane) DetachWorker(name string) error {

@@ -242,12 +242,7 @@ func (s *Server) putAssignment(w http.ResponseWriter, r *http.Request) (any, err
 	if err != nil {
 		return nil, err
 	}
-	wanted := []demux.Assignment{{MAC: mac, Worker: request.Worker, Places: request.Places}}
-	if request.Force {
-		if _, err := s.options.Dataplane.AttachWorker(request.Worker, true); err != nil {
-			return nil, err
-		}
-	}
+	wanted := []demux.Assignment{{MAC: mac, Worker: request.Worker, Places: request.Places, Force: request.Force}}
 	if request.Reassign {
 		return nil, s.options.Dataplane.ReassignAll(wanted)
 	}
@@ -291,10 +286,15 @@ func pathMAC(r *http.Request) (demux.MAC, error) {
 	return mac, mac.Validate()
 }
 
+func strictDecoder(from io.Reader) *json.Decoder {
+	decoder := json.NewDecoder(from)
+	decoder.DisallowUnknownFields()
+	return decoder
+}
+
 // decode reads one JSON object, with no unknown field and nothing after it.
 func decode(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
-	decoder.DisallowUnknownFields()
+	decoder := strictDecoder(http.MaxBytesReader(w, r.Body, limit))
 	if err := decoder.Decode(into); err != nil {
 		return fmt.Errorf("%w: decoding the body: %w", ErrBadRequest, err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gexec"
+	"github.com/vishvananda/netlink"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
@@ -53,6 +54,21 @@ nothing was changed; to do: 1 assigned, 1 reassigned, 1 unassigned
 	b.write(file, "assign: {}\n")
 	b.ask("apply", "-f", file, "--prune")
 	g.Expect(b.workers()).To(BeEmpty())
+}
+
+func TestAForcedAssignmentThatIsRefusedTakesNoInterface(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	b.run("--trunk", "t0", "--assign", clientA+"=w0")
+	address, err := netlink.ParseAddr("192.0.2.1/24")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(netlink.AddrAdd(b.link("w1"), address)).To(Succeed())
+	for _, refused := range []string{clientA + "=w1", clientB + "=w1@u0:5"} {
+		b.refused("assign", "--force", refused, "--socket", b.socket)
+		g.Expect(b.programs("w1")).To(BeZero(), refused)
+	}
+	b.ask("assign", "--force", clientB+"=w1")
+	g.Expect(b.workers()).To(Equal(map[string]string{clientA: "w0", clientB: "w1"}))
 }
 
 func TestMetricsOnAnAddress(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 type dataplane interface {
 	control.Dataplane
 	AttachTrunk(name string, force bool) (demux.AttachMode, error)
+	AttachWorker(name string, force bool) (demux.AttachMode, error)
 	Expect(name string, trunk, force bool) error
 	SetDefaultWorker(name string) error
 	Follow(ctx context.Context, opts demux.FollowOptions) error
