@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -40,7 +41,7 @@ func TestInATimeNamespace(t *testing.T) {
 			var event control.Event
 			var drop control.Drop
 			for from, to := range map[*gbytes.Buffer]any{events.Out: &event, drops.Out: &drop} {
-				g.Eventually(func() error { return json.Unmarshal(from.Contents(), to) }, patience).Should(Succeed())
+				g.Eventually(func() error { return json.NewDecoder(bytes.NewReader(from.Contents())).Decode(to) }, patience).Should(Succeed())
 			}
 			g.Expect(event.Time).To(BeTemporally("~", time.Now(), patience))
 			g.Expect(drop.Time).To(BeTemporally("~", time.Now(), patience))
