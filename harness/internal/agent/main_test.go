@@ -14,6 +14,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
@@ -46,7 +47,7 @@ func fakeDemux(args []string) int {
 		return 3
 	case slices.Contains(args, "--hang"):
 		fmt.Fprintln(os.Stderr, "not ready: already waiting for ever")
-		select {}
+		<-time.After(time.Hour) // and no deadlock that the runtime would find
 	case slices.Contains(args, "--orphan"):
 		child := exec.Command("/proc/self/exe", "status") // waits for its input, which ends with this process
 		child.Args[0] = demuxName
