@@ -19,27 +19,41 @@ var ErrStill = errors.New("no tap sees anything new any more")
 // When the lab stands still instead, the error is [ErrStill]: Close can tell then
 // which frames are missing.
 func (w *Window) Await(ctx context.Context, frames map[string]uint64) error {
-	tick := time.NewTicker(awaitPoll)
+	lacking := ""
+	err := w.lab.pollTaps(ctx, awaitPoll, func(totals map[string]uint64, still time.Duration) (bool, error) {
+		lacking = missing(frames, totals)
+		if lacking != "" && still >= w.patience() {
+			return false, ErrStill
+		}
+		return lacking == "", nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for frames at the taps: %s: %w", lacking, err)
+	}
+	return nil
+}
+
+// pollTaps asks for the taps' totals at an interval until done says so, which is told for how long they have been the same.
+func (l *Lab) pollTaps(ctx context.Context, interval time.Duration, done func(totals map[string]uint64, still time.Duration) (bool, error)) error {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	var last map[string]uint64
-	still := time.Now()
+	since := time.Now()
 	for {
-		totals, err := w.lab.host.agent.TapTotals(ctx)
+		totals, err := l.host.agent.TapTotals(ctx)
 		if err != nil {
-			return fmt.Errorf("waiting for frames at the taps: %w", err)
-		}
-		if missing(frames, totals) == "" {
-			return nil
+			return err
 		}
 		if !maps.Equal(totals, last) {
-			last, still = totals, time.Now()
-		} else if time.Since(still) >= w.patience() {
-			return fmt.Errorf("waiting for frames at the taps: %s: %w", missing(frames, totals), ErrStill)
+			last, since = totals, time.Now()
+		}
+		if ended, err := done(totals, time.Since(since)); ended || err != nil {
+			return err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for frames at the taps: %s: %w", missing(frames, totals), context.Cause(ctx))
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -81,26 +95,15 @@ const (
 
 // quiet waits until the taps' totals have not changed for the time enough.
 func (l *Lab) quiet(ctx context.Context, enough time.Duration) error {
-	tick := time.NewTicker(quietPoll)
-	defer tick.Stop()
-	var last map[string]uint64
-	still := time.Now()
-	for {
-		totals, err := l.host.agent.TapTotals(ctx)
-		if err != nil {
-			return fmt.Errorf("waiting for the lab to be quiet: %w", err)
-		}
-		if !maps.Equal(totals, last) {
-			last, still = totals, time.Now()
-		} else if time.Since(still) >= enough {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for the lab to be quiet: frames keep coming, %v: %w", totals, context.Cause(ctx))
-		}
+	var seen map[string]uint64
+	err := l.pollTaps(ctx, quietPoll, func(totals map[string]uint64, still time.Duration) (bool, error) {
+		seen = totals
+		return still >= enough, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the lab to be quiet (frames at the taps so far: %v): %w", seen, err)
 	}
+	return nil
 }
 
 // silence waits until a new lab is quiet. No window is open yet: the taps that it

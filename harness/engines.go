@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,10 +54,7 @@ func slurmEngines(ctx context.Context) ([]string, error) {
 	if list == "" {
 		return nil, fmt.Errorf("%s: SLURM_JOB_NODELIST is not set; run it inside an allocation: salloc -K -N2 --exclusive make e2e ENGINES=slurm", doing)
 	}
-	form := os.Getenv(nodeVariable)
-	if form == "" {
-		form = "ssh://{node}"
-	}
+	form := cmp.Or(os.Getenv(nodeVariable), "ssh://{node}")
 	if !strings.Contains(form, "{node}") {
 		return nil, fmt.Errorf("%s=%s: {node} is missing, so every node would have the same engine", nodeVariable, form)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/docker/docker/api/types/mount"
 	"golang.org/x/sync/errgroup"
@@ -61,22 +62,21 @@ func (l *Lab) StartImages(ctx context.Context) error {
 // endImages ends the programs of images. One that had ended by itself, and badly, is an error.
 func endImages(ctx context.Context, nodes []*Node) error {
 	errs := make([]error, len(nodes))
-	var group errgroup.Group
+	var ending sync.WaitGroup
 	for i, n := range nodes {
 		if n.image == nil {
 			continue
 		}
-		group.Go(func() error {
+		ending.Go(func() {
 			if n.image.Ended() {
 				if status, err := n.image.Wait(ctx); err != nil || status != 0 {
 					errs[i] = errors.Join(err, fmt.Errorf("the image of %s ended with status %d; it wrote:\n%s", n.Name, status, n.image.Log()))
 				}
 			}
 			errs[i] = errors.Join(errs[i], n.image.Remove(ctx))
-			return nil
 		})
 	}
-	_ = group.Wait() // each error is in errs
+	ending.Wait()
 	return errors.Join(errs...)
 }
 

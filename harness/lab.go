@@ -254,13 +254,7 @@ func (l *Lab) Nodes() []*Node {
 	for _, w := range l.Topology.Workers {
 		nodes = append(nodes, l.workers[w.Name])
 	}
-	started := nodes[:0]
-	for _, n := range nodes {
-		if n != nil {
-			started = append(started, n)
-		}
-	}
-	return started
+	return slices.DeleteFunc(nodes, func(n *Node) bool { return n == nil })
 }
 
 // Close takes the lab down. Its containers go back to the harness if they are

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"net/netip"
@@ -56,11 +57,7 @@ func (t Topology) SVG(notes map[string]string) string {
 func (t Topology) describe() string {
 	var text []string
 	for _, c := range t.Clients[:min(len(t.Clients), shownBoxes)] {
-		whose := "assigned to nobody"
-		if c.Worker != "" {
-			whose = "assigned to " + c.Worker
-		}
-		text = append(text, fmt.Sprintf("%s, %s, plugged in at %s, %s.", c.Name, c.MAC, c.Place, whose))
+		text = append(text, fmt.Sprintf("%s, %s, plugged in at %s, assigned to %s.", c.Name, c.MAC, c.Place, cmp.Or(c.Worker, "nobody")))
 	}
 	if more := len(t.Clients) - shownBoxes; more > 0 {
 		text = append(text, fmt.Sprintf("%d clients more.", more))
@@ -78,13 +75,9 @@ type picture struct {
 func (p *picture) clients(t Topology, height int) {
 	p.column(len(t.Clients), height, func(i, y int) {
 		c := t.Clients[i]
-		whose := "→ nobody"
-		if c.Worker != "" {
-			whose = "→ " + c.Worker
-		}
 		p.link(p.class(c.Worker), boxWidth, switchAt, y, c.VLAN.String(), trunkOf(t, c))
 		p.port(switchAt, y)
-		p.box(p.class(c.Worker), 1, y-boxHeight/2, boxWidth, boxHeight, c.Name, whose, c.MAC.String(), ofStack(c.Addresses, c.Image), p.notes[c.Name])
+		p.box(p.class(c.Worker), 1, y-boxHeight/2, boxWidth, boxHeight, c.Name, "→ "+cmp.Or(c.Worker, "nobody"), c.MAC.String(), ofStack(c.Addresses, c.Image), p.notes[c.Name])
 	}, func(more, y int) {
 		p.box("more", 1, y-boxHeight/2, boxWidth, boxHeight, fmt.Sprintf("%d clients more", more), "")
 	})

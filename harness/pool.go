@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/vlandemux/vlandemux/harness/internal/agent"
 	"github.com/vlandemux/vlandemux/harness/internal/engine"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
@@ -106,16 +104,7 @@ func (p *pool) give(ctx context.Context, containers []*container) error {
 			errs = append(errs, c.agent.Reset(ctx))
 		}
 	}
-	results := make([]error, len(containers))
-	var group errgroup.Group
-	for i, c := range containers {
-		group.Go(func() error {
-			results[i] = p.giveOne(ctx, c)
-			return nil
-		})
-	}
-	_ = group.Wait() // each error is in results
-	return errors.Join(append(errs, results...)...)
+	return errors.Join(errors.Join(errs...), each(containers, func(c *container) error { return p.giveOne(ctx, c) }))
 }
 
 func (p *pool) giveOne(ctx context.Context, c *container) error {
@@ -143,15 +132,17 @@ func (p *pool) giveOne(ctx context.Context, c *container) error {
 
 // end ends containers that are not to be used again.
 func end(ctx context.Context, containers []*container) error {
+	return each(containers, func(c *container) error { return c.Close(ctx) })
+}
+
+// each does something with all containers side by side, and goes on past failures.
+func each(containers []*container, do func(*container) error) error {
 	errs := make([]error, len(containers))
-	var group errgroup.Group
+	var doing sync.WaitGroup
 	for i, c := range containers {
-		group.Go(func() error {
-			errs[i] = c.Close(ctx)
-			return nil
-		})
+		doing.Go(func() { errs[i] = do(c) })
 	}
-	_ = group.Wait() // each error is in errs
+	doing.Wait()
 	return errors.Join(errs...)
 }
 

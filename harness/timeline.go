@@ -1,9 +1,9 @@
 package harness
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -132,8 +132,8 @@ func statisticsText(before, after wire.Statistics) string {
 	var w strings.Builder
 	t := tabwriter.NewWriter(&w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NODE\tCOUNTER\tBEFORE\tAFTER\tDIFFERENCE")
-	for _, node := range sortedKeys(after) {
-		for _, counter := range sortedKeys(after[node]) {
+	for _, node := range slices.Sorted(maps.Keys(after)) {
+		for _, counter := range slices.Sorted(maps.Keys(after[node])) {
 			x, y := before[node][counter], after[node][counter]
 			if x != 0 || y != 0 {
 				fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%+d\n", node, counter, x, y, int64(y-x))
@@ -142,13 +142,4 @@ func statisticsText(before, after wire.Statistics) string {
 	}
 	_ = t.Flush() // a Builder takes everything
 	return w.String()
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, cmp.Compare)
-	return keys
 }

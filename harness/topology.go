@@ -15,6 +15,7 @@
 package harness
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -134,18 +135,8 @@ type (
 
 // withDefaults fills what was left out.
 func (t Topology) withDefaults() Topology {
-	if t.Trunks == 0 {
-		t.Trunks = 1
-	}
-	if t.MTU == 0 {
-		t.MTU = 1500
-	}
-	if t.Demux.Attach == "" {
-		t.Demux.Attach = demux.AttachAuto
-	}
-	if t.Demux.Untagged == "" {
-		t.Demux.Untagged = demux.UntaggedDrop
-	}
+	t.Trunks, t.MTU = cmp.Or(t.Trunks, 1), cmp.Or(t.MTU, 1500)
+	t.Demux.Attach, t.Demux.Untagged = cmp.Or(t.Demux.Attach, demux.AttachAuto), cmp.Or(t.Demux.Untagged, demux.UntaggedDrop)
 	return t
 }
 
@@ -159,12 +150,7 @@ func (t Topology) hasIPv6() bool {
 	for _, w := range t.Workers {
 		all = append(all, w.Addresses...)
 	}
-	for _, p := range all {
-		if p.Addr().Is6() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Addr().Is6() })
 }
 
 // allowed are the places where a client may be, as the demux has them.

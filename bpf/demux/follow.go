@@ -1,6 +1,7 @@
 package demux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,9 +39,7 @@ const (
 // them. When the kernel's messages come faster than they are read, every interface is
 // looked at again, at most ten times a second.
 func (d *Demux) Follow(ctx context.Context, opts FollowOptions) error {
-	if opts.Buffer == 0 {
-		opts.Buffer = followBuffer
-	}
+	opts.Buffer = cmp.Or(opts.Buffer, followBuffer)
 	following, stop := context.WithCancel(ctx)
 	peers := make(chan struct{})
 	go func() {

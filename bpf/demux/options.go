@@ -1,6 +1,7 @@
 package demux
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -73,18 +74,10 @@ type Options struct {
 
 // complete sets what is not given and was not remembered.
 func (o *Options) complete() {
-	if o.Capacity == 0 {
-		o.Capacity = DefaultCapacity
-	}
-	if o.Untagged == "" {
-		o.Untagged = UntaggedDrop
-	}
-	if o.Unknown == "" {
-		o.Unknown = UnknownDrop
-	}
-	if o.Attach == "" {
-		o.Attach = AttachAuto
-	}
+	o.Capacity = cmp.Or(o.Capacity, DefaultCapacity)
+	o.Untagged = cmp.Or(o.Untagged, UntaggedDrop)
+	o.Unknown = cmp.Or(o.Unknown, UnknownDrop)
+	o.Attach = cmp.Or(o.Attach, AttachAuto)
 }
 
 // The values of Options.Unknown that are no worker.

@@ -1,6 +1,7 @@
 package demux
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -359,9 +360,7 @@ func (s *pinSet) check(opts *Options) error {
 		}
 		opts.remember(s.owner.Options, defaultWorker)
 	}
-	if opts.Capacity == 0 {
-		opts.Capacity = s.capacity
-	}
+	opts.Capacity = cmp.Or(opts.Capacity, s.capacity)
 	opts.complete()
 	return nil
 }

@@ -1,6 +1,9 @@
 package nettest
 
-import "encoding/binary"
+import (
+	"cmp"
+	"encoding/binary"
+)
 
 // Tag is a VLAN tag.
 type Tag struct{ Protocol, TCI uint16 }
@@ -20,11 +23,7 @@ func (f Frame) Bytes() []byte {
 		b = binary.BigEndian.AppendUint16(b, tag.Protocol)
 		b = binary.BigEndian.AppendUint16(b, tag.TCI)
 	}
-	ethertype := f.EtherType
-	if ethertype == 0 {
-		ethertype = 0x88b5
-	}
-	b = binary.BigEndian.AppendUint16(b, ethertype)
+	b = binary.BigEndian.AppendUint16(b, cmp.Or(f.EtherType, 0x88b5))
 	return append(b, f.Payload...)
 }
 

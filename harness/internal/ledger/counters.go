@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -193,17 +194,9 @@ func (t *tally) agrees() bool {
 type counterName struct{ kind, name string }
 
 func sortedNames(m map[counterName]control.Tally) []counterName {
-	names := make([]counterName, 0, len(m))
-	for n := range m {
-		names = append(names, n)
-	}
-	slices.SortFunc(names, func(a, b counterName) int {
-		if a.kind != b.kind {
-			return strings.Compare(a.kind, b.kind)
-		}
-		return strings.Compare(a.name, b.name)
+	return slices.SortedFunc(maps.Keys(m), func(a, b counterName) int {
+		return cmp.Or(strings.Compare(a.kind, b.kind), strings.Compare(a.name, b.name))
 	})
-	return names
 }
 
 // reported is the difference between two readings, by name. A client that was

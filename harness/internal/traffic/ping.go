@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,12 +35,7 @@ type PingReport struct {
 // error. It needs CAP_NET_RAW.
 func Ping(ctx context.Context, request PingRequest) (PingReport, error) {
 	doing := fmt.Sprintf("pinging %s", request.Destination)
-	if request.Interval == 0 {
-		request.Interval = 10 * time.Millisecond
-	}
-	if request.Timeout == 0 {
-		request.Timeout = time.Second
-	}
+	request.Interval, request.Timeout = cmp.Or(request.Interval, 10*time.Millisecond), cmp.Or(request.Timeout, time.Second)
 	if !request.Destination.IsValid() || request.Count < 1 || request.Interval < 0 || request.Timeout < 0 {
 		return PingReport{}, fmt.Errorf("%s: it takes a destination, a count of at least 1 (got %d), and an interval (%v) and timeout (%v) that are not negative",
 			doing, request.Count, request.Interval, request.Timeout)

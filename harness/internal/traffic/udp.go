@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -53,10 +54,7 @@ const (
 // pattern.
 func UDP(ctx context.Context, request UDPRequest) (UDPReport, error) {
 	doing := fmt.Sprintf("exchanging datagrams with %s", request.Remote)
-	if request.Timeout == 0 {
-		request.Timeout = time.Second
-	}
-	request.Segments = max(request.Segments, 1)
+	request.Timeout, request.Segments = cmp.Or(request.Timeout, time.Second), max(request.Segments, 1)
 	if !request.Remote.IsValid() || request.Count < 1 || request.Segments*request.Size > maxDatagram || request.Size < minDatagram || request.Size > maxDatagram || request.Timeout < 0 {
 		return UDPReport{}, fmt.Errorf("%s: it takes a remote address, a count of at least 1 (got %d), a size of %d to %d octets (got %d, %d at once), and a timeout (%v) that is not negative",
 			doing, request.Count, minDatagram, maxDatagram, request.Size, request.Segments, request.Timeout)

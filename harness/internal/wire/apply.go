@@ -26,9 +26,7 @@ import (
 func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
 	n := &Network{group: newGroup(), plan: plan, unsure: map[int]bool{}}
 	n.plan.Clients = slices.Clone(plan.Clients) // Move changes them
-	if n.plan.MTU == 0 {
-		n.plan.MTU = DefaultMTU
-	}
+	n.plan.MTU = cmp.Or(plan.MTU, DefaultMTU)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
