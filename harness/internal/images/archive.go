@@ -3,12 +3,13 @@ package images
 import (
 	"archive/tar"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"io"
 	"strings"
 	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // builtImage is an image in memory: a layer with its programs, and its configuration.
@@ -19,35 +20,6 @@ type builtImage struct {
 	diffID  string // digest of the layer
 	id      string // digest of the configuration: the image's ID
 }
-
-// imageConfig is the part of an image's configuration that is used, in the order in which it is written.
-type imageConfig struct {
-	Architecture string      `json:"architecture"`
-	Config       imageRun    `json:"config"`
-	Created      string      `json:"created"`
-	History      []imageStep `json:"history"`
-	OS           string      `json:"os"`
-	RootFS       imageRootFS `json:"rootfs"`
-}
-
-type imageRun struct {
-	Entrypoint []string          `json:"Entrypoint"`
-	Labels     map[string]string `json:"Labels"`
-	WorkingDir string            `json:"WorkingDir"`
-}
-
-type imageStep struct {
-	Created   string `json:"created"`
-	CreatedBy string `json:"created_by"`
-}
-
-type imageRootFS struct {
-	Type    string   `json:"type"`
-	DiffIDs []string `json:"diff_ids"`
-}
-
-// epoch is when everything was made, so that nothing depends on when it was.
-const epoch = "1970-01-01T00:00:00Z"
 
 // newImage lays an image out of compiled programs. arch is a GOARCH.
 func newImage(program Program, arch string, files []tarEntry) *builtImage {
@@ -61,10 +33,12 @@ func newImage(program Program, arch string, files []tarEntry) *builtImage {
 
 // newLabelledImage puts a configuration to a layer. The label's value is the program's name.
 func newLabelledImage(program Program, arch string, layer []byte, label string) *builtImage {
-	img := &builtImage{program: program, layer: layer, diffID: digest(layer)}
-	config, err := json.Marshal(imageConfig{
-		Architecture: arch,
-		Config: imageRun{
+	img := &builtImage{program: program, layer: layer, diffID: digest.FromBytes(layer).String()}
+	epoch := time.Unix(0, 0).UTC() // when everything was made, so that nothing depends on when it was
+	config, err := json.Marshal(ocispec.Image{
+		Created:  &epoch,
+		Platform: ocispec.Platform{Architecture: arch, OS: "linux"},
+		Config: ocispec.ImageConfig{
 			Entrypoint: program.Entrypoint,
 			Labels: map[string]string{
 				label:                               program.Name,
@@ -74,16 +48,14 @@ func newLabelledImage(program Program, arch string, layer []byte, label string) 
 			},
 			WorkingDir: "/",
 		},
-		Created: epoch,
-		History: []imageStep{{Created: epoch, CreatedBy: strings.Join(program.Packages, " ")}},
-		OS:      "linux",
-		RootFS:  imageRootFS{Type: "layers", DiffIDs: []string{img.diffID}},
+		RootFS:  ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.Digest(img.diffID)}},
+		History: []ocispec.History{{Created: &epoch, CreatedBy: strings.Join(program.Packages, " ")}},
 	})
 	if err != nil {
 		panic(err) // strings, slices and maps of strings always marshal
 	}
 	img.config = config
-	img.id = digest(config)
+	img.id = digest.FromBytes(config).String()
 	return img
 }
 
@@ -136,9 +108,4 @@ func writeTar(entries ...tarEntry) []byte {
 		panic(err)
 	}
 	return out.Bytes()
-}
-
-func digest(data []byte) string {
-	sum := sha256.Sum256(data)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }
