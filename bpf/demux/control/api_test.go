@@ -32,7 +32,7 @@ func serve(t *testing.T, plane control.Dataplane) (string, func() error) {
 	g.Expect(err).NotTo(HaveOccurred())
 	server := control.NewServer(control.ServerOptions{
 		Dataplane: plane, Names: fakeNames{},
-		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x", Untagged: "drop",
+		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x",
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	ctx, cancel := context.WithCancel(context.Background())

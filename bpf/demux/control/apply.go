@@ -147,7 +147,12 @@ func (s *Server) putAssignments(w http.ResponseWriter, r *http.Request) (any, er
 	}
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	now, err := s.assignmentsBeside(wanted, prune)
+	var now []demux.Assignment
+	if prune {
+		now, err = s.options.Dataplane.Assignments()
+	} else {
+		now, err = s.options.Dataplane.Find(macsOf(wanted)) // the others do not matter
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the assignments: %w", err)
 	}
@@ -158,14 +163,6 @@ func (s *Server) putAssignments(w http.ResponseWriter, r *http.Request) (any, er
 		}
 	}
 	return change.difference(), nil
-}
-
-// assignmentsBeside returns all assignments or, where the others do not matter, those of the MACs wanted.
-func (s *Server) assignmentsBeside(wanted []demux.Assignment, all bool) ([]demux.Assignment, error) {
-	if all {
-		return s.options.Dataplane.Assignments()
-	}
-	return s.options.Dataplane.Find(macsOf(wanted))
 }
 
 // postAssignments makes new assignments: all of them, or none.

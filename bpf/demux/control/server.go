@@ -37,8 +37,8 @@ type ServerOptions struct {
 	Dataplane Dataplane
 	// Names translates interface names.
 	Names Names
-	// Version, Kernel, BPFFS and Untagged are reported in [Status] as they are.
-	Version, Kernel, BPFFS, Untagged string
+	// Version, Kernel and BPFFS are reported in [Status] as they are.
+	Version, Kernel, BPFFS string
 	// Following tells how the interfaces are followed. Optional.
 	Following func() Following
 	// Log receives what goes wrong beside the requests. Optional.

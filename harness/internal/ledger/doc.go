@@ -47,6 +47,6 @@
 // frametable.go (all sightings, by frame), register.go, history.go (the registers of
 // a lab), outcome.go, refswitch.go and refdemux.go (what may become of a frame),
 // check.go and part.go (the comparison), then each by itself: counters.go, state.go
-// (assignments, locations, events), timing.go, cost.go (what moves cost), verdict.go,
+// (assignments, locations, events), forget.go (locations that age), timing.go, cost.go (what moves cost), verdict.go,
 // wrongframe.go, path.go and report.go (what is printed). stack.go and frame.go are about single frames.
 package ledger
