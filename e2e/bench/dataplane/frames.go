@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // sending is how long one measurement of a rate sends.
@@ -146,32 +149,23 @@ func (r rate) measure() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	type result struct {
-		sent      int
-		perSecond float64
-		err       error
-	}
-	results := make(chan result, len(r.senders))
-	for cpu, s := range r.senders {
-		go func() {
-			var sent result
-			sent.err = pinned(cpu, func() (err error) {
-				sent.sent, sent.perSecond, err = s.rate(sending)
-				return err
-			})
-			results <- sent
-		}()
-	}
+	var mu sync.Mutex // guards what follows
 	var perSecond float64
 	var sent int
-	var errs []error
-	for range r.senders {
-		one := <-results
-		sent += one.sent
-		perSecond += one.perSecond
-		errs = append(errs, one.err)
+	var group errgroup.Group
+	for cpu, s := range r.senders {
+		group.Go(func() error {
+			return pinned(cpu, func() error {
+				frames, rate, err := s.rate(sending)
+				mu.Lock()
+				defer mu.Unlock()
+				sent += frames
+				perSecond += rate
+				return err
+			})
+		})
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := group.Wait(); err != nil {
 		return 0, err
 	}
 	after, err := r.running.arrived(before, sent, r.dropped)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -90,8 +91,8 @@ func (p *path) keep(c io.Closer) { p.closers = append(p.closers, c) }
 
 func (p *path) Close() error {
 	var errs []error
-	for i := len(p.closers) - 1; i >= 0; i-- {
-		errs = append(errs, p.closers[i].Close())
+	for _, c := range slices.Backward(p.closers) {
+		errs = append(errs, c.Close())
 	}
 	p.closers = nil
 	return errors.Join(errs...)

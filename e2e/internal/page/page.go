@@ -46,10 +46,7 @@ func Write(path string, run *Run) error {
 	if err == nil {
 		err = w.Flush()
 	}
-	if closing := file.Close(); err == nil {
-		err = closing
-	}
-	if err != nil {
+	if err := errors.Join(err, file.Close()); err != nil {
 		return fmt.Errorf("writing the report %s: %w", path, err)
 	}
 	return nil

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,13 +25,7 @@ type Boot struct {
 }
 
 // Close releases the files.
-func (b *Boot) Close() error {
-	err := b.Image.Close()
-	if other := b.Modules.Close(); err == nil {
-		err = other
-	}
-	return err
-}
+func (b *Boot) Close() error { return errors.Join(b.Image.Close(), b.Modules.Close()) }
 
 // archive writes the modules as an initramfs archive, their file names in loading order.
 func (t *tree) archive(w io.Writer, modules Modules) error {

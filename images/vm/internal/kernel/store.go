@@ -115,11 +115,7 @@ func (s *Store) put(scratch, key string, tree *tree, modules Modules) error {
 	if err != nil {
 		return err
 	}
-	err = tree.archive(archive, modules)
-	if closed := archive.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
+	if err := errors.Join(tree.archive(archive, modules), archive.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(tree.image, filepath.Join(entry, imageFile)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -142,12 +143,11 @@ func (r *resolver) visit(ordered []module, name string, path []string) ([]module
 	if r.done[name] || r.tree.builtin[name] {
 		return ordered, nil
 	}
-	for _, above := range path {
-		if above == name {
-			return ordered, fmt.Errorf("module %s depends on itself: %s", name, strings.Join(append(path, name), " → "))
-		}
-	}
+	above := path
 	path = append(path, name)
+	if slices.Contains(above, name) {
+		return ordered, fmt.Errorf("module %s depends on itself: %s", name, strings.Join(path, " → "))
+	}
 	file, ok := r.tree.files[name]
 	if !ok {
 		return ordered, fmt.Errorf("module %s: %w, neither as a file nor built in", strings.Join(path, " → "), ErrMissingModule)
