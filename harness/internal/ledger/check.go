@@ -2,10 +2,10 @@ package ledger
 
 import (
 	"fmt"
-	"github.com/vlandemux/vlandemux/bpf/demux"
 	"slices"
 	"strings"
 
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness/internal/drops"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -115,10 +116,9 @@ func (a *audit) mistakes() []string {
 	if !other {
 		return nil
 	}
-	var all []string
-	for text := range c.wrong {
-		all = append(all, "the topology's reference: "+text)
+	all := slices.Sorted(maps.Keys(c.wrong))
+	for i := range all {
+		all[i] = "the topology's reference: " + all[i]
 	}
-	slices.Sort(all)
 	return all
 }

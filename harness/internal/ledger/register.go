@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"sort"
@@ -45,15 +46,7 @@ func (r *register) maybe(value uint64, begin, end int64) {
 
 // seal makes the register readable. Writing after it needs another seal.
 func (r *register) seal() {
-	byBegin := func(a, b write) int {
-		switch {
-		case a.begin < b.begin:
-			return -1
-		case a.begin > b.begin:
-			return 1
-		}
-		return 0
-	}
+	byBegin := func(a, b write) int { return cmp.Compare(a.begin, b.begin) }
 	if !slices.IsSortedFunc(r.writes, byBegin) {
 		slices.SortStableFunc(r.writes, byBegin)
 	}
@@ -73,15 +66,7 @@ func (r *register) seal() {
 			certain = append(certain, w)
 		}
 	}
-	byEnd := func(a, b write) int {
-		switch {
-		case a.end < b.end:
-			return -1
-		case a.end > b.end:
-			return 1
-		}
-		return 0
-	}
+	byEnd := func(a, b write) int { return cmp.Compare(a.end, b.end) }
 	if !slices.IsSortedFunc(certain, byEnd) {
 		slices.SortStableFunc(certain, byEnd)
 	}

@@ -230,10 +230,7 @@ func (a *audit) arrange(f *frame, lines []line) {
 	}
 	slices.SortStableFunc(lines, func(x, y line) int {
 		s, t := int(x.side), int(y.side)
-		if a.plan.of(x.side).role == a.plan.of(y.side).role {
-			return s - t
-		}
-		if up {
+		if up || a.plan.of(x.side).role == a.plan.of(y.side).role {
 			return s - t
 		}
 		return t - s
