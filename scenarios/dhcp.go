@@ -40,22 +40,35 @@ func leasing(v Variant) harness.Topology {
 }
 
 func dhcp(ctx context.Context, r *Run) {
-	offered, server := clientPrefix(IPv4).Addr(), workerPrefix(IPv4).Addr()
+	want := fmt.Sprintf("lease of %s obtained from %s", clientPrefix(IPv4).Addr(), workerPrefix(IPv4).Addr())
+	r.ask(ctx, "DHCP, IP range", []string{"/dhcp", "client"}, func(_ int, output string, status int) error {
+		if status != 0 || !strings.Contains(output, want) {
+			return fmt.Errorf("it ended with status %d, want 0 and %q in what it wrote", status, want)
+		}
+		return nil
+	})
+}
+
+// ask waits until the image of each worker has written that it is ready. Then each client runs a command at once, and what comes of it
+// is checked, and every frame.
+func (r *Run) ask(ctx context.Context, ready string, command []string, check func(client int, output string, status int) error) {
 	window := r.OpenWindow(ctx)
 	for _, w := range r.Lab.Topology.Workers {
 		r.Eventually(func() (string, error) { return r.Lab.Logs(w.Name) }).WithContext(ctx).WithTimeout(time.Minute).
-			Should(gomega.ContainSubstring("DHCP, IP range"), "the DHCP server of %s is ready", w.Name)
+			Should(gomega.ContainSubstring(ready), "the server of %s is ready", w.Name)
 	}
 	var group errgroup.Group
-	for _, c := range r.Lab.Topology.Clients {
-		ask := []string{"/dhcp", "client"}
+	for i, c := range r.Lab.Topology.Clients {
 		group.Go(func() error {
-			output, status, err := r.Lab.Exec(ctx, c.Name, ask...)
+			output, status, err := r.Lab.Exec(ctx, c.Name, command...)
 			fmt.Fprintf(r.Out, "%s: %s", c.Name, output)
-			if want := fmt.Sprintf("lease of %s obtained from %s", offered, server); err == nil && (status != 0 || !strings.Contains(output, want)) {
-				err = fmt.Errorf("%s: %q ended with status %d, want %q in what it wrote:\n%s", c.Name, ask, status, want, output)
+			if err == nil {
+				err = check(i, output, status)
 			}
-			return err
+			if err != nil {
+				return fmt.Errorf("%s: %q: %w:\n%s", c.Name, command, err, output)
+			}
+			return nil
 		})
 	}
 	r.Check(group.Wait())

@@ -2,7 +2,6 @@ package scenarios
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/onsi/gomega"
@@ -61,11 +60,7 @@ func floodUnknown(ctx context.Context, r *Run) {
 					continue
 				}
 				known[mac] = true
-				frame := append(append([]byte(nil), w0.MAC[:]...), mac[:]...)
-				frame = binary.BigEndian.AppendUint16(frame, tag.Protocol)
-				frame = binary.BigEndian.AppendUint16(frame, tag.TCI)
-				frame = binary.BigEndian.AppendUint16(frame, 0x88b5)
-				frames = append(frames, append(frame, make([]byte, 64-len(frame))...))
+				frames = append(frames, numbered(0, mac, w0.MAC, tag))
 			}
 			b := r.raw(fmt.Sprintf("unknown sources from %d on", sent), frames)
 			b.Rate = rate
@@ -81,20 +76,9 @@ func floodUnknown(ctx context.Context, r *Run) {
 			node     string
 			from, to harness.MAC
 		}{{c.Name, c.MAC, w.MAC}, {w.Name, w.MAC, c.MAC}} {
-			group.Go(func() error {
-				for n := 0; ; n++ {
-					b := r.Batch(fmt.Sprintf("%s meanwhile, %d", end.node, n), 200, end.from, end.to)
-					b.Rate = 4_000
-					if err := window.Send(sending, end.node, b); err != nil {
-						return err
-					}
-					select {
-					case <-flooded:
-						return nil
-					default:
-					}
-				}
-			})
+			b := r.Batch(end.node+" meanwhile", 200, end.from, end.to)
+			b.Rate = 4_000
+			group.Go(func() error { return r.sendUntil(sending, window, flooded, end.node, b) })
 		}
 	}
 	r.Check(group.Wait())

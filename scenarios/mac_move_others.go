@@ -35,20 +35,9 @@ func (r *Run) talkTo(ctx context.Context, window *harness.Window, name string, c
 	over := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
 	send := func(node string, from, to harness.MAC) {
-		group.Go(func() error {
-			for n := 0; ; n++ {
-				b := r.Batch(fmt.Sprintf("%s: %s to %s, %d", name, node, to, n), perBatch, from, to)
-				b.Rate = rate
-				if err := window.Send(ctx, node, b); err != nil {
-					return err
-				}
-				select {
-				case <-over:
-					return nil
-				default:
-				}
-			}
-		})
+		b := r.Batch(fmt.Sprintf("%s: %s to %s", name, node, to), perBatch, from, to)
+		b.Rate = rate
+		group.Go(func() error { return r.sendUntil(ctx, window, over, node, b) })
 	}
 	for _, c := range clients {
 		send(c.Name, c.MAC, r.WorkerOf(c).MAC)

@@ -100,20 +100,9 @@ func changeUnderLoad(ctx context.Context, r *Run) {
 	changed := make(chan struct{})
 	group, sending := errgroup.WithContext(ctx)
 	send := func(node string, from, to harness.MAC) {
-		group.Go(func() error {
-			for n := 0; ; n++ {
-				select {
-				case <-changed:
-					return nil
-				default:
-				}
-				b := r.Batch(fmt.Sprintf("%s to %s, %d", node, to, n), perBatch, from, to)
-				b.Rate = rate
-				if err := window.Send(sending, node, b); err != nil {
-					return err
-				}
-			}
-		})
+		b := r.Batch(fmt.Sprintf("%s to %s", node, to), perBatch, from, to)
+		b.Rate = rate
+		group.Go(func() error { return r.sendUntil(sending, window, changed, node, b) })
 	}
 	send(c0.Name, c0.MAC, w0.MAC)
 	send(c1.Name, c1.MAC, w1.MAC)

@@ -87,6 +87,23 @@ func (r *Run) Send(ctx context.Context, w *harness.Window, node string, batches 
 	r.Check(w.Send(ctx, node, batches...))
 }
 
+// sendUntil sends a batch again and again, with other IDs, until over is closed; once at least.
+func (r *Run) sendUntil(ctx context.Context, w *harness.Window, over <-chan struct{}, node string, b harness.Batch) error {
+	name := b.Name
+	for n := 0; ; n++ {
+		b.Name = fmt.Sprintf("%s, %d", name, n)
+		b.ID = r.Seed.BatchID(b.Name)
+		if err := w.Send(ctx, node, b); err != nil {
+			return err
+		}
+		select {
+		case <-over:
+			return nil
+		default:
+		}
+	}
+}
+
 // Counters reads those of the demux through its socket.
 func (r *Run) Counters(ctx context.Context) control.Counters {
 	c, err := r.Lab.Demux().Counters(ctx)

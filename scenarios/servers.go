@@ -4,10 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
-
-	"github.com/onsi/gomega"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/vlandemux/vlandemux/harness"
 )
@@ -85,22 +81,10 @@ func (x server) topology(v Variant) harness.Topology {
 }
 
 func (x server) run(ctx context.Context, r *Run) {
-	window := r.OpenWindow(ctx)
-	for _, w := range r.Lab.Topology.Workers {
-		r.Eventually(func() (string, error) { return r.Lab.Logs(w.Name) }).WithContext(ctx).WithTimeout(time.Minute).
-			Should(gomega.ContainSubstring(x.ready), "the server of %s is ready", w.Name)
-	}
-	var group errgroup.Group
-	for i, c := range r.Lab.Topology.Clients {
-		group.Go(func() error {
-			output, _, err := r.Lab.Exec(ctx, c.Name, "/bin/busybox", "sh", "-c", x.ask)
-			fmt.Fprintf(r.Out, "%s: %s", c.Name, output)
-			if want := strings.ReplaceAll(x.answer, "%d", fmt.Sprint(i)); err == nil && !strings.Contains(output, want) {
-				err = fmt.Errorf("%s: want %q in what it wrote:\n%s", c.Name, want, output)
-			}
-			return err
-		})
-	}
-	r.Check(group.Wait())
-	r.Close(ctx, window)
+	r.ask(ctx, x.ready, []string{"/bin/busybox", "sh", "-c", x.ask}, func(client int, output string, _ int) error {
+		if want := strings.ReplaceAll(x.answer, "%d", fmt.Sprint(client)); !strings.Contains(output, want) {
+			return fmt.Errorf("want %q in what it wrote", want)
+		}
+		return nil
+	})
 }
