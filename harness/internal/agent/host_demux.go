@@ -125,8 +125,7 @@ func socketOf(args []string) string {
 }
 
 func (d *demuxChild) stop(ctx context.Context, name string) error {
-	signals := map[string]unix.Signal{"TERM": unix.SIGTERM, "INT": unix.SIGINT, "KILL": unix.SIGKILL}
-	signal, ok := signals[name]
+	signal, ok := map[string]unix.Signal{"TERM": unix.SIGTERM, "INT": unix.SIGINT, "KILL": unix.SIGKILL}[name]
 	if !ok {
 		return fmt.Errorf("stopping vlandemux: unknown signal %q; use TERM, INT or KILL", name)
 	}

@@ -7,18 +7,13 @@ import (
 	"fmt"
 )
 
-// machine gives the ELF name of an architecture that Docker engines run on and Go compiles for.
-func machine(arch string) (elf.Machine, bool) {
-	m, ok := map[string]elf.Machine{
+// CheckArch returns an error unless an ELF program is for the architecture, a GOARCH.
+func CheckArch(program *elf.File, arch string) error {
+	want, known := map[string]elf.Machine{ // of the architectures that Docker engines run on and Go compiles for
 		"386": elf.EM_386, "amd64": elf.EM_X86_64, "arm": elf.EM_ARM, "arm64": elf.EM_AARCH64, "loong64": elf.EM_LOONGARCH,
 		"mips64le": elf.EM_MIPS, "ppc64le": elf.EM_PPC64, "riscv64": elf.EM_RISCV, "s390x": elf.EM_S390,
 	}[arch]
-	return m, ok
-}
-
-// CheckArch returns an error unless an ELF program is for the architecture, a GOARCH.
-func CheckArch(program *elf.File, arch string) error {
-	if want, known := machine(arch); known && program.Machine != want {
+	if known && program.Machine != want {
 		return fmt.Errorf("it is made for %v, and the Docker engine runs on %s: compile it with GOOS=linux GOARCH=%s", program.Machine, arch, arch)
 	}
 	return nil
