@@ -94,7 +94,7 @@ func TestSilentClientIsReached(t *testing.T) {
 	}
 	reached()
 	b.rename("trunk0", "up0")
-	b.resync()
+	b.Expect(b.demux.Resync()).To(Equal([]demux.Change{{Name: "up0", What: "renamed from trunk0"}}))
 	assignments, err := b.demux.Assignments()
 	b.Expect(err).NotTo(HaveOccurred())
 	b.Expect(assignments[0].String()).To(Equal(mac(1).String() + "=w0@up0:ad12"))

@@ -26,7 +26,7 @@ type Link struct {
 	Ethernet bool
 	Loopback bool
 
-	peer   int // of a veth: the index of its other end
+	peer   int // of a veth: the index of its other end; of others, of the interface below
 	peerNS int // ID of the network namespace that is in, -1 for this one
 }
 
@@ -144,6 +144,9 @@ func (d *Demux) unfit(a *device, link *Link) (string, error) {
 	if link.Master != 0 {
 		return fmt.Sprintf("it is a port of interface %d", link.Master), nil
 	}
+	if below := d.below(link); below != nil && below.role == bpfAttachRoleROLE_TRUNK && a.role == bpfAttachRoleROLE_WORKER {
+		return "what it sends goes out of trunk " + below.name + ", clients' frames as well", nil
+	}
 	if a.role == bpfAttachRoleROLE_TRUNK && d.opts.Untagged == UntaggedPass {
 		return "", nil
 	}
@@ -172,6 +175,14 @@ func (d *Demux) unfit(a *device, link *Link) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// below is the trunk or worker on top of which the interface is, nil if there is none.
+func (d *Demux) below(link *Link) *device {
+	if link.peerNS >= 0 || !slices.Contains([]string{"vlan", "macvlan", "macvtap", "ipvlan"}, link.Kind) {
+		return nil
+	}
+	return d.byIndex[link.peer]
 }
 
 // settled lists again when the kernel says that the list changed while it was read:

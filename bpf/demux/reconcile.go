@@ -126,7 +126,7 @@ func (d *Demux) renameAll(changed []Link, did func(*device, error, string, ...an
 				continue
 			}
 		}
-		did(a, d.rename(a, name, renamed), "renamed to %s", name)
+		did(a, d.rename(a, name, renamed), "renamed from %s", former)
 	}
 	return lost
 }

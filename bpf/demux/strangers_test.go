@@ -151,6 +151,21 @@ func TestWhatTheHostUsesIsRefused(t *testing.T) {
 	}
 }
 
+// A worker on top of the trunk would send clients' frames back to the switch.
+func TestAnInterfaceOnATrunkIsNoWorker(t *testing.T) {
+	b := start(t, demux.Options{})
+	for _, on := range []int{b.trunks[0], b.indexes[0]} {
+		name := fmt.Sprintf("upper%d", on)
+		upper := &netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: name, ParentIndex: on}, Mode: netlink.MACVLAN_MODE_BRIDGE}
+		b.Expect(netlink.LinkAdd(upper)).To(Succeed())
+	}
+	err := b.demux.Assign(mac(1), fmt.Sprintf("upper%d", b.trunks[0]))
+	b.Expect(err).To(MatchError(demux.ErrUnfit))
+	b.Expect(err).To(MatchError(ContainSubstring("goes out of trunk " + trunkNames[0])))
+	b.Expect(b.demux.Workers()).To(BeEmpty())
+	b.Expect(b.demux.Assign(mac(1), fmt.Sprintf("upper%d", b.indexes[0]))).To(Succeed(), "on no trunk")
+}
+
 // programsOn counts the programs at tc ingress.
 func programsOn(b *bed, ifindex int) int {
 	b.t.Helper()
