@@ -22,7 +22,7 @@ const (
 func preflight(settings config) (string, error) {
 	release, kernelErr := checkKernel()
 	var mistakes []error
-	for _, err := range []error{kernelErr, checkCapabilities(), checkBPFFS(settings.bpffs)} {
+	for _, err := range []error{kernelErr, checkCapabilities(), checkDescriptors(), checkBPFFS(settings.bpffs)} {
 		if err != nil {
 			mistakes = append(mistakes, err)
 		}
@@ -80,6 +80,23 @@ func missingCapabilities(has func(capability int) bool) error {
 	}
 	return fmt.Errorf("this process lacks %s: run it as root (sudo vlandemux run ...) or in a container with these capabilities",
 		strings.Join(missing, " and "))
+}
+
+// leastDescriptors is what it takes to take over from a process that was killed while it did: maps of two, and ours. Each
+// trunk and worker takes one more.
+const leastDescriptors = 192
+
+// checkDescriptors is for a limit with which the kernel's answers would say nothing of it.
+func checkDescriptors() error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("asking for the limit of open files: %w", err)
+	}
+	if limit.Cur >= leastDescriptors {
+		return nil
+	}
+	return fmt.Errorf("this process may have %d files open, and needs %d, and one for each trunk and worker: raise its limit (ulimit -n, LimitNOFILE=)",
+		limit.Cur, leastDescriptors)
 }
 
 // checkBPFFS returns an error unless path can be a folder of pins: one that is or can be made in a BPF

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -327,6 +328,19 @@ func TestAFailedStartLeavesEverythingAsItWas(t *testing.T) {
 	request := frame(gateway, clientA, "request")
 	trunk.send(tagged(request, 12))
 	g.Expect(worker.receive()).To(Equal(request))
+}
+
+func TestALowLimitOfOpenFilesIsTold(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	low := exec.Command("sh", "-c", `ulimit -n 64; exec /proc/$PPID/exe run --trunk t0 --bpffs "$0" --socket "$1"`, b.bpffs, b.socket)
+	low.Env = append(os.Environ(), asProgram+"=1")
+	session, err := gexec.Start(low, t.Output(), t.Output())
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { session.Kill() })
+	g.Eventually(session, patience).Should(gexec.Exit(exitFailure))
+	g.Expect(session.Err).To(gbytes.Say("may have 64 files open, and needs 192"))
+	b.expectNothingLeft()
 }
 
 func TestPinsNeedABPFFileSystem(t *testing.T) {
