@@ -80,11 +80,12 @@ func (l *Lab) describe() ledger.Setup {
 	return d
 }
 
-// changes are the moves, the changes of assignments and the ends of workers since the last describe.
-func (l *Lab) changes() ([]ledger.Move, []ledger.Change, []ledger.Outage) {
+// changes adds the moves, the changes of assignments and trunks and the ends of workers since the last describe.
+func (l *Lab) changes(to *ledger.Setup) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.state.lab.Moves), slices.Clone(l.state.lab.Changes), slices.Clone(l.state.lab.Outages)
+	from := &l.state.lab
+	to.Moves, to.Changes, to.Outages, to.TrunkChanges = slices.Clone(from.Moves), slices.Clone(from.Changes), slices.Clone(from.Outages), slices.Clone(from.TrunkChanges)
 }
 
 // closed carries what followed from a window's frames to the next window.
@@ -141,8 +142,12 @@ func (l *Lab) Move(ctx context.Context, client string, to Place) error {
 }
 
 // SetTrunk takes the switch's end of a trunk down, or brings it up and returns once it
-// carries frames; vlandemux has noticed then. Nothing may be sent there in between: it would be missing.
+// carries frames; vlandemux has noticed then. Nothing may be sent there meanwhile, and, until it is up again, no group frame.
 func (l *Lab) SetTrunk(ctx context.Context, trunk int, up bool) error {
+	start, err := l.host.agent.Clock(ctx)
+	if err != nil {
+		return err
+	}
 	if err := l.host.agent.SetTrunk(ctx, trunk, up); err != nil {
 		return err
 	}
@@ -153,9 +158,17 @@ func (l *Lab) SetTrunk(ctx context.Context, trunk int, up bool) error {
 			return err
 		}
 		if slices.ContainsFunc(status.Trunks, func(i control.Interface) bool { return i.Name == topology.TrunkName(trunk) && i.State == want }) {
-			return nil
+			break
 		}
 	}
+	end, err := l.host.agent.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.lab.TrunkChanges = append(l.state.lab.TrunkChanges, ledger.TrunkChange{Trunk: trunk, Up: up, Start: start, End: end})
+	return nil
 }
 
 // Assign gives a client's frames to a worker, through vlandemux's socket. It may

@@ -256,7 +256,7 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 	w.mu.Lock()
 	in.Sent, in.Sockets, in.EventsMissed = w.sent, w.sockets, w.eventsMissed.Load()
 	w.mu.Unlock()
-	w.ledger.Moves, w.ledger.Changes, w.ledger.Outages = w.lab.changes()
+	w.lab.changes(&w.ledger)
 	streams := make([]io.ReadCloser, len(reports))
 	var opening errgroup.Group
 	for i, report := range reports {

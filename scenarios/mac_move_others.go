@@ -173,6 +173,7 @@ func restartedMoves(ctx context.Context, r *Run) {
 // trunkDown takes trunk 1 down behind c0, which is plugged in at trunk 0 until it is up
 // again, while c2 talks there all the time.
 func trunkDown(ctx context.Context, r *Run) {
+	const lost = 7 // frames
 	c0 := r.Lab.Topology.Clients[0]
 	w0, there := r.WorkerOf(c0), r.otherPlaces()[2]
 	window := r.Introduce(ctx)
@@ -182,8 +183,12 @@ func trunkDown(ctx context.Context, r *Run) {
 		do   func(context.Context) error
 	}{
 		{"c0 is plugged into trunk 1", func(ctx context.Context) error { return r.Lab.Move(ctx, c0.Name, there) }},
-		{"trunk 1 goes down, and c0 is plugged into trunk 0", func(ctx context.Context) error {
+		{"trunk 1 goes down, with frames for c0, which is plugged into trunk 0 then", func(ctx context.Context) error {
 			if err := r.Lab.SetTrunk(ctx, 1, false); err != nil {
+				return err
+			}
+			arrived += lost
+			if err := window.Send(ctx, w0.Name, r.Batch("to the trunk that is down", lost, w0.MAC, c0.MAC)); err != nil {
 				return err
 			}
 			return r.Lab.Move(ctx, c0.Name, c0.Place)
@@ -207,4 +212,5 @@ func trunkDown(ctx context.Context, r *Run) {
 	}
 	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Costs).To(gomega.BeEmpty(), "frames lost")
+	r.Expect(verdict.Demux.Ended).To(gomega.Equal(map[string]uint64{"no_trunk": lost}), "frames dropped")
 }

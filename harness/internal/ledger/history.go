@@ -54,6 +54,7 @@ type history struct {
 	names     []probe.MAC
 	assigned  []register
 	present   []register // by worker: 1 while it is there
+	trunksUp  []register // by trunk: 1 while it is up
 	mtus      []int      // by worker, 0 where every frame of the lab fits
 	locations []register
 	renewals  []renewal
@@ -73,6 +74,7 @@ func newHistory(setup *Setup) *history {
 	h.followPorts(setup)
 	h.followAssignments(setup)
 	h.followWorkers(setup)
+	h.followTrunks(setup)
 	if setup.SwitchKnows {
 		h.initial = append(h.initial, viaTrunk)
 	}
@@ -193,6 +195,20 @@ func (h *history) followWorkers(setup *Setup) {
 		}
 		r.seal()
 		h.present = append(h.present, r)
+	}
+}
+
+// followTrunks follows the trunks through their changes.
+func (h *history) followTrunks(setup *Setup) {
+	for i := range setup.Trunks {
+		r := register{initial: []uint64{1}}
+		for _, c := range setup.TrunkChanges {
+			if c.Trunk == i {
+				r.write(map[bool]uint64{true: 1}[c.Up], c.Start, c.End)
+			}
+		}
+		r.seal()
+		h.trunksUp = append(h.trunksUp, r)
 	}
 }
 

@@ -16,6 +16,7 @@ const (
 	dropUnlearned     = "unlearned"
 	dropTagFailed     = "tag_failed"
 	dropNoWorker      = "no_worker"
+	dropNoTrunk       = "no_trunk"
 	dropTooLong       = "too_long"
 	dropWrongPlace    = "wrong_place"
 )
@@ -25,7 +26,7 @@ const whySevered = "its worker was going"
 // dropReasons are those that frames of a lab can be dropped for. Any other must not
 // be counted.
 func dropReasons() []string {
-	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed, dropNoWorker, dropTooLong, dropWrongPlace}
+	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed, dropNoWorker, dropNoTrunk, dropTooLong, dropWrongPlace}
 }
 
 // refDemux is the reference demux.
@@ -212,6 +213,13 @@ func (d *refDemux) fromWorker(f *frame, p *pass, worker int) {
 		for _, place := range d.values {
 			if place == 0 {
 				d.drop(dropUnlearned, p)
+				continue
+			}
+			up, sure := d.trunksUp[trunkOf(place)].sole(p.time, p.doneBy)
+			if !sure || up == 0 {
+				d.drop(dropNoTrunk, p)
+			}
+			if sure && up == 0 {
 				continue
 			}
 			e := d.toTrunk(p, place)

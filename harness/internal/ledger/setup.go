@@ -37,6 +37,15 @@ type Outage struct {
 	Start, End int64
 }
 
+// TrunkChange says that the switch's end of a trunk went down or came up. Between Start and End, in
+// nanoseconds since 1970 on the clock of the taps, either may hold for frames to single clients; group frames
+// must not come there until it is up again.
+type TrunkChange struct {
+	Trunk      int
+	Up         bool
+	Start, End int64
+}
+
 // Setup is what a ledger has to know of a lab: plain data. The zero value of each
 // optional field stands for what a new lab has.
 type Setup struct {
@@ -73,6 +82,8 @@ type Setup struct {
 	Changes []Change
 	// Outages while the taps ran, one of each worker at most. Optional.
 	Outages []Outage
+	// TrunkChanges since the lab was started. Optional: every trunk is up.
+	TrunkChanges []TrunkChange
 	// Reference is what the dataplane has to do with frames, if that is not what vlandemux
 	// does. There are no counters, assignments and events then. Optional.
 	Reference Reference
