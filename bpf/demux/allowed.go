@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // allowedPlace is a place where a client may be.
@@ -93,7 +94,10 @@ func (d *Demux) allow(wanted map[uint32][]allowedPlace) error {
 			}
 			key := p.key(slot)
 			if err := d.objs.AllowedPlaces.Put(&key, uint8(1)); err != nil {
-				err = fmt.Errorf("allowing a client to be at %s (there is room for %d places of all clients): %w", p.named(), d.objs.AllowedPlaces.MaxEntries(), err)
+				if errors.Is(err, unix.E2BIG) {
+					err = fmt.Errorf("all %d places of all clients are in use, let some be anywhere, or load with a larger capacity: %w", d.objs.AllowedPlaces.MaxEntries(), ErrFull)
+				}
+				err = fmt.Errorf("allowing a client to be at %s: %w", p.named(), err)
 				return errors.Join(err, d.deleteAllowed(added))
 			}
 			added = append(added, key)

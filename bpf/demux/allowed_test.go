@@ -216,3 +216,23 @@ func TestBadPlaces(t *testing.T) {
 	b.Expect(err).NotTo(HaveOccurred())
 	b.Expect(demux.Assignment{Worker: worker, Places: found}.Target()).To(Equal("a@b@eth1:7@eth2:4094,ad0"))
 }
+
+// The places of all clients have an end, and one more is refused as a whole.
+func TestTooManyPlaces(t *testing.T) {
+	b := start(t, demux.Options{})
+	var all []demux.Place
+	for vid := range uint16(4095) {
+		for _, protocol := range []string{demux.Protocol8021Q, demux.Protocol8021AD} {
+			all = append(all, demux.Place{Trunk: "trunk0", Protocol: protocol, VID: vid})
+		}
+	}
+	err := error(nil)
+	assigned := 0
+	for ; err == nil; assigned++ {
+		err = b.demux.AssignAll([]demux.Assignment{{MAC: mac(assigned), Worker: b.workers[0], Places: all}})
+	}
+	b.Expect(err).To(MatchError(demux.ErrFull))
+	b.Expect(err).To(MatchError(ContainSubstring("all 65536 places of all clients are in use")))
+	b.Expect(b.demux.Assigned()).To(Equal(assigned - 1))
+	b.Expect(b.demux.Assign(mac(100), b.workers[0])).To(Succeed(), "anywhere")
+}

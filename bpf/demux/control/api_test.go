@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -279,3 +280,26 @@ func TestTheJSONIsSnakeCase(t *testing.T) {
 }
 
 func body(_ int, text string) string { return text }
+
+// A body that does not come to its end keeps no connection, and the connection serves on when it does.
+func TestBodyThatDoesNotComeIsGivenUp(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	socket, _ := serve(t, newFakePlane(8))
+	conn, err := net.Dial("unix", socket)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer conn.Close() //nolint:errcheck // only read
+	g.Expect(conn.SetDeadline(time.Now().Add(patience))).To(Succeed())
+	answers := bufio.NewReader(conn)
+	put := func(length int) int {
+		_, err := fmt.Fprintf(conn, "PUT /v1/assignments/02:00:00:00:00:01 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{\"worker\":\"w0\"}", length)
+		g.Expect(err).NotTo(HaveOccurred())
+		answer, err := http.ReadResponse(answers, nil)
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = io.Copy(io.Discard, answer.Body)
+		g.Expect(err).NotTo(HaveOccurred())
+		return answer.StatusCode
+	}
+	g.Expect(put(len(`{"worker":"w0"}`))).To(Equal(http.StatusNoContent))
+	g.Expect(put(100)).To(Equal(http.StatusBadRequest))
+}

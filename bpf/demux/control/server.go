@@ -23,7 +23,7 @@ import (
 const (
 	// maxRequest bounds a request's body, in bytes.
 	maxRequest = 4 << 10
-	// readTimeout bounds how long a request may take to arrive.
+	// readTimeout bounds how long a request's header, and each piece of its body, may take to arrive.
 	readTimeout = 10 * time.Second
 	// writeGrace is how long a reader that was let go has to fetch what was written for it.
 	writeGrace = 10 * time.Second
@@ -292,14 +292,32 @@ func strictDecoder(from io.Reader) *json.Decoder {
 	return decoder
 }
 
+// body reads a request's, each piece of which has to come in time.
+type body struct {
+	io.Reader
+	connection *http.ResponseController
+}
+
+func (b body) Read(p []byte) (int, error) {
+	if err := b.connection.SetReadDeadline(time.Now().Add(readTimeout)); err != nil {
+		return 0, err
+	}
+	return b.Reader.Read(p)
+}
+
 // decode reads one JSON object, with no unknown field and nothing after it.
 func decode(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
-	decoder := strictDecoder(http.MaxBytesReader(w, r.Body, limit))
+	connection := http.NewResponseController(w)
+	decoder := strictDecoder(body{http.MaxBytesReader(w, r.Body, limit), connection})
 	if err := decoder.Decode(into); err != nil {
 		return fmt.Errorf("%w: decoding the body: %w", ErrBadRequest, err)
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+	switch _, err := decoder.Token(); {
+	case err == nil:
 		return fmt.Errorf("%w: decoding the body: more than one JSON value", ErrBadRequest)
+	case !errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: decoding the body to its end: %w", ErrBadRequest, err)
 	}
-	return nil
+	// The time that is left must not end the request, however long that takes.
+	return connection.SetReadDeadline(time.Time{})
 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,8 +28,16 @@ import (
 // asProgram makes the test binary be vlandemux.
 const asProgram = "VLANDEMUX_TEST_AS_PROGRAM"
 
+// openFiles is how many files vlandemux may have open then. Optional.
+const openFiles = "VLANDEMUX_TEST_OPEN_FILES"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		if limit, err := strconv.ParseUint(os.Getenv(openFiles), 10, 64); err == nil {
+			if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
+				panic(err)
+			}
+		}
 		main()
 	}
 	os.Exit(m.Run())

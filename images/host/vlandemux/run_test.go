@@ -333,8 +333,8 @@ func TestAFailedStartLeavesEverythingAsItWas(t *testing.T) {
 func TestALowLimitOfOpenFilesIsTold(t *testing.T) {
 	g := NewWithT(t)
 	b := newBed(t)
-	low := exec.Command("sh", "-c", `ulimit -n 64; exec /proc/$PPID/exe run --trunk t0 --bpffs "$0" --socket "$1"`, b.bpffs, b.socket)
-	low.Env = append(os.Environ(), asProgram+"=1")
+	low := exec.Command("/proc/self/exe", "run", "--trunk", "t0", "--bpffs", b.bpffs, "--socket", b.socket)
+	low.Env = append(os.Environ(), asProgram+"=1", openFiles+"=64")
 	session, err := gexec.Start(low, t.Output(), t.Output())
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { session.Kill() })
