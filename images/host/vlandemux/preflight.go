@@ -107,7 +107,7 @@ func checkBPFFS(path string) error {
 	}
 	at := filepath.Clean(path)
 	for at != filepath.Dir(at) {
-		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EPERM) { // EPERM: a dot, in a BPF file system
 			break
 		}
 		at = filepath.Dir(at)
@@ -118,10 +118,22 @@ func checkBPFFS(path string) error {
 			`or --bpffs "" to pin nothing`, at, err, mountPoint(path))
 	}
 	if stat.Type == unix.BPF_FS_MAGIC {
-		return nil
+		return checkPinFolder(at, filepath.Clean(path))
 	}
 	return fmt.Errorf("%s is not in a BPF file system: mount one with `mount -t bpf bpf %s`, choose another --bpffs, "+
 		`or --bpffs "" to pin nothing`, path, mountPoint(path))
+}
+
+// checkPinFolder returns an error unless path, of which at is there, can be a folder of its own in a BPF file system.
+func checkPinFolder(at, path string) error {
+	if strings.Contains(strings.TrimPrefix(path, at), ".") {
+		return fmt.Errorf("%s cannot be made: names in a BPF file system have no dots; choose another --bpffs", path)
+	}
+	var here, above unix.Stat_t
+	if err := errors.Join(unix.Stat(path, &here), unix.Stat(filepath.Dir(path), &above)); err == nil && here.Dev != above.Dev {
+		return fmt.Errorf("%s is a whole BPF file system: name a folder in it, such as --bpffs %s", path, filepath.Join(path, "vlandemux"))
+	}
+	return nil
 }
 
 // mountPoint is where a BPF file system should be for pins at path.

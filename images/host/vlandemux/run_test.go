@@ -350,4 +350,9 @@ func TestPinsNeedABPFFileSystem(t *testing.T) {
 	g.Expect(b.refused("run", "--trunk", "t0", "--bpffs", plain+"/vlandemux", "--socket", b.socket)).To(
 		ContainSubstring("is not in a BPF file system: mount one with `mount -t bpf bpf " + plain + "`"))
 	g.Expect(os.ReadDir(plain)).To(BeEmpty())
+	mount := filepath.Dir(b.bpffs)
+	g.Expect(b.refused("run", "--trunk", "t0", "--bpffs", mount, "--socket", b.socket)).To(
+		ContainSubstring(mount + " is a whole BPF file system: name a folder in it, such as --bpffs " + mount + "/vlandemux"))
+	g.Expect(b.refused("run", "--trunk", "t0", "--bpffs", mount+"/a.b/c", "--socket", b.socket)).To(ContainSubstring("have no dots"))
+	b.expectNothingLeft()
 }
