@@ -64,7 +64,12 @@ func TestUnwiredHostSaysSo(t *testing.T) {
 	g := NewWithT(t)
 	host := startAgent(t, RoleHost)
 	ctx := deadline(t, 20*time.Second)
-	_, err := host.Move(ctx, wire.Move{Client: "c0"})
+	features, err := host.Features(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(features.Missing["tc"]).To(BeEmpty())
+	before, err := host.Leftovers(ctx) // modules of tunnels make interfaces of their own
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = host.Move(ctx, wire.Move{Client: "c0"})
 	g.Expect(err).To(MatchError(ContainSubstring("call Wire first")))
 	_, err = host.Interfaces(ctx)
 	g.Expect(err).To(MatchError(ContainSubstring("call Wire first")))
@@ -77,10 +82,7 @@ func TestUnwiredHostSaysSo(t *testing.T) {
 	g.Expect(startTaps(probe.TapPoint{Name: "lo", Interface: "lo"}, probe.TapPoint{Name: "lo", Interface: "lo"})).To(MatchError(ContainSubstring("two are called")))
 	_, err = host.Sightings(ctx, "x")
 	g.Expect(err).To(MatchError(ContainSubstring("there is no such tap")))
-	features, err := host.Features(ctx)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(features.Missing["tc"]).To(BeEmpty())
-	g.Expect(host.Leftovers(ctx)).To(And(HaveField("Links", ConsistOf("host/lo")), HaveField("Attached", BeEmpty()), HaveField("Pins", BeEmpty()),
+	g.Expect(host.Leftovers(ctx)).To(And(Equal(before), HaveField("Links", ContainElement("host/lo")), HaveField("Attached", BeEmpty()), HaveField("Pins", BeEmpty()),
 		HaveField("Programs", HaveLen(1)), HaveField("BPFLinks", HaveLen(1))), "one program listens to the kernel's drops")
 }
 
