@@ -15,14 +15,15 @@ func Servers() Scenario {
 		Summary: "Clients of one address, with programs that people use, each talk to the server of their own worker.",
 		Labels:  []string{"servers"},
 	}
+	leased := clientPrefix(IPv4).Addr().String()
 	// What a worker's server gives is its own, and tells which it is: $N is the worker's number, from 0.
 	for _, x := range []server{
 		{
-			text: "busybox leases an address of dnsmasq", ready: "DHCP, IP range",
+			text: "busybox leases the address of all from dnsmasq", ready: "DHCP, IP range", // for 3600 s from one, for 3610 s from the other
 			serve: "exec /usr/sbin/dnsmasq --no-daemon --user= --port=0 --interface=eth0 --leasefile-ro --no-ping --dhcp-authoritative " +
-				"--dhcp-range=172.16.1.10$N,172.16.1.10$N,1h",
+				"--dhcp-range=" + leased + "," + leased + ",36${N}0",
 			ask:    "exec busybox udhcpc -i eth0 -f -q -n -s /bin/busybox", // the script fails: nothing is configured
-			answer: "lease of 172.16.1.10%d obtained from " + workerPrefix(IPv4).Addr().String(), leases: true,
+			answer: "lease of " + leased + " obtained from " + workerPrefix(IPv4).Addr().String() + ", lease time 36%d0\n", leases: true,
 		},
 		{
 			text: "busybox asks dnsmasq for a name", ready: "started",
