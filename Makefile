@@ -2,11 +2,11 @@
 
 FOCUS   ?=
 SEED    ?=
-# Two labs run at once on an engine. With several engines, the longest specs come first.
+# Four labs run at once on an engine: they wait as much as they compute. With several engines, the longest specs come first.
 comma   := ,
 ENGINE_COUNT = $(if $(filter slurm,$(ENGINES)),$(SLURM_JOB_NUM_NODES),$(words $(subst $(comma), ,$(or $(ENGINES),one))))
 KEPT    := $(KEEP)$(findstring sleep-on-failure,$(GINKGO_ARGS))
-PROCS   ?= $(if $(KERNEL)$(KEPT),1,$(shell echo $$((2 * $(or $(ENGINE_COUNT),1)))))
+PROCS   ?= $(if $(KERNEL)$(KEPT),1,$(shell echo $$((4 * $(or $(ENGINE_COUNT),1)))))
 KERNEL  ?=
 REPORTS ?= reports
 
@@ -64,7 +64,7 @@ help: ## list these targets
 	@printf '  KERNEL_SOURCES="deb ..."  from another archive than this machine has (e2e, test)\n'
 	@printf '  GINKGO_ARGS="-v --repeat=9" more arguments for ginkgo     (e2e)\n'
 	@printf '  KEEP=failure              keep the lab of a failed spec up to look into it, or =always (e2e)\n'
-	@printf '  PROCS=2                   number of labs run in parallel  (e2e)\n'
+	@printf '  PROCS=4                   number of labs run in parallel  (e2e)\n'
 	@printf '  BENCH=program,lab         only these names or groups      (bench)\n'
 	@printf '  COMPARE=old.json          say what changed since that run (bench)\n'
 	@printf '  VLANDEMUX_AXES=pairs      not each switch in each attach mode, for emulated processors (e2e)\n'

@@ -191,6 +191,12 @@ func TestClientsTalkAcrossNamespaces(t *testing.T) {
 	streams, err := lab.second.ServeHTTP(ctx, traffic.HTTPServeRequest{Listen: netip.MustParseAddrPort("10.0.0.2:0"), Name: "c1"}, func(s traffic.HTTPSeen) { seen <- s })
 	g.Expect(err).NotTo(HaveOccurred())
 	defer streams.Close()
+	for range 100 { // a chosen port can be used again at once
+		tcp, err := lab.client.TCP(ctx, traffic.TCPRequest{Remote: streams.Address(), Local: netip.MustParseAddrPort("10.0.0.1:5001"), Mode: traffic.Echo, Octets: 1}, nil)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(tcp.Received).To(Equal(uint64(1)))
+		g.Eventually(seen, "5s").Should(Receive(HaveField("Remote", netip.MustParseAddrPort("10.0.0.1:5001"))))
+	}
 	for range 3 { // a chosen port can be used again at once
 		var progress []traffic.TCPProgress
 		tcp, err := lab.client.TCP(ctx, traffic.TCPRequest{Remote: streams.Address(), Local: netip.MustParseAddrPort("10.0.0.1:5001"), Mode: traffic.Download, Octets: 20 << 20},

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -60,6 +61,7 @@ type TCPReport struct {
 const (
 	connectTimeout = 5 * time.Second
 	idleTimeout    = 10 * time.Second       // without an octet in either direction
+	lingerSeconds  = 5                      // closing waits as long for the peer to acknowledge it: the port is free then
 	progressEvery  = 100 * time.Millisecond // at least, between two reports
 	streamPath     = "/stream"
 	verdictTrailer = "Verdict"
@@ -70,7 +72,7 @@ const (
 // goroutine's course, first when the first octets have been received, then at most once in 100 ms.
 func TCP(ctx context.Context, request TCPRequest, progress func(TCPProgress)) (TCPReport, error) {
 	doing := fmt.Sprintf("TCP %s with %s", request.Mode, request.Remote)
-	var report TCPReport
+	report := TCPReport{Local: request.Local}
 	begin := time.Now()
 	err := exchange(ctx, request, &report, progress)
 	report.Elapsed = time.Since(begin)
@@ -93,6 +95,7 @@ func exchange(ctx context.Context, request TCPRequest, report *TCPReport, progre
 	}
 	dial := dialer("tcp", request.Local)
 	dial.Timeout = connectTimeout
+	connected := make(chan idleConn, 1)
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -101,8 +104,9 @@ func exchange(ctx context.Context, request TCPRequest, report *TCPReport, progre
 				return nil, err
 			}
 			report.Local = addrPort(dialed.LocalAddr())
-			conn := idleConn{dialed.(*net.TCPConn)}
-			return conn, errors.Join(conn.extend(), pace(conn.TCPConn, request.Rate))
+			conn := newIdleConn(dialed.(*net.TCPConn))
+			connected <- conn
+			return conn, errors.Join(conn.extend(), conn.SetLinger(lingerSeconds), pace(conn.TCPConn, request.Rate))
 		},
 	}}
 	query := url.Values{
@@ -119,7 +123,10 @@ func exchange(ctx context.Context, request TCPRequest, report *TCPReport, progre
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close() //nolint:errcheck // only read
+	defer func() {
+		_ = response.Body.Close() // only read
+		_ = (<-connected).Close()
+	}()
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("the server answers %s, as one that has no %s", response.Status, streamPath)
 	}
@@ -149,7 +156,15 @@ type writeFunc func([]byte) (int, error)
 func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
 
 // idleConn fails once no octet has moved in either direction for the idle timeout.
-type idleConn struct{ *net.TCPConn }
+type idleConn struct {
+	*net.TCPConn
+	close func() error
+}
+
+func newIdleConn(conn *net.TCPConn) idleConn { return idleConn{conn, sync.OnceValue(conn.Close)} }
+
+// Close may be called by several; each returns when the connection is closed.
+func (c idleConn) Close() error { return c.close() }
 
 func (c idleConn) extend() error { return c.SetDeadline(time.Now().Add(idleTimeout)) }
 
