@@ -3,6 +3,7 @@ package demux_test
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,11 +20,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lastBuilds are those whose maps were laid out anew: each attaches the BPF objects of the last build of its kind, which
+// lastBuilds are the last landed builds of each layout, the last one of all among them: each attaches its BPF objects, which
 // testdata has, to trunk0 and w0 as that build did, with client 1 on w0 and a capacity of 4.
 var lastBuilds = map[string]func(b *bed, path string, mode demux.AttachMode){
 	"first layout":  firstLayout,
-	"second layout": secondLayout,
+	"second layout": func(b *bed, path string, mode demux.AttachMode) { laterLayout(b, path, mode, 2) },
+	"third layout":  func(b *bed, path string, mode demux.AttachMode) { laterLayout(b, path, mode, 3) },
 }
 
 const oldCapacity = 4
@@ -113,8 +115,8 @@ func firstLayout(b *bed, path string, mode demux.AttachMode) {
 	old.attach(worker, "virt2phys")
 }
 
-func secondLayout(b *bed, path string, mode demux.AttachMode) {
-	spec, err := ebpf.LoadCollectionSpec("testdata/layout2/bpf_bpfel.o")
+func laterLayout(b *bed, path string, mode demux.AttachMode, layout uint64) {
+	spec, err := ebpf.LoadCollectionSpec(fmt.Sprintf("testdata/layout%d/bpf_bpfel.o", layout))
 	b.Expect(err).NotTo(HaveOccurred())
 	const (
 		buckets = 64
@@ -129,10 +131,15 @@ func secondLayout(b *bed, path string, mode demux.AttachMode) {
 	maps := filepath.Join(path, "maps_1")
 	b.Expect(os.Mkdir(maps, 0o700)).To(Succeed())
 	const workers = 1024
-	old := loadOld(b, spec, path, maps, mode, map[string]uint32{"clients": buckets, "locations": oldCapacity, "client_tallies": oldCapacity,
+	entries := map[string]uint32{"clients": buckets, "locations": oldCapacity, "client_tallies": oldCapacity,
 		"slots": oldCapacity, "client_workers": oldCapacity, "counted_places": oldCapacity, "worker_pages": 1 << 16, "place_pages": 1 << 16,
 		"worker_numbers": workers, "worker_states": workers + 1, "worker_floods": workers + 1, "devices": workers + 256, "limits": workers + 256,
-		"group_clocks": workers + 1}, "flood_states", "grace_period", "group_clocks")
+		"group_clocks": workers + 1}
+	if layout >= 3 {
+		entries["place_rules"], entries["allowed_places"] = oldCapacity, 1<<16
+	}
+	old := loadOld(b, spec, path, maps, mode, entries,
+		"flood_states", "grace_period", "group_clocks", "drop_watch", "drop_rates", "drop_events")
 	trunk, worker := uint32(b.trunks[0]), uint32(b.indexes[0])
 	address := mac(1)
 	word := binary.LittleEndian.Uint64(append(address[:], 0, 0))
@@ -169,7 +176,7 @@ func secondLayout(b *bed, path string, mode demux.AttachMode) {
 		Passed                       oldTally
 		Drops                        [32]oldTally
 		OlderPrograms                [12]uint32
-	}{Layout: 2, Generation: 1, Seeds: [2]uint64{seed, seed | 2}, Netns: cookie, Programs: [4]uint32{old.programID("phys2virt"), old.programID("virt2phys")}})
+	}{Layout: layout, Generation: 1, Seeds: [2]uint64{seed, seed | 2}, Netns: cookie, Programs: [4]uint32{old.programID("phys2virt"), old.programID("virt2phys")}})
 	old.attach(trunk, "phys2virt")
 	old.attach(worker, "virt2phys")
 }
