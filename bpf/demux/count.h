@@ -10,8 +10,9 @@
 #include "vlan.h"
 
 /* What the skb stands for on a wire. It returns how many octets the longest frame has in the
- * data, so without a tag that is beside it; 1 if that cannot be told. gso_segs cannot be used where the headers can be told: it is 0
- * on super-packets from an untrusted source (SKB_GSO_DODGY).
+ * data, so without a tag that is beside it; ETH_HLEN if that cannot be told, which no device finds too long.
+ * gso_segs cannot be used where the headers can be told: it is 0 on super-packets from an untrusted
+ * source (SKB_GSO_DODGY).
  */
 static __always_inline __u32 measure(struct __sk_buff *skb, struct tally *wire)
 {
@@ -24,7 +25,7 @@ static __always_inline __u32 measure(struct __sk_buff *skb, struct tally *wire)
 		header = headers & SEGMENT_HEADERS_LENGTH;
 		if (headers & SEGMENT_HEADERS_JUMBO)
 			jumbo = IPV6_JUMBO_LEN;
-		longest = 1;
+		longest = ETH_HLEN;
 		if (header && header < length && gso_size != GSO_BY_FRAGS) {
 			segments = ((__u64)length - header + gso_size - 1) / gso_size;
 			longest = (segments > 1 ? header + gso_size : length) - jumbo;

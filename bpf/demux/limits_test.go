@@ -1,6 +1,7 @@
 package demux_test
 
 import (
+	"bytes"
 	"context"
 	"testing"
 
@@ -172,6 +173,19 @@ func TestTooLongSegments(t *testing.T) {
 			count = func() uint64 { return b.drops()[reason].Packets }
 		}
 		b.Eventually(count).Should(BeEquivalentTo(3), "segments of %d octets", size)
+	}
+}
+
+// Of a super-packet whose headers cannot be told nobody knows how long its segments are: it is never too long, with an
+// inner tag or without.
+func TestSegmentsOfUnknownLength(t *testing.T) {
+	b := start(t, demux.Options{})
+	b.assign(mac(1), 0)
+	for i, tags := range [][]nettest.Tag{{tag(7)}, {tag(7), tag(8)}} {
+		packet := superPacket{v6: true, extensions: bytes.Repeat([]byte{60}, 9), size: 400, payload: 1000, tags: tags} // one extension too many
+		gso, frame := packet.build(gateway, mac(1))
+		b.Expect(b.sw[0].SendRaw(gso, frame)).To(Succeed())
+		b.Eventually(func() uint64 { return b.client(1).Rx.Packets }).Should(BeEquivalentTo(3*(i+1)), "frames with %d tags, drops %v", len(tags), b.drops())
 	}
 }
 
