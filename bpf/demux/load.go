@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -58,12 +59,14 @@ type Demux struct {
 	free          []uint32                  // slots, the one to take next first
 	allowed       map[uint32][]allowedPlace // by slot; only of clients that may not be anywhere
 	devices       map[string]*device
-	byIndex       map[int]*device   // those that are there
-	trunkNumbers  []bool            // in use
-	workerNumbers []bool            // in use; 0 is none's
-	limits        [2]map[uint32]int // by role: how many devices have each limit
-	ran           bool              // a program may run
-	missed        []Change          // what had happened before Load
+	byIndex       map[int]*device    // those that are there
+	trunkNumbers  []bool             // in use
+	workerNumbers []bool             // in use; 0 is none's
+	limits        [2]map[uint32]int  // by role: how many devices have each limit
+	ran           bool               // a program may run
+	settled       bool               // the maps have all that earlier ones had
+	formerNames   map[string]*device // the devices by their names in the earlier maps
+	missed        []Change           // what had happened before Load
 }
 
 // Load loads the programs and, with Options.PinPath, takes over what an
@@ -135,12 +138,11 @@ func open(opts Options) (_ *Demux, err error) {
 // loadPinned goes on with the maps that are pinned where they fit, and copies what
 // is in them otherwise.
 func (d *Demux) loadPinned() error {
-	old, former, err := d.pins.current()
+	old, err := d.pins.current()
 	if err != nil {
 		return err
 	}
 	defer old.close()
-	defer former.close()
 	if old == nil {
 		_, err := d.pins.removeStrays()
 		if err != nil {
@@ -159,9 +161,12 @@ func (d *Demux) loadPinned() error {
 		return err
 	}
 	if old.layout == layoutVersion && old.capacity == d.opts.Capacity {
-		err := d.loadObjects(old, former)
+		err := d.loadObjects(old)
 		if err == nil {
-			return errors.Join(d.restore(), d.finish(former))
+			if err := d.restore(); err != nil {
+				return err
+			}
+			return d.finish(old)
 		}
 		if !errors.Is(err, ebpf.ErrMapIncompatible) {
 			return err
@@ -170,24 +175,13 @@ func (d *Demux) loadPinned() error {
 			return err
 		}
 	}
-	if former != nil && old.layout == layoutVersion && old.capacity != d.opts.Capacity {
-		// What another process had begun when it was killed comes first.
-		first, err := open(Options{PinPath: d.opts.PinPath, Capacity: old.capacity})
-		if err == nil {
-			err = errors.Join(first.loadPinned(), first.Close())
-		}
-		if err != nil {
-			return err
-		}
-		return d.loadPinned()
-	}
 	return d.upgrade(old)
 }
 
 // loadNew makes maps, pinned in the set if it is not nil.
 func (d *Demux) loadNew(set *pinSet) error {
 	d.opts.complete()
-	if err := d.loadObjects(set, nil); err != nil {
+	if err := d.loadObjects(set); err != nil {
 		return err
 	}
 	if err := d.mapAll(); err != nil {
@@ -211,17 +205,19 @@ func (d *Demux) upgrade(old *pinSet) error {
 	if err != nil {
 		return err
 	}
-	records, err := d.copyTo(set, old, then)
+	set.former = old
+	records, err := d.copyTo(set, then)
 	if err != nil {
 		return errors.Join(err, set.remove())
 	}
 	if err := d.takeOverHooks(records); err != nil {
 		return err
 	}
-	return d.finish(old)
+	return d.finish(set)
 }
 
-func (d *Demux) copyTo(set, old *pinSet, then *snapshot) (map[*device]bpfDevice, error) {
+func (d *Demux) copyTo(set *pinSet, then *snapshot) (map[*device]bpfDevice, error) {
+	old := set.former
 	// Events that were not read yet stay in their ring.
 	events, err := old.maps[bpfMapEvents].Clone()
 	if err == nil {
@@ -230,10 +226,13 @@ func (d *Demux) copyTo(set, old *pinSet, then *snapshot) (map[*device]bpfDevice,
 	if err != nil {
 		return nil, fmt.Errorf("taking the ring of events along: %w", err)
 	}
-	if err := d.loadObjects(set, old); err != nil {
+	if err := d.loadObjects(set); err != nil {
 		return nil, err
 	}
 	if err := d.mapAll(); err != nil {
+		return nil, err
+	}
+	if err := d.giveBack(old, then); err != nil {
 		return nil, err
 	}
 	d.generation = 1
@@ -244,24 +243,26 @@ func (d *Demux) copyTo(set, old *pinSet, then *snapshot) (map[*device]bpfDevice,
 	return records, old.disown()
 }
 
-// finish takes what is left in an earlier set of maps, which no program uses any
-// more, and removes it.
-func (d *Demux) finish(old *pinSet) error {
-	if old == nil {
-		return nil
+// finish takes what is left in the sets before this one, which no program uses any more, and removes them.
+func (d *Demux) finish(set *pinSet) error {
+	if set.former != nil {
+		d.ran = true
+		if err := d.wait(); err != nil {
+			return err
+		}
+		now, err := set.former.read(d)
+		if err != nil {
+			return err
+		}
+		if err := d.mergeFrom(now); err != nil {
+			return err
+		}
+		if err := set.first().remove(); err != nil {
+			return err
+		}
 	}
-	d.ran = true
-	if err := d.wait(); err != nil {
-		return err
-	}
-	now, err := old.read(d)
-	if err != nil {
-		return err
-	}
-	if err := d.mergeFrom(now); err != nil {
-		return err
-	}
-	return old.remove()
+	atomic.StoreUint32(&d.policies[0].FormerSlots, 0)
+	return d.pins.removeAllBut(set.number)
 }
 
 // change runs fn while no other method and no other process changes anything.
@@ -295,6 +296,9 @@ func (d *Demux) saveOwner() error {
 	d.base.Programs, d.base.OlderPrograms = [4]uint32{}, [12]uint32{}
 	copy(d.base.OlderPrograms[:], d.programs[copy(d.base.Programs[:], d.programs):])
 	d.base.Options = d.opts.bits()
+	if d.settled {
+		d.base.Options |= bpfOptionSettled
+	}
 	var err error
 	if d.base.Netns, err = netnsCookie(); err != nil {
 		return err
@@ -380,18 +384,4 @@ func (d *Demux) release() error {
 		socket.Close()
 	}
 	return errors.Join(errs...)
-}
-
-// netnsCookie is that of the calling thread's network namespace: no other has had
-// it since the machine started.
-func netnsCookie() (uint64, error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err == nil {
-		defer unix.Close(fd)
-		var cookie uint64
-		if cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE); err == nil {
-			return cookie, nil
-		}
-	}
-	return 0, fmt.Errorf("reading the cookie of the network namespace: %w", err)
 }

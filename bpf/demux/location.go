@@ -39,6 +39,9 @@ func (l Location) String() string {
 // locationUnused is LOCATION_UNUSED in types.h.
 const locationUnused = uint64(1) << 63
 
+// inFormerMaps is in_former_maps in types.h.
+func inFormerMaps(word uint64) bool { return word != 0 && word>>32 == 0 }
+
 // locationPlaceMask is LOCATION_PLACE_MASK: it takes the mark, PCP and DEI out of a location.
 const locationPlaceMask = ^uint64(0xf000) &^ locationUnused
 

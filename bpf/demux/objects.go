@@ -29,7 +29,7 @@ func (d *Demux) specs() (*ebpf.CollectionSpec, error) {
 		bpfMapClientWorkers: capacity,
 		bpfMapCountedPlaces: capacity,
 		bpfMapPlaceRules:    capacity,
-		bpfMapAllowedPlaces: max(4*capacity, 1<<16),
+		bpfMapAllowedPlaces: uint32(MaxPlaces(d.opts.Capacity)),
 		bpfMapWorkerPages:   max(workers, 1<<16),
 		bpfMapPlacePages:    max(capacity, 1<<16),
 		bpfMapWorkerNumbers: workers,
@@ -44,9 +44,8 @@ func (d *Demux) specs() (*ebpf.CollectionSpec, error) {
 	return spec, nil
 }
 
-// loadObjects makes the maps in the set, or takes those that are pinned there. former is the set that
-// they take over from, or nil.
-func (d *Demux) loadObjects(set, former *pinSet) error {
+// loadObjects makes the maps in the set, or takes those that are pinned there. Without a set they are not pinned.
+func (d *Demux) loadObjects(set *pinSet) error {
 	spec, err := d.specs()
 	if err != nil {
 		return err
@@ -75,8 +74,13 @@ func (d *Demux) loadObjects(set, former *pinSet) error {
 			spec.Maps[name].Pinning = ebpf.PinByName
 		}
 	}
-	if former != nil {
-		locations := former.maps[bpfMapLocations]
+	d.settled = set == nil || set.former == nil
+	if !d.settled {
+		located, err := set.former.located()
+		if err != nil {
+			return err
+		}
+		locations := located.maps[bpfMapLocations]
 		spec.Maps[bpfMapFormerLocations].MaxEntries = locations.MaxEntries()
 		opts.MapReplacements = map[string]*ebpf.Map{bpfMapFormerLocations: locations}
 	}

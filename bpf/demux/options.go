@@ -13,6 +13,9 @@ const DefaultCapacity = 4096
 // client and processor.
 const maxCapacity = 1 << 20
 
+// MaxPlaces is the most places that the assignments of a Demux with that capacity can name, all together.
+func MaxPlaces(capacity int) int { return max(4*capacity, 1<<16) }
+
 const maxGroupLimit = 1_000_000
 
 // MaxAge is the longest Options.Age.

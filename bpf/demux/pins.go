@@ -1,7 +1,6 @@
 package demux
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
@@ -102,50 +100,51 @@ func (p *pins) links() (indexes []int, err error) {
 	return indexes, nil
 }
 
-// current returns the latest whole set of maps, and the one before it if its
-// successor was killed while it took over. Both may be nil.
-func (p *pins) current() (latest, former *pinSet, err error) {
+// current returns the latest whole set of maps, nil if there is none. Its former is the one before it, unless all that
+// is in that was taken over: else a process was killed meanwhile.
+func (p *pins) current() (latest *pinSet, err error) {
+	numbers, err := p.numbers()
+	if err != nil {
+		return nil, err
+	}
+	latest, err = openFirstLayout(p.path)
+	for _, number := range numbers {
+		if err != nil {
+			break
+		}
+		set := p.set(number)
+		if err = set.load(); err != nil || set.layout == 0 { // it was not whole yet
+			err = errors.Join(err, set.close())
+			continue
+		}
+		if latest.whole() && set.owner.Options&bpfOptionSettled == 0 {
+			set.former, latest = latest, set
+			set.owner.PassedBase, set.owner.DropBases, set.owner.EventsLostBase, set.owner.PlacesLostBase = bpfTally{}, [32]bpfTally{}, 0, 0
+			continue
+		}
+		err = latest.close()
+		latest = set
+	}
+	if err != nil {
+		return nil, errors.Join(err, latest.close())
+	}
+	return latest, nil
+}
+
+// numbers are those of the sets of which there is anything, the earliest first.
+func (p *pins) numbers() (numbers []int, err error) {
 	entries, err := os.ReadDir(p.path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("listing pins: %w", err)
+		return nil, fmt.Errorf("listing pins: %w", err)
 	}
-	var numbers []int
 	for _, entry := range entries {
-		if number, err := strconv.Atoi(strings.TrimPrefix(entry.Name(), setPrefix)); err == nil && entry.IsDir() && number > 0 {
+		text, is := strings.CutPrefix(entry.Name(), setPrefix)
+		if number, err := strconv.Atoi(text); is && err == nil && entry.IsDir() && number > 0 {
 			numbers = append(numbers, number)
 		}
 	}
 	slices.Sort(numbers)
-	var found []*pinSet
-	first, err := openFirstLayout(p.path)
-	if first != nil {
-		found = append(found, first)
-	}
-	for _, number := range numbers {
-		set := p.set(number)
-		if err != nil {
-			break
-		}
-		if err = set.load(); err == nil && set.layout != 0 { // else it was not whole yet
-			found = append(found, set)
-		} else {
-			err = errors.Join(err, set.close())
-		}
-	}
-	if err != nil {
-		for _, set := range found {
-			err = errors.Join(err, set.close())
-		}
-		return nil, nil, err
-	}
-	switch n := len(found); n {
-	case 0:
-		return nil, nil, nil
-	case 1:
-		return found[0], nil, nil
-	default:
-		return found[n-1], found[n-2], nil
-	}
+	return numbers, nil
 }
 
 func (p *pins) set(number int) *pinSet {
@@ -162,7 +161,7 @@ func (p *pins) next(old *pinSet) (*pinSet, error) {
 	if err := set.remove(); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(set.path, 0o700); err != nil {
+	if err := os.MkdirAll(set.path, 0o700); err != nil {
 		return nil, fmt.Errorf("creating a folder for the maps: %w", err)
 	}
 	return set, nil
@@ -170,20 +169,23 @@ func (p *pins) next(old *pinSet) (*pinSet, error) {
 
 // remove removes our pins, and the folder if nothing else is in it.
 func (p *pins) remove() error {
-	entries, err := os.ReadDir(p.path)
-	if err != nil {
-		return fmt.Errorf("listing pins: %w", err)
-	}
-	var errs []error
-	for _, entry := range entries {
-		if number, err := strconv.Atoi(strings.TrimPrefix(entry.Name(), setPrefix)); err == nil && entry.IsDir() {
-			errs = append(errs, p.set(number).remove())
-		}
-	}
+	errs := []error{p.removeAllBut(0)}
 	// A folder that is the BPF file system's own root, where it is mounted, stays, and
 	// so does one with pins of others.
 	if err := os.Remove(p.path); err != nil && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
 		errs = append(errs, fmt.Errorf("removing pin folder: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// removeAllBut removes all sets but one.
+func (p *pins) removeAllBut(kept int) error {
+	numbers, err := p.numbers()
+	errs := []error{err}
+	for _, number := range numbers {
+		if number != kept {
+			errs = append(errs, p.set(number).remove())
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -208,7 +210,7 @@ func RemovePins(path string) error {
 	if err != nil {
 		return err
 	}
-	set, former, err := p.current()
+	set, err := p.current()
 	if err == nil && set == nil {
 		var strays bool
 		if strays, err = p.removeStrays(); strays && err == nil {
@@ -218,9 +220,9 @@ func RemovePins(path string) error {
 	}
 	orphaned := false
 	if err == nil {
-		orphaned, err = p.removeOrphan(set, former)
+		orphaned, err = p.removeOrphan(set)
 	}
-	if err = errors.Join(err, set.close(), former.close(), p.close()); err != nil || orphaned {
+	if err = errors.Join(err, set.close(), p.close()); err != nil || orphaned {
 		return err
 	}
 	// Whoever can take it over can end it: one way in for all releases' pins.
@@ -234,7 +236,7 @@ func RemovePins(path string) error {
 // removeOrphan removes what is left of a dataplane whose network namespace has gone, and
 // reports whether it is one. A program of it that still is on an interface would tell
 // that the namespace is there.
-func (p *pins) removeOrphan(set, former *pinSet) (bool, error) {
+func (p *pins) removeOrphan(set *pinSet) (bool, error) {
 	here, err := netnsCookie()
 	if err != nil || set.layout == 1 || set.owner.Netns == here {
 		return false, err
@@ -281,118 +283,5 @@ func (p *pins) removeOrphan(set, former *pinSet) (bool, error) {
 			return false, errors.Join(fmt.Errorf("program %d: %w, where it still runs: detach in that one", id, ErrOtherNamespace), program.Close())
 		}
 	}
-	errs := []error{set.remove()}
-	if former != nil {
-		errs = append(errs, former.remove())
-	}
-	return true, errors.Join(append(errs, p.remove())...)
-}
-
-// pinSet is one set of maps.
-type pinSet struct {
-	path   string
-	number int // 0 for the first layout's, which had no folder of their own
-
-	// Of a set that is there already.
-	owner    bpfOwner
-	layout   uint64
-	capacity int
-	maps     map[string]*ebpf.Map
-}
-
-// load opens what is there by whatever build.
-func (s *pinSet) load() error {
-	if err := s.open(mapNames()); err != nil || s.maps[bpfMapOwners] == nil {
-		return err
-	}
-	record, err := s.maps[bpfMapOwners].LookupBytes(uint32(0))
-	if err != nil {
-		return fmt.Errorf("reading who runs %s: %w", s.path, err)
-	}
-	// Another build's may be longer or shorter: fields are only ever added.
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&s.owner)), unsafe.Sizeof(s.owner)), record)
-	s.layout = s.owner.Layout
-	if m := s.maps[bpfMapLocations]; m != nil {
-		s.capacity = int(m.MaxEntries())
-	}
-	return nil
-}
-
-// open opens the maps that are there of those.
-func (s *pinSet) open(names []string) error {
-	s.maps = make(map[string]*ebpf.Map)
-	for _, name := range names {
-		m, err := ebpf.LoadPinnedMap(filepath.Join(s.path, name), nil)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("opening pinned map: %w", err)
-		}
-		s.maps[name] = m
-	}
-	return nil
-}
-
-// check compares with the options, and sets those that are remembered.
-func (s *pinSet) check(opts *Options) error {
-	if s.layout > layoutVersion || s.layout == 0 {
-		return fmt.Errorf("%w: their layout is %d, this release knows %d and older: run the release that made them",
-			ErrIncompatiblePins, s.layout, layoutVersion)
-	}
-	if s.layout > 1 {
-		here, err := netnsCookie()
-		if err != nil {
-			return err
-		}
-		if s.owner.Netns != here {
-			return fmt.Errorf("%w: run in that one, or pin in another folder; if it has gone, `vlandemux detach` removes them", ErrOtherNamespace)
-		}
-		var (
-			key           deviceKey
-			record        bpfDevice
-			defaultWorker string
-		)
-		for entry := s.maps[bpfMapDevices].Iterate(); entry.Next(&key, &record); {
-			if record.Flags&bpfDeviceDefaultWorker != 0 {
-				defaultWorker = nameOf(key)
-			}
-		}
-		opts.remember(s.owner.Options, defaultWorker)
-	}
-	opts.Capacity = cmp.Or(opts.Capacity, s.capacity)
-	opts.complete()
-	return nil
-}
-
-func (s *pinSet) close() error {
-	if s == nil {
-		return nil
-	}
-	var errs []error
-	for _, m := range s.maps {
-		errs = append(errs, m.Close())
-	}
-	s.maps = nil
-	return errors.Join(errs...)
-}
-
-// remove removes the pins of the set; what is in use by programs goes with them.
-func (s *pinSet) remove() error {
-	names := mapNames()
-	if s.number == 0 {
-		names = firstLayoutNames()
-	}
-	var errs []error
-	for _, name := range names {
-		if err := os.Remove(filepath.Join(s.path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("removing pin: %w", err))
-		}
-	}
-	if s.number != 0 {
-		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("removing the folder of the maps: %w", err))
-		}
-	}
-	return errors.Join(errs...)
+	return true, errors.Join(set.first().remove(), p.remove())
 }

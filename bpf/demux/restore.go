@@ -119,6 +119,7 @@ func (d *Demux) restoreClients() error {
 // that the options ask for. Only when all that are there are known can names be
 // followed: two may have swapped theirs. Who is not there any more waits for its name.
 func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
+	d.formerNames = maps.Clone(d.devices)
 	if err := d.knowPrograms(); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package demux
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 )
 
 // snapshot is what an earlier set of maps holds, of whatever layout.
@@ -28,7 +27,8 @@ type snapshotDevice struct {
 type snapshotClient struct {
 	mac     uint64
 	worker  string
-	slot    uint32
+	slot    uint32 // in the set
+	located uint32 // the slot of its location, see pinSet.located
 	counted bpfClientTally
 	places  []Place
 }
@@ -93,7 +93,7 @@ func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 	slots := make([]uint32, 0, len(old.clients))
 	for _, from := range old.clients {
 		slot := uint32(d.table.find(from.mac).value.Load())
-		d.locations[slot].Store(uint64(from.slot) + 1)
+		d.locations[slot].Store(uint64(from.located) + 1)
 		d.policies[0].FormerSlots = max(d.policies[0].FormerSlots, min(slot+1, recountedSlots))
 		slots = append(slots, slot)
 	}
@@ -103,7 +103,7 @@ func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 // location is where the location of a slot is.
 func (d *Demux) location(slot uint32) *word {
 	at := &d.locations[slot]
-	if former := at.Load(); former != 0 && former <= uint64(len(d.former)) { // see in_former_maps
+	if former := at.Load(); inFormerMaps(former) {
 		return &d.former[former-1]
 	}
 	return at
@@ -122,7 +122,7 @@ func (d *Demux) takeLocations(now *snapshot) error {
 	for _, from := range now.clients {
 		if e := d.table.find(from.mac); e != nil {
 			slot := uint32(e.value.Load())
-			d.locations[slot].CompareAndSwap(uint64(from.slot)+1, marked(&d.former[from.slot]))
+			d.locations[slot].CompareAndSwap(uint64(from.located)+1, marked(&d.former[from.located]))
 			slots = append(slots, slot)
 		}
 	}
@@ -134,15 +134,37 @@ func (d *Demux) takeLocations(now *snapshot) error {
 		if e := d.table.find(from.mac); e != nil {
 			at := &d.locations[uint32(e.value.Load())]
 			if taken := at.Load(); taken == 0 || taken&locationUnused != 0 {
-				at.CompareAndSwap(taken, marked(&d.former[from.slot]))
+				at.CompareAndSwap(taken, marked(&d.former[from.located]))
 			}
 		}
 	}
-	if err := d.recount(slots); err != nil {
+	return d.recount(slots)
+}
+
+// giveBack puts the locations that a killed process had begun to take out of the maps before its own back there, where
+// the programs of all three find them.
+func (d *Demux) giveBack(from *pinSet, then *snapshot) error {
+	located, err := from.located()
+	if err != nil || located == from {
 		return err
 	}
-	atomic.StoreUint32(&d.policies[0].FormerSlots, 0)
-	return nil
+	taken, err := mapMemory[word](from.maps[bpfMapLocations], bpfMapLocations)
+	if err != nil {
+		return err
+	}
+	d.ran = true
+	for again := true; again && err == nil; err = errors.Join(err, d.wait()) { // for programs that write where they found it
+		again = false
+		for _, client := range then.clients {
+			at := &taken[client.slot]
+			for seen := at.Load(); !inFormerMaps(seen); seen = at.Load() {
+				d.former[client.located].Store(seen)
+				at.CompareAndSwap(seen, uint64(client.located)+1)
+				again = true
+			}
+		}
+	}
+	return errors.Join(err, unmapMemory(taken))
 }
 
 // mergeFrom adds what the earlier maps counted up to the moment when the last of their
@@ -155,20 +177,73 @@ func (d *Demux) mergeFrom(now *snapshot) error {
 	}
 	errs := []error{d.takeLocations(now)}
 	for _, from := range now.devices {
-		if a := d.devices[from.name]; a != nil {
+		if a := d.formerNames[from.name]; a != nil && d.devices[a.name] == a {
 			a.floodedBase = from.flooded
 			errs = append(errs, d.save(a))
 		}
 	}
 	d.base.PassedBase, d.base.EventsLostBase, d.base.PlacesLostBase = now.passed, now.eventsLost, now.placesLost
 	copy(d.base.DropBases[:], now.drops)
+	d.settled = true
 	return errors.Join(append(errs, d.saveOwner())...)
 }
 
+func (t *bpfTally) add(other bpfTally) { *t = sumTally(*t, []bpfTally{other}) }
+
 func minus(t bpfTally) bpfTally { return bpfTally{Packets: -t.Packets, Bytes: -t.Bytes} }
 
-// read takes a snapshot of the set.
+// read takes a snapshot of the set and of those before it.
 func (s *pinSet) read(d *Demux) (*snapshot, error) {
+	snap, err := s.readAlone(d)
+	if err != nil || s.former == nil {
+		return snap, err
+	}
+	before, err := s.former.read(d)
+	if err != nil {
+		return nil, err
+	}
+	located, err := s.located()
+	if err != nil {
+		return nil, err
+	}
+	snap.add(before, located != s)
+	return snap, nil
+}
+
+// add adds what the sets before counted. Its locations are theirs if they are located there.
+func (s *snapshot) add(before *snapshot, located bool) {
+	clients := make(map[uint64]*snapshotClient, len(before.clients))
+	for i := range before.clients {
+		clients[before.clients[i].mac] = &before.clients[i]
+	}
+	for i := range s.clients {
+		c := &s.clients[i]
+		if was := clients[c.mac]; was != nil {
+			c.counted.Rx.add(was.counted.Rx)
+			c.counted.Tx.add(was.counted.Tx)
+			if located {
+				c.located = was.located
+			}
+		}
+	}
+	for i := range s.devices {
+		for _, was := range before.devices {
+			if was.name == s.devices[i].name {
+				s.devices[i].flooded.add(was.flooded)
+			}
+		}
+	}
+	for reason := range min(len(s.drops), len(before.drops)) {
+		s.drops[reason].add(before.drops[reason])
+	}
+	s.passed.add(before.passed)
+	s.eventsLost += before.eventsLost
+	s.placesLost += before.placesLost
+	s.programs = append(s.programs, before.programs...)
+}
+
+// readAlone takes a snapshot of the set.
+func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
 	if s.layout == 1 {
 		return s.readFirstLayout(d)
 	}
@@ -181,6 +256,9 @@ func (s *pinSet) read(d *Demux) (*snapshot, error) {
 	entry := s.maps[bpfMapDevices].Iterate()
 	for entry.Next(&key, &record) {
 		flooded := record.FloodedBase
+		if s.former != nil {
+			flooded = bpfTally{}
+		}
 		if record.Role == bpfAttachRoleROLE_WORKER {
 			names[record.Number] = nameOf(key)
 			var cpus []bpfTally
@@ -262,7 +340,7 @@ func (s *pinSet) readPlaces(trunks map[uint32]*device) (map[uint32][]Place, erro
 
 // readClient reads what every layout has in the same maps.
 func (s *pinSet) readClient(mac uint64, slot uint32, worker string) (c snapshotClient, err error) {
-	c = snapshotClient{mac: mac, worker: worker, slot: slot}
+	c = snapshotClient{mac: mac, worker: worker, slot: slot, located: slot}
 	var (
 		cpus []bpfClientTally
 		base bpfSlot
@@ -273,6 +351,9 @@ func (s *pinSet) readClient(mac uint64, slot uint32, worker string) (c snapshotC
 	}
 	if err != nil {
 		return c, fmt.Errorf("reading counters of %s: %w", macOf(mac), err)
+	}
+	if s.former != nil {
+		base = bpfSlot{}
 	}
 	now := add(cpus)
 	rx, tx := since(base.Base.Rx, now.Rx), since(base.Base.Tx, now.Tx)
