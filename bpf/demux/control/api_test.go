@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -241,7 +242,7 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 		"wrong type":      {"PUT", one, `{"worker":7}`, 400, "bad_request"},
 		"null":            {"PUT", one, `null`, 404, "unknown_interface"},
 		"no worker":       {"PUT", one, `{}`, 404, "unknown_interface"},
-		"huge":            {"PUT", one, `{"worker":"` + strings.Repeat("x", 1<<20) + `"}`, 400, "too large"},
+		"huge":            {"PUT", one, `{"worker":"` + strings.Repeat("x", 9<<20) + `"}`, 400, "the body has more than"},
 		"bad MAC":         {"PUT", "/v1/assignments/02:00", `{"worker":"w0"}`, 400, "bad_mac"},
 		"20-octet MAC":    {"PUT", "/v1/assignments/" + strings.Repeat("00:", 19) + "00", `{"worker":"w0"}`, 400, "bad_mac"},
 		"escaped bytes":   {"DELETE", "/v1/assignments/%00%ff%2f", ``, 400, "bad_mac"},
@@ -277,6 +278,70 @@ func TestTheJSONIsSnakeCase(t *testing.T) {
 		"passed":{"packets":5,"bytes":300},"unknown_passed":{"packets":0,"bytes":0},"unknown_forwarded":{"packets":6,"bytes":360},"events_lost":2,"places_lost":0}`, demux.DropReason(0))))
 	g.Expect(body(raw(t, socket, "DELETE", "/v1/assignments/02:00:00:00:00:02", ""))).To(
 		MatchJSON(`{"code":"not_assigned","message":"02:00:00:00:00:02: not assigned"}`))
+}
+
+// A body may be as long as all assignments of the capacity, with their places, indented.
+func TestABodyIsBoundedByTheCapacity(t *testing.T) {
+	const longest = 4*512 + 1<<16*128
+	for _, c := range []struct {
+		length, status int
+		text           string
+	}{
+		{longest, 200, `"assigned":[{"mac":"02:00:00:00:00:01"`},
+		{longest + 1, 400, fmt.Sprintf("the body has more than %d octets, and 4 assignments with all places that a capacity of 4 has take no more", longest)},
+		{20 << 20, 400, "the body has more than"},
+	} {
+		t.Run(fmt.Sprint(c.length), func(t *testing.T) {
+			g := NewWithT(t)
+			plane := newFakePlane(4)
+			socket, _ := serve(t, plane)
+			const begin, end = `{"assignments":[`, `{"mac":"02:00:00:00:00:01","worker":"w0"}]}`
+			status, text := raw(t, socket, "PUT", "/v1/assignments", begin+strings.Repeat(" ", c.length-len(begin)-len(end))+end)
+			g.Expect(text).To(ContainSubstring(c.text))
+			g.Expect(status).To(Equal(c.status))
+		})
+	}
+}
+
+// pipes is a listener in memory.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	conn, open := <-p
+	if !open {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+
+func (p pipes) Close() error { close(p); return nil }
+
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
+func TestAnIdleConnectionIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		listener, served := make(pipes), make(chan error)
+		server := control.NewServer(control.ServerOptions{Dataplane: newFakePlane(4), Names: fakeNames{}})
+		go func() { served <- server.Serve(ctx, listener) }()
+		conn, far := net.Pipe()
+		listener <- far
+		_, err := io.WriteString(conn, "GET /v1/assignments HTTP/1.1\r\nHost: x\r\n\r\n")
+		g.Expect(err).NotTo(HaveOccurred())
+		answers := bufio.NewReader(conn)
+		answer, err := http.ReadResponse(answers, nil)
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = io.Copy(io.Discard, answer.Body)
+		g.Expect(errors.Join(err, answer.Body.Close())).To(Succeed())
+		began := time.Now()
+		g.Expect(conn.SetReadDeadline(began.Add(time.Hour))).To(Succeed())
+		_, err = answers.ReadByte()
+		g.Expect(err).To(MatchError(io.EOF))
+		g.Expect(time.Since(began)).To(Equal(2 * time.Minute)) // by the clock of the test
+		cancel()
+		g.Expect(errors.Join(<-served, conn.Close())).To(Succeed())
+	})
 }
 
 func body(_ int, text string) string { return text }

@@ -12,9 +12,6 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
 
-// maxBulk bounds the body of a request about many assignments, in bytes: far above a full table.
-const maxBulk = 256 << 20
-
 // Difference is what has to change, or has changed, so that the assignments are those wanted.
 type Difference struct {
 	// Assigned are new.
@@ -135,7 +132,7 @@ func (c Change) difference() Difference {
 
 // putAssignments makes the assignments those of the body, which may be an answer to GET /v1/assignments.
 func (s *Server) putAssignments(w http.ResponseWriter, r *http.Request) (any, error) {
-	wanted, err := decodeAssignments(w, r)
+	wanted, err := s.decodeAssignments(w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -161,25 +158,30 @@ func (s *Server) putAssignments(w http.ResponseWriter, r *http.Request) (any, er
 		if err := change.Do(s.options.Dataplane); err != nil {
 			return nil, err
 		}
+		s.warnOfWorkers(slices.Concat(change.Fresh, change.Moved))
 	}
 	return change.difference(), nil
 }
 
 // postAssignments makes new assignments: all of them, or none.
 func (s *Server) postAssignments(w http.ResponseWriter, r *http.Request) (any, error) {
-	wanted, err := decodeAssignments(w, r)
+	wanted, err := s.decodeAssignments(w, r)
 	if err != nil || len(wanted) == 0 {
 		return nil, err
 	}
-	return nil, s.options.Dataplane.AssignAll(wanted)
+	if err := s.options.Dataplane.AssignAll(wanted); err != nil {
+		return nil, err
+	}
+	s.warnOfWorkers(wanted)
+	return nil, nil
 }
 
 // decodeAssignments returns them by MAC.
-func decodeAssignments(w http.ResponseWriter, r *http.Request) ([]demux.Assignment, error) {
+func (s *Server) decodeAssignments(w http.ResponseWriter, r *http.Request) ([]demux.Assignment, error) {
 	var body struct {
 		Assignments onceListed `json:"assignments"`
 	}
-	if err := decode(w, r, maxBulk, &body); err != nil {
+	if err := s.decode(w, r, s.options.Dataplane.Capacity(), &body); err != nil {
 		return nil, err
 	}
 	if body.Assignments == nil {

@@ -54,11 +54,11 @@ func examine(names Names, trunks, workers []Interface) {
 		if facts.Hardware && !facts.Promiscuous {
 			trunk.add("%s is not promiscuous: frames to MACs other than its own may not get in; ip link set %s promisc on", trunk.Name, trunk.Name)
 		}
-		examineOthers(trunk, facts)
+		trunk.Problems = append(trunk.Problems, obstacles(trunk.Name, facts)...)
 	}
 	for i := range workers {
 		worker := &workers[i]
-		examineOthers(worker, names.Facts(worker.Name))
+		worker.Problems = obstacles(worker.Name, names.Facts(worker.Name))
 		switch {
 		case worker.MTU == 0 || smallest.MTU == 0: // one end is not there
 		case worker.MTU < largest.MTU:
@@ -68,16 +68,6 @@ func examine(names Names, trunks, workers []Interface) {
 			worker.add("%s has MTU %d and trunk %s has %d: longer frames of the worker are dropped there as too_long; raise it at both ends of the trunk",
 				worker.Name, worker.MTU, smallest.Name, smallest.MTU)
 		}
-	}
-}
-
-// examineOthers is about what has a frame before the demux.
-func examineOthers(i *Interface, facts Facts) {
-	if facts.XDP {
-		i.add("%s has an XDP program, which gets each frame before the demux: what it drops or redirects is counted nowhere here; ip link set %s xdp off", i.Name, i.Name)
-	}
-	if facts.LRO {
-		i.add("%s has large receive offload on: the frames it joins do not fit through the other end, and are counted as one; ethtool -K %s lro off", i.Name, i.Name)
 	}
 }
 

@@ -38,7 +38,7 @@ var _ Dataplane = (*demux.Demux)(nil)
 
 // Names gives the names of trunks in locations. [NewNames] is the kernel's own. It is used concurrently.
 type Names interface {
-	// Name returns the name of the interface with that index now, or "ifindex N (gone)".
+	// Name returns the name of the interface with that index now, or "eth1 (gone)", or "ifindex N (gone)" if nobody had asked before.
 	Name(index int) string
 	// Facts returns what the kernel says of the interface with that name; all zero for none.
 	Facts(name string) Facts

@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -16,7 +17,13 @@ type KernelNames struct {
 	// fd and net are sockets of the network namespace in which names are looked up.
 	fd  int
 	net *netlink.Handle
+
+	mu    sync.Mutex
+	known map[int]string // guarded by mu; what the kernel said last, for interfaces that have gone since
 }
+
+// maxKnown bounds how many names of interfaces are kept.
+const maxKnown = 4096
 
 var _ Names = (*KernelNames)(nil)
 
@@ -30,7 +37,7 @@ func NewNames() (*KernelNames, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening a netlink socket to look at interfaces: %w", err), unix.Close(fd))
 	}
-	return &KernelNames{fd: fd, net: net}, nil
+	return &KernelNames{fd: fd, net: net, known: make(map[int]string)}, nil
 }
 
 // Close releases the descriptors. It must not be called while lookups run.
@@ -39,21 +46,30 @@ func (n *KernelNames) Close() error {
 	return unix.Close(n.fd)
 }
 
-// Name returns the name of the interface with that index now, or "ifindex N (gone)".
+// Name returns the name of the interface with that index now. Of one that has gone it is the last that was asked for, as
+// "eth1 (gone)", or else "ifindex N (gone)".
 func (n *KernelNames) Name(index int) string {
 	request, err := unix.NewIfreq("")
 	if err != nil {
 		return fmt.Sprintf("ifindex %d", index)
 	}
 	request.SetUint32(uint32(index))
-	switch err := unix.IoctlIfreq(n.fd, unix.SIOCGIFNAME, request); err {
-	case nil:
+	err = unix.IoctlIfreq(n.fd, unix.SIOCGIFNAME, request)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case err == nil:
+		if len(n.known) >= maxKnown {
+			clear(n.known)
+		}
+		n.known[index] = request.Name()
 		return request.Name()
-	case unix.ENODEV:
-		return fmt.Sprintf("ifindex %d (gone)", index)
-	default:
+	case !errors.Is(err, unix.ENODEV):
 		return fmt.Sprintf("ifindex %d", index)
+	case n.known[index] != "":
+		return n.known[index] + " (gone)"
 	}
+	return fmt.Sprintf("ifindex %d (gone)", index)
 }
 
 // Facts returns what the kernel says of an interface.

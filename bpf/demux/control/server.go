@@ -21,10 +21,12 @@ import (
 )
 
 const (
-	// maxRequest bounds a request's body, in bytes.
-	maxRequest = 4 << 10
+	// assignmentOctets and placeOctets bound what an assignment and a place of it take in a request's body, with indentation.
+	assignmentOctets, placeOctets = 512, 128
 	// readTimeout bounds how long a request's header, and each piece of its body, may take to arrive.
 	readTimeout = 10 * time.Second
+	// idleTimeout is how long a connection may have no request.
+	idleTimeout = 2 * time.Minute
 	// writeGrace is how long a reader that was let go has to fetch what was written for it.
 	writeGrace = 10 * time.Second
 	// stopGrace is how long running requests have to finish when the server stops.
@@ -55,6 +57,8 @@ type Server struct {
 	drops   *dropReader
 	mux     *http.ServeMux
 	metrics http.Handler
+	// warned has the names of interfaces whose obstacles were logged.
+	warned sync.Map
 	// applying is held from the comparison of assignments to the change that follows.
 	applying sync.Mutex
 }
@@ -111,10 +115,12 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	readers.Go(func() { s.readEvents(reading) })
 	readers.Go(func() { s.merged.run(reading) })
 	defer func() { stopReading(); readers.Wait() }()
+	s.warnOfAll()
 
 	server := &http.Server{
 		Handler:           s.mux,
 		ReadHeaderTimeout: readTimeout,
+		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
@@ -235,7 +241,7 @@ func (s *Server) putAssignment(w http.ResponseWriter, r *http.Request) (any, err
 	// The body first: a client that is still sending it when the answer comes
 	// and the connection goes would never read why.
 	var request assignRequest
-	if err := decode(w, r, maxRequest, &request); err != nil {
+	if err := s.decode(w, r, 1, &request); err != nil {
 		return nil, err
 	}
 	mac, err := pathMAC(r)
@@ -243,14 +249,18 @@ func (s *Server) putAssignment(w http.ResponseWriter, r *http.Request) (any, err
 		return nil, err
 	}
 	wanted := []demux.Assignment{{MAC: mac, Worker: request.Worker, Places: request.Places, Force: request.Force}}
+	change := s.options.Dataplane.AssignAll
 	if request.Reassign {
-		return nil, s.options.Dataplane.ReassignAll(wanted)
+		change = s.options.Dataplane.ReassignAll
 	}
-	err = s.options.Dataplane.AssignAll(wanted)
-	if assigned, ok := errors.AsType[*demux.AssignedError](err); ok {
-		return nil, assigned // whoever asks knows the rest
+	if err := change(wanted); err != nil {
+		if assigned, ok := errors.AsType[*demux.AssignedError](err); ok && !request.Reassign {
+			return nil, assigned // whoever asks knows the rest
+		}
+		return nil, err
 	}
-	return nil, err
+	s.warnOfWorkers(wanted)
+	return nil, nil
 }
 
 // deleteInterface detaches a trunk, or a worker with its clients.
@@ -305,18 +315,26 @@ func (b body) Read(p []byte) (int, error) {
 	return b.Reader.Read(p)
 }
 
-// decode reads one JSON object, with no unknown field and nothing after it.
-func decode(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
+// decode reads one JSON object about that many assignments, with no unknown field and nothing after it.
+func (s *Server) decode(w http.ResponseWriter, r *http.Request, assignments int, into any) error {
 	connection := http.NewResponseController(w)
+	capacity := s.options.Dataplane.Capacity()
+	limit := int64(assignments*assignmentOctets + demux.MaxPlaces(capacity)*placeOctets)
 	decoder := strictDecoder(body{http.MaxBytesReader(w, r.Body, limit), connection})
-	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("%w: decoding the body: %w", ErrBadRequest, err)
+	err := decoder.Decode(into)
+	if err == nil {
+		if _, more := decoder.Token(); more == nil {
+			err = errors.New("more than one JSON value")
+		} else if !errors.Is(more, io.EOF) {
+			err = more
+		}
 	}
-	switch _, err := decoder.Token(); {
-	case err == nil:
-		return fmt.Errorf("%w: decoding the body: more than one JSON value", ErrBadRequest)
-	case !errors.Is(err, io.EOF):
-		return fmt.Errorf("%w: decoding the body to its end: %w", ErrBadRequest, err)
+	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+		return fmt.Errorf("%w: the body has more than %d octets, and %d assignments with all places that a capacity of %d has take no more: send fewer, or run with a larger --capacity",
+			ErrBadRequest, limit, assignments, capacity)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: decoding the body: %w", ErrBadRequest, err)
 	}
 	// The time that is left must not end the request, however long that takes.
 	return connection.SetReadDeadline(time.Time{})

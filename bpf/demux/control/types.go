@@ -77,7 +77,7 @@ const (
 
 // Location is where a client was last seen.
 type Location struct {
-	// Trunk is the name of the trunk, or "ifindex N (gone)" for a deleted interface.
+	// Trunk is the name of the trunk, "eth1 (gone)" for one that was deleted, or "ifindex N (gone)" if its name is not known.
 	Trunk string `json:"trunk"`
 	// TrunkIndex is the trunk's interface index.
 	TrunkIndex int `json:"trunk_index"`

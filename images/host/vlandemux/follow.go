@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 // follower logs what becomes of the interfaces.
 type follower struct {
 	log *slog.Logger
+	// warn is called when an interface is attached.
+	warn func(name string)
 
 	mu    sync.Mutex
 	state control.Following // guarded by mu
@@ -29,6 +32,9 @@ func (f *follower) changed(change demux.Change) {
 		return
 	}
 	f.log.Warn("an interface of the demux changed", "interface", change.Name, "change", change.What)
+	if strings.HasPrefix(change.What, "attached") {
+		f.warn(change.Name)
+	}
 }
 
 func (f *follower) overflowed() {

@@ -97,6 +97,16 @@ func serve(ctx context.Context, plane dataplane, names control.Names, on listene
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	follower := follower{log: log}
+	server := control.NewServer(control.ServerOptions{
+		Dataplane: plane,
+		Names:     names,
+		Version:   version(),
+		Kernel:    kernel,
+		BPFFS:     settings.bpffs,
+		Following: follower.following,
+		Log:       log,
+	})
+	follower.warn = server.WarnOfObstacles
 	following, started := make(chan error, 1), make(chan struct{})
 	go func() {
 		following <- follower.follow(ctx, plane, func() { close(started) })
@@ -112,15 +122,6 @@ func serve(ctx context.Context, plane dataplane, names control.Names, on listene
 		forgetting <- plane.ForgetUnused(ctx)
 		cancel()
 	}()
-	server := control.NewServer(control.ServerOptions{
-		Dataplane: plane,
-		Names:     names,
-		Version:   version(),
-		Kernel:    kernel,
-		BPFFS:     settings.bpffs,
-		Following: follower.following,
-		Log:       log,
-	})
 	stopMetrics := serveMetrics(on.metrics, server.Metrics())
 	log.Info("ready", "pid", os.Getpid(), "trunks", described(plane.Trunks()), "workers", len(plane.Workers()),
 		"socket", settings.socket, "pinned", settings.bpffs)

@@ -9,13 +9,11 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gbytes"
 	"github.com/onsi/gomega/gexec"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
@@ -176,19 +174,6 @@ func TestItSaysThatItsSocketHasGone(t *testing.T) {
 	g.Expect(b.refused("status", "--socket", b.socket)).To(ContainSubstring(ends))
 	b.run(args...)
 	g.Expect(b.status().Assignments).To(HaveLen(1))
-}
-
-func TestItSaysThatAnXDPProgramIsOnAnInterface(t *testing.T) {
-	g := NewWithT(t)
-	b := newBed(t)
-	b.run("--trunk", "t0", "--assign", clientA+"=w0")
-	pass, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{asm.LoadImm(asm.R0, 2, asm.DWord), asm.Return()}})
-	g.Expect(err).NotTo(HaveOccurred())
-	defer pass.Close()
-	g.Expect(b.status().Trunks[0].Problems).To(BeEmpty())
-	g.Expect(netlink.LinkSetXdpFdWithFlags(b.link("t0"), pass.FD(), nl.XDP_FLAGS_SKB_MODE)).To(Succeed())
-	g.Expect(b.status().Trunks[0].Problems).To(ConsistOf(HavePrefix("t0 has an XDP program")))
-	g.Expect(b.status().Workers[0].Problems).To(BeEmpty())
 }
 
 func TestDetachAfterKillLeavesNothing(t *testing.T) {
