@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"runtime"
 	"slices"
@@ -13,8 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/agent"
@@ -257,24 +254,15 @@ func (w *Window) Close(ctx context.Context) (*ledger.Verdict, error) {
 	in.Sent, in.Sockets, in.EventsMissed = w.sent, w.sockets, w.eventsMissed.Load()
 	w.mu.Unlock()
 	w.lab.changes(&w.ledger)
-	streams := make([]io.ReadCloser, len(reports))
-	var opening errgroup.Group
-	for i, report := range reports {
-		opening.Go(func() (err error) {
-			streams[i], err = w.lab.host.agent.Sightings(ctx, report.Point.Name)
-			return err
-		})
+	for _, report := range reports {
+		in.Taps = append(in.Taps, ledger.Tap{Name: report.Point.Name, Report: report})
 	}
-	err = opening.Wait()
-	for i, stream := range streams {
-		if stream != nil {
-			defer stream.Close() //nolint:errcheck // only read
-			in.Taps = append(in.Taps, ledger.Tap{Name: reports[i].Point.Name, Report: reports[i], Sightings: probe.ReadSightings(stream)})
-		}
-	}
+	journeys, err := w.lab.host.agent.Journeys(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer journeys.Close() //nolint:errcheck // only read
+	in.Journeys = probe.ReadJourneys(journeys)
 	verdict := w.ledger.Check(&in)
 	w.lab.closed(w, verdict, in.After)
 	return verdict, watching()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -34,6 +35,7 @@ func (h *host) tapRoutes(mux *http.ServeMux) {
 	handle(mux, "/taps/late", func(ctx context.Context, _ Nothing) ([]LateSighting, error) { return h.taps.late(ctx) })
 	handle(mux, "/taps/totals", func(context.Context, Nothing) (map[string]uint64, error) { return h.taps.totals(), nil })
 	handle(mux, "/taps/watch", h.taps.watch)
+	mux.HandleFunc("GET /taps/journeys", h.taps.journeys)
 	mux.HandleFunc("GET /taps/sightings", h.taps.download((*probe.Tap).WriteSightings))
 	mux.HandleFunc("GET /taps/capture", h.taps.download((*probe.Tap).WriteCapture))
 }
@@ -81,6 +83,12 @@ type watchRequest struct {
 func (c *Client) WatchEtherTypes(ctx context.Context, tap string, etherTypes []uint16) error {
 	_, err := call[watchRequest, Nothing](ctx, c, "/taps/watch", watchRequest{Tap: tap, EtherTypes: etherTypes})
 	return err
+}
+
+// Journeys downloads what all taps saw before MarkTaps, by frame, for [probe.ReadJourneys]; a step's Tap is an index of their reports. The caller
+// closes it.
+func (c *Client) Journeys(ctx context.Context) (io.ReadCloser, error) {
+	return c.download(ctx, "/taps/journeys")
 }
 
 // Sightings downloads what a stopped tap saw, for [probe.ReadSightings]. The caller closes it.
@@ -213,6 +221,18 @@ func (s *tapSet) download(write func(*probe.Tap, io.Writer) error) http.HandlerF
 			return nil
 		})
 	}
+}
+
+// journeys joins here what all taps saw: it is four times as much on the wire.
+func (s *tapSet) journeys(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var seen []iter.Seq2[probe.Sighting, error]
+	for _, tap := range s.taps {
+		seen = append(seen, tap.Sightings())
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	serveBody(w, func(body io.Writer) error { return probe.WriteJourneys(body, seen) })
 }
 
 func (s *tapSet) find(name string) *probe.Tap {

@@ -129,6 +129,7 @@ func TestTapsSeeWhatIsSentAnywhere(t *testing.T) {
 	g.Expect(seenAt(t, ctx, lab.host, "w0/eth0")).To(Equal(map[uint64]int{3: 100}))
 	// The second client is in the VLAN, and the switch does not know the worker: it floods, but not what came for VLAN 9.
 	g.Expect(seenAt(t, ctx, lab.host, "c1/eth0")).To(Equal(map[uint64]int{1: 500, 4: 50}))
+	g.Expect(journeysOf(t, ctx, lab.host, reports)).To(And(HaveKeyWithValue(uint64(1), 500*6), HaveKeyWithValue(uint64(3), 100*2)), "both ends of c0, of c1 and of the trunk; both of w0")
 	capture, err := lab.host.TapCapture(ctx, "w0/eth0")
 	g.Expect(err).NotTo(HaveOccurred())
 	defer capture.Close()
@@ -161,6 +162,27 @@ func seenAt(t *testing.T, ctx context.Context, host *agentProcess, tap string) m
 		}
 	}
 	return seen
+}
+
+// journeysOf counts the steps of the frames of batches, by their IDs.
+func journeysOf(t *testing.T, ctx context.Context, host *agentProcess, reports []probe.TapReport) map[uint64]int {
+	t.Helper()
+	g := NewWithT(t)
+	body, err := host.Journeys(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer body.Close()
+	steps, atTap := map[uint64]int{}, make([]uint64, len(reports))
+	for journey, err := range probe.ReadJourneys(body) {
+		g.Expect(err).NotTo(HaveOccurred())
+		steps[uint64(journey[0].EtherType)-experimental] += len(journey)
+		for _, s := range journey {
+			atTap[s.Tap]++
+		}
+	}
+	for i, r := range reports {
+		g.Expect(atTap[i]).To(Equal(r.Frames), r.Point.Name)
+	}
+	return steps
 }
 
 // TestClientsTalkAcrossNamespaces has the agents of two clients of one VLAN speak to each other in every way they can.

@@ -11,8 +11,7 @@ import (
 // record is one sighting, without what all sightings of a frame have in common.
 type record struct {
 	time   int64 // the stamp, in nanoseconds since 1970
-	place  int32 // among its tap's sightings, from 1
-	frame  int32 // index into frameTable.frames
+	place  int32 // among its side's of one source and destination, from 1
 	length uint16
 	side   side
 	tags   stack
@@ -49,7 +48,7 @@ type frameTable struct {
 // mostReserved bounds how many records or frames reports alone make room for.
 const mostReserved = 1 << 24
 
-// load reads the taps. The order within a tap says nothing about frames of different
+// load reads what the taps saw. The order within a tap says nothing about frames of different
 // processors: the kernel takes a place in the ring for a frame first and stamps it
 // later, or has stamped it when it was queued. The stamp is never later than the
 // moment from which a part could handle the frame.
@@ -62,65 +61,84 @@ func (ft *frameTable) load(plan *layout, in *Input) (troubles []string) {
 	ft.frames = make([]frame, 0, min(sent, mostReserved))
 	ft.index = make(map[probe.Fingerprint]int32, min(sent, mostReserved))
 	ft.octets, ft.counts = make([]uint64, 2*len(plan.taps)), make([]uint64, 2*len(plan.taps))
-	present := make([]bool, len(plan.taps))
+	numbers, trouble := plan.number(taps)
+	if len(trouble) > 0 {
+		return trouble
+	}
 	var most uint64
 	for i := range taps {
 		most += taps[i].Report.Frames
 	}
-	records := make([]record, 0, min(most, mostReserved))
+	ft.records = make([]record, 0, min(most, mostReserved))
+	seen := make([]uint64, len(taps))
+	for steps, err := range in.Journeys {
+		if err == nil {
+			err = ft.addJourney(plan, numbers, seen, steps)
+		}
+		if err != nil {
+			troubles = append(troubles, fmt.Sprintf("reading what the taps saw: %v", err))
+			break
+		}
+	}
 	for i := range taps {
-		t := &taps[i]
-		number, ok := plan.named[t.Name]
-		switch {
-		case !ok:
-			troubles = append(troubles, fmt.Sprintf("%s: the lab has no such tap", t.Name))
-			continue
-		case present[number]:
-			troubles = append(troubles, fmt.Sprintf("%s: the tap is there twice", t.Name))
-			continue
-		}
-		present[number] = true
-		seen := 0
-		for s, err := range t.Sightings {
-			if err != nil {
-				troubles = append(troubles, fmt.Sprintf("%s: reading its sightings: %v", t.Name, err))
-				break
-			}
-			if s.Direction != probe.In && s.Direction != probe.Out {
-				troubles = append(troubles, fmt.Sprintf("%s: sighting %d has %s", t.Name, seen, s.Direction))
-				break
-			}
-			seen++
-			if plan.taps[number].role == hostStack {
-				s.Direction = probe.Out // of the demux
-			}
-			at := sideOf(number, s.Direction)
-			ft.counts[at]++
-			ft.octets[at] += uint64(s.Length)
-			records = append(records, record{
-				time: s.Time, place: int32(seen), frame: ft.frameOf(&s), length: s.Length, side: at,
-				tags: stackOf(s.Stack()),
-			})
-		}
-		if err := t.trouble(seen); err != nil {
+		if err := taps[i].trouble(seen[i]); err != nil {
 			troubles = append(troubles, err.Error())
 		}
 	}
-	for i, there := range present {
-		if !there {
-			troubles = append(troubles, plan.taps[i].name+": no sightings were given")
-		}
-	}
-	ft.sort(records)
 	return troubles
 }
 
-func (ft *frameTable) frameOf(s *probe.Sighting) int32 {
-	i, ok := ft.index[s.Fingerprint]
-	if !ok {
-		i = ft.add(frame{fingerprint: s.Fingerprint, source: s.Source, dest: s.Destination, etherType: s.EtherType, origin: -1})
+// number finds the layout's taps: each has to be there once.
+func (l *layout) number(taps []Tap) (numbers []int, troubles []string) {
+	numbers = make([]int, len(taps))
+	present := make([]bool, len(l.taps))
+	for i := range taps {
+		number, ok := l.named[taps[i].Name]
+		switch {
+		case !ok:
+			troubles = append(troubles, fmt.Sprintf("%s: the lab has no such tap", taps[i].Name))
+			continue
+		case present[number]:
+			troubles = append(troubles, fmt.Sprintf("%s: the tap is there twice", taps[i].Name))
+		}
+		numbers[i], present[number] = number, true
 	}
-	return i
+	for i, there := range present {
+		if !there {
+			troubles = append(troubles, l.taps[i].name+": nothing was given of what it saw")
+		}
+	}
+	return numbers, troubles
+}
+
+// addJourney adds a frame's records, in order of time.
+func (ft *frameTable) addJourney(plan *layout, numbers []int, seen []uint64, steps []probe.Step) error {
+	s := &steps[0]
+	if _, again := ft.index[s.Fingerprint]; again {
+		return fmt.Errorf("frame %s is there twice", s.Fingerprint)
+	}
+	first := int32(len(ft.records))
+	for i := range steps {
+		s := &steps[i]
+		if s.Tap < 0 || s.Tap >= len(numbers) || s.Direction != probe.In && s.Direction != probe.Out {
+			return fmt.Errorf("frame %s was seen %s at tap %d of %d", s.Fingerprint, s.Direction, s.Tap, len(numbers))
+		}
+		number, direction := numbers[s.Tap], s.Direction
+		if plan.taps[number].role == hostStack {
+			direction = probe.Out // of the demux
+		}
+		at := sideOf(number, direction)
+		ft.counts[at]++
+		ft.octets[at] += uint64(s.Length)
+		seen[s.Tap]++
+		ft.records = append(ft.records, record{time: s.Time, place: s.Place, length: s.Length, side: at, tags: stackOf(s.Stack())})
+	}
+	slices.SortStableFunc(ft.records[first:], func(x, y record) int { return cmp.Compare(x.time, y.time) })
+	ft.add(frame{
+		fingerprint: s.Fingerprint, source: s.Source, dest: s.Destination, etherType: s.EtherType, origin: -1,
+		first: first, last: int32(len(ft.records)),
+	})
+	return nil
 }
 
 func (ft *frameTable) add(f frame) int32 {
@@ -128,29 +146,6 @@ func (ft *frameTable) add(f frame) int32 {
 	ft.frames = append(ft.frames, f)
 	ft.index[f.fingerprint] = i
 	return i
-}
-
-// sort groups the records by frame, and those of each by time.
-func (ft *frameTable) sort(records []record) {
-	for i := range records {
-		ft.frames[records[i].frame].last++
-	}
-	var next int32
-	for i := range ft.frames {
-		f := &ft.frames[i]
-		n := f.last
-		f.first, f.last = next, next
-		next += n
-	}
-	ft.records = make([]record, len(records))
-	for i := range records {
-		f := &ft.frames[records[i].frame]
-		ft.records[f.last] = records[i]
-		f.last++
-	}
-	for i := range ft.frames {
-		slices.SortStableFunc(ft.sightings(&ft.frames[i]), func(x, y record) int { return cmp.Compare(x.time, y.time) })
-	}
 }
 
 func (ft *frameTable) sightings(f *frame) []record { return ft.records[f.first:f.last] }

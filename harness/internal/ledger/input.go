@@ -18,8 +18,6 @@ type Tap struct {
 	Name string
 	// Report says what the tap may have missed.
 	Report probe.TapReport
-	// Sightings in the order the tap saw them.
-	Sightings iter.Seq2[probe.Sighting, error]
 }
 
 // Sent is one batch that was sent.
@@ -36,7 +34,9 @@ type Sent struct {
 // first frame and ended after the last; the counters were read outside of the two.
 type Input struct {
 	Taps []Tap
-	Sent []Sent
+	// Journeys are all that the taps saw, frame by frame; a step's Tap is an index of Taps.
+	Journeys iter.Seq2[[]probe.Step, error]
+	Sent     []Sent
 	// Sockets are the names of the clients and workers whose kernels or sockets
 	// sent frames that no batch describes. What their taps saw leave is what was
 	// sent. Any other frame without a batch is an error. Optional.
@@ -88,11 +88,11 @@ func (in *Input) badChecksums() []string {
 
 // trouble is why a tap cannot be believed, nil if it can. seen is how many
 // sightings arrived.
-func (t *Tap) trouble(seen int) error {
+func (t *Tap) trouble(seen uint64) error {
 	if err := t.Report.Err(); err != nil {
 		return err
 	}
-	if t.Report.Frames != uint64(seen) {
+	if t.Report.Frames != seen {
 		return fmt.Errorf("tap %s reports %d frames and handed over %d sightings", t.Name, t.Report.Frames, seen)
 	}
 	return nil

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -25,15 +26,22 @@ func TestThereIsNoVerdictWithoutEveryTap(t *testing.T) {
 		{"reading fewer than were sent", func(in *ledger.Input) { in.Taps[0].Report.Packets++ },
 			"tap c0/eth0 read 12 packets, the kernel counted 13 and dropped 0"},
 		{"short", func(in *ledger.Input) { in.Taps[0].Report.Frames++ }, "tap c0/eth0 reports 13 frames and handed over 12 sightings"},
-		{"missing", func(in *ledger.Input) { in.Taps = in.Taps[1:] }, "c0/eth0: no sightings were given"},
+		{"missing", func(in *ledger.Input) { in.Taps = in.Taps[1:] }, "c0/eth0: nothing was given of what it saw"},
 		{"twice", func(in *ledger.Input) { in.Taps = append(in.Taps, in.Taps[0]) }, "c0/eth0: the tap is there twice"},
 		{"foreign", func(in *ledger.Input) { in.Taps[0].Name = "c9/eth0" }, "c9/eth0: the lab has no such tap"},
 		{"unreadable", func(in *ledger.Input) {
-			in.Taps[0].Sightings = func(yield func(probe.Sighting, error) bool) { yield(probe.Sighting{}, errors.New("the pipe broke")) }
-		}, "c0/eth0: reading its sightings: the pipe broke"},
+			in.Journeys = func(yield func([]probe.Step, error) bool) { yield(nil, errors.New("the pipe broke")) }
+		}, "reading what the taps saw: the pipe broke"},
 		{"no direction", func(in *ledger.Input) {
-			in.Taps[0].Sightings = each([]probe.Sighting{{}})
-		}, "c0/eth0: sighting 0 has direction 0"},
+			in.Journeys = journeys([]probe.Step{{}})
+		}, "frame 0000000000000000 was seen direction 0 at tap 0 of 23"},
+		{"of no tap", func(in *ledger.Input) {
+			in.Journeys = journeys([]probe.Step{{Tap: 23, Sighting: probe.Sighting{Direction: probe.In}}})
+		}, "frame 0000000000000000 was seen in at tap 23 of 23"},
+		{"joined in part", func(in *ledger.Input) {
+			once := []probe.Step{{Sighting: probe.Sighting{Direction: probe.In}}}
+			in.Journeys = journeys(once, once)
+		}, "frame 0000000000000000 is there twice"},
 		{"sent nowhere", func(in *ledger.Input) { in.Sent[0].Tap = "c9/eth0" }, `batch "c0/eth0-1" was sent at c9/eth0: the lab has no such tap`},
 		{"sockets of nobody", func(in *ledger.Input) { in.Sockets = []string{"c9"} }, `sockets of "c9": the lab has no such client or worker`},
 	}
@@ -49,6 +57,16 @@ func TestThereIsNoVerdictWithoutEveryTap(t *testing.T) {
 			g.Expect(v.Err().Error()).NotTo(ContainSubstring("wrong frame"))
 			g.Expect(v.String()).To(HavePrefix("ledger: inconclusive\n"))
 		})
+	}
+}
+
+func journeys(all ...[]probe.Step) iter.Seq2[[]probe.Step, error] {
+	return func(yield func([]probe.Step, error) bool) {
+		for _, steps := range all {
+			if !yield(steps, nil) {
+				return
+			}
+		}
 	}
 }
 

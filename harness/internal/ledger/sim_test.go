@@ -321,11 +321,16 @@ func (s *sim) input() *ledger.Input {
 	}
 	slices.SortFunc(in.Assignments, func(a, b control.Assignment) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
 	in.Events = func(func([]control.Event) bool) []control.Event { return s.events }
+	var seen []iter.Seq2[probe.Sighting, error]
 	for _, name := range s.lab.Taps() {
-		in.Taps = append(in.Taps, ledger.Tap{
-			Name: name, Sightings: each(s.seen[name]), Report: report(name, len(s.seen[name])),
-		})
+		in.Taps = append(in.Taps, ledger.Tap{Name: name, Report: report(name, len(s.seen[name]))})
+		seen = append(seen, each(s.seen[name]))
 	}
+	var joined bytes.Buffer
+	if err := probe.WriteJourneys(&joined, seen); err != nil {
+		panic(err)
+	}
+	in.Journeys = func(yield func([]probe.Step, error) bool) { probe.ReadJourneys(bytes.NewReader(joined.Bytes()))(yield) }
 	return in
 }
 

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io/fs"
+	"math/rand/v2"
 	"strings"
 	"testing"
+
+	. "github.com/onsi/gomega"
 )
 
 // FuzzSegmenter: whatever a socket hands over, frames come out or an error, the
@@ -100,6 +103,23 @@ func FuzzReadSightings(f *testing.F) {
 		}
 		if n > len(content)/11+1 { // of a shape, a length, a time and a fingerprint
 			t.Fatalf("%d sightings of %d octets", n, len(content))
+		}
+	})
+}
+
+// FuzzReadJourneys: any octets give journeys and perhaps an error.
+func FuzzReadJourneys(f *testing.F) {
+	f.Add([]byte(journeyMagic))
+	f.Add(writeJourneys(NewWithT(f), someTaps(3, 4, rand.New(rand.NewPCG(1, 1)))))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		n := 0
+		for steps, err := range ReadJourneys(bytes.NewReader(content)) {
+			if n++; err == nil && len(steps) == 0 {
+				t.Fatal("a frame that was seen nowhere is not told of")
+			}
+		}
+		if n > len(content)/11+1 { // of a kind, a length, a fingerprint and a time
+			t.Fatalf("%d journeys of %d octets", n, len(content))
 		}
 	})
 }

@@ -175,7 +175,14 @@ func (r *recorder) late() ([]Sighting, error) {
 	if r.marked.Load() == nil {
 		return nil, nil
 	}
-	return r.sightings.all()
+	var late []Sighting
+	for s, err := range r.sightings.all() {
+		if err != nil {
+			return nil, err
+		}
+		late = append(late, s)
+	}
+	return late, nil
 }
 
 func (r *recorder) writeCapture(w io.Writer, name string) error {

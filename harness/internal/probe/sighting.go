@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"net"
+	"strings"
 )
 
 // Direction is the way a frame crossed a tapped interface.
@@ -141,18 +142,12 @@ func (l *sightingLog) write(w io.Writer) error {
 }
 
 // all decodes them.
-func (l *sightingLog) all() (all []Sighting, err error) {
-	var written bytes.Buffer
-	if err := l.write(&written); err != nil {
-		return nil, err
+func (l *sightingLog) all() iter.Seq2[Sighting, error] {
+	readers := []io.Reader{strings.NewReader(sightingMagic)}
+	for _, chunk := range l.chunks {
+		readers = append(readers, bytes.NewReader(chunk))
 	}
-	for s, err := range ReadSightings(&written) {
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, s)
-	}
-	return all, nil
+	return ReadSightings(io.MultiReader(append(readers, bytes.NewReader(binary.AppendUvarint([]byte{0}, l.count)))...))
 }
 
 // ReadSightings decodes what [Tap.WriteSightings] wrote,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"sync"
 	"time"
 )
@@ -191,6 +192,17 @@ func (t *Tap) WriteSightings(w io.Writer) error {
 		return err
 	}
 	return t.recorder.read().sightings.write(w)
+}
+
+// Sightings are what WriteSightings writes.
+func (t *Tap) Sightings() iter.Seq2[Sighting, error] {
+	return func(yield func(Sighting, error) bool) {
+		if err := t.readable(); err != nil {
+			yield(Sighting{}, err)
+			return
+		}
+		t.recorder.read().sightings.all()(yield)
+	}
 }
 
 // WriteCapture writes the frames kept whole as pcapng, once Mark or Stop has returned.
