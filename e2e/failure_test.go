@@ -11,6 +11,8 @@ import (
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
+
+	"github.com/vlandemux/vlandemux/e2e/internal/failure"
 )
 
 // fail ends the node as Ginkgo's Fail does.
@@ -35,34 +37,35 @@ func (s *suite) explain(message string, skip int) string {
 		return message
 	}
 	return fmt.Sprintf("%s\n\nat %s\nevidence: %s\nagain: %s", strings.TrimRight(message, "\n"),
-		fromHere(types.NewCodeLocation(skip+1)), shown(s.evidence(spec.FullText())), again(ginkgo.GinkgoRandomSeed(), spec.FullText()))
+		fromHere(types.NewCodeLocation(skip+1)), shown(s.evidence(spec.FullText())), againSpec(ginkgo.GinkgoRandomSeed(), spec.FullText()))
 }
 
 // evidence is the folder of a spec.
 func (s *suite) evidence(text string) string { return filepath.Join(s.reports, "evidence", slug(text)) }
 
-// shown is a path as people type it who are in the module's root.
-func shown(path string) string {
+// moduleRoot is the folder above the one that Go runs the suite in.
+func moduleRoot() string {
 	root, err := filepath.Abs("..")
 	if err != nil {
-		return path
+		return ".."
 	}
-	if short, err := filepath.Rel(root, path); err == nil && filepath.IsLocal(short) {
-		return short
-	}
-	return path
+	return root
 }
 
-// fromHere is a line of code as people look it up: scenarios/fault.go:98.
-func fromHere(at types.CodeLocation) string {
-	return fmt.Sprintf("%s:%d", shown(at.FileName), at.LineNumber)
-}
+// shown is a path as people type it who are in the module's root.
+func shown(path string) string { return failure.Shown(moduleRoot(), path) }
+
+// fromHere is a line of code as people look it up.
+func fromHere(at types.CodeLocation) string { return failure.Line(moduleRoot(), at) }
 
 // repeated are the variables that decide what a run does, beside FOCUS and SEED.
 var repeated = []string{"ENGINES", "DOCKER_HOST", "DEMUX", "CAPTURES", "FULL", "VLANDEMUX_SWITCH", "VLANDEMUX_AXES", "SERVERS_IMAGE"}
 
-// again is the command that runs one spec once more, with what it drew the last time.
-func again(seed int64, text string) string {
+// againSpec is the command that runs one spec once more, with what it drew the last time.
+func againSpec(seed int64, text string) string { return again(seed, regexp.QuoteMeta(text)) }
+
+// again is the command that runs what a FOCUS matches once more.
+func again(seed int64, focus ...string) string {
 	words := []string{"make e2e", fmt.Sprintf("SEED=%d", seed)}
 	if kernel := os.Getenv("VLANDEMUX_KERNEL"); kernel != "" { // of the virtual machine that this runs in
 		words = append(words, "KERNEL="+quote(kernel))
@@ -72,7 +75,10 @@ func again(seed int64, text string) string {
 			words = append(words, name+"="+quote(value))
 		}
 	}
-	return strings.Join(append(words, "FOCUS="+quote(regexp.QuoteMeta(text))), " ")
+	if len(focus) > 0 {
+		words = append(words, "FOCUS="+quote(strings.Join(focus, "|")))
+	}
+	return strings.Join(words, " ")
 }
 
 var plainWord = regexp.MustCompile(`^[a-zA-Z0-9_./:,@%+=-]+$`)
@@ -90,27 +96,8 @@ var (
 	whereNumbers  = regexp.MustCompile(`0x[0-9a-f]+`)
 )
 
-// cause is a failure in one line, with the kernel's reason where there is one.
-func cause(failure types.Failure) string {
-	const most = 200
-	message, _, _ := strings.Cut(failure.Message, "\n\nat ")
-	lines := strings.FieldsFunc(message, func(r rune) bool { return r == '\n' })
-	text := ""
-	for _, line := range lines { // "Expected", and what follows, is one sentence of Gomega's
-		text = strings.TrimSpace(text + " " + strings.TrimSpace(line))
-		if len(text) > 60 {
-			break
-		}
-	}
-	text = whereNumbers.ReplaceAllString(strings.Join(strings.Fields(text), " "), "…")
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most]) + "…"
-	}
-	if reason := kernelsReason.FindString(message); reason != "" && !strings.Contains(text, reason) {
-		text += "; " + reason
-	}
-	return cmp.Or(text, "no message")
-}
+// failureOf is a spec's failure, see [failure.Of].
+func failureOf(spec *types.SpecReport) types.Failure { return failure.Of(spec, moduleRoot()) }
 
 // failedSpecs is a line of cause for each failed spec; those of one cause are told together.
 func (s *suite) failedSpecs(report ginkgo.Report) string {
@@ -120,7 +107,8 @@ func (s *suite) failedSpecs(report ginkgo.Report) string {
 		if !spec.Failed() {
 			continue
 		}
-		why := fmt.Sprintf("%s (%s)", cause(spec.Failure), fromHere(spec.Failure.Location))
+		f := failureOf(&spec)
+		why := fmt.Sprintf("%s (%s)", failure.Cause(f.Message), fromHere(f.Location))
 		if specs[why] == nil {
 			causes = append(causes, why)
 		}
@@ -149,9 +137,10 @@ func annotations(report ginkgo.Report) string {
 	var lines []string
 	for _, spec := range report.SpecReports {
 		if spec.Failed() {
-			at := spec.Failure.Location
+			f := failureOf(&spec)
+			at := f.Location
 			lines = append(lines, fmt.Sprintf("::error file=%s,line=%d,title=%s::%s", property.Replace(shown(at.FileName)), at.LineNumber,
-				property.Replace(cmp.Or(spec.FullText(), spec.LeafNodeType.String())), data.Replace(cause(spec.Failure))))
+				property.Replace(cmp.Or(spec.FullText(), spec.LeafNodeType.String())), data.Replace(failure.Cause(f.Message))))
 		}
 	}
 	return strings.Join(slices.Compact(lines), "\n")

@@ -13,6 +13,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 
+	"github.com/vlandemux/vlandemux/e2e/internal/failure"
 	"github.com/vlandemux/vlandemux/e2e/internal/keep"
 	"github.com/vlandemux/vlandemux/harness"
 )
@@ -50,9 +51,9 @@ func (s *suite) keepUp(lab *harness.Lab, spec types.SpecReport, late error) bool
 	if !s.keep.Of(spec.Failed() || late != nil) || s.ctx.Err() != nil {
 		return false
 	}
-	failure := spec.Failure
+	f := failureOf(&spec)
 	if !spec.Failed() && late != nil {
-		failure.Message = late.Error()
+		f.Message = late.Error()
 	}
 	until, enter := time.Now().Add(s.keep.For).Format("15:04:05"), ""
 	var terminal io.ReadCloser
@@ -61,8 +62,8 @@ func (s *suite) keepUp(lab *harness.Lab, spec types.SpecReport, late error) bool
 		terminal, enter = tty, "Enter or "
 	}
 	fmt.Printf("\n\nkept up: %s\n", spec.FullText())
-	if failure.Message != "" {
-		fmt.Printf("failed:  %s\nsee      %s\n", cause(failure), shown(s.evidence(spec.FullText())))
+	if f.Message != "" {
+		fmt.Printf("failed:  %s\nsee      %s\n", failure.Cause(f.Message), shown(s.evidence(spec.FullText())))
 	}
 	fmt.Printf("\n%s\nThe lab is there until %sCtrl-C, or %s (KEEP_FOR=%s).\n", lab.Where(), enter, until, s.keep.For)
 	s.progress.tell("kept", until, spec.FullText())

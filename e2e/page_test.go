@@ -78,9 +78,10 @@ func (s *suite) writePage(facts []page.Fact, reports ...ginkgo.Report) error {
 			}
 			if spec.LeafNodeType != types.NodeTypeIt {
 				if spec.Failed() { // such as BeforeSuite: no spec has run
+					failure := failureOf(spec)
 					run.Specs = append(run.Specs, page.Spec{
 						Scenario: spec.LeafNodeType.String(), Text: spec.LeafNodeText, State: page.Failed, Started: spec.StartTime, Took: spec.RunTime,
-						Failure: spec.Failure.Message, Where: spec.Failure.Location.String(), Output: spec.CapturedGinkgoWriterOutput,
+						Failure: failure.Message, Where: fromHere(failure.Location), Output: spec.CapturedGinkgoWriterOutput,
 					})
 				}
 				continue
@@ -104,9 +105,10 @@ func (s *suite) writePage(facts []page.Fact, reports ...ginkgo.Report) error {
 }
 
 func (s *suite) pageSpec(spec *types.SpecReport, seed int64) (page.Spec, error) {
+	failure := failureOf(spec)
 	shown := page.Spec{
 		Scenario: strings.Join(spec.ContainerHierarchyTexts, " "), Text: spec.LeafNodeText, State: page.Failed,
-		Started: spec.StartTime, Took: spec.RunTime, Failure: spec.Failure.Message, Output: spec.CapturedGinkgoWriterOutput,
+		Started: spec.StartTime, Took: spec.RunTime, Failure: failure.Message, Output: spec.CapturedGinkgoWriterOutput,
 	}
 	switch {
 	case spec.State.Is(types.SpecStatePassed):
@@ -114,8 +116,8 @@ func (s *suite) pageSpec(spec *types.SpecReport, seed int64) (page.Spec, error) 
 	case spec.State.Is(types.SpecStateSkipped | types.SpecStatePending):
 		shown.State = page.Skipped
 	default:
-		shown.Where = spec.Failure.Location.String()
-		shown.Again = again(seed, spec.FullText())
+		shown.Where = fromHere(failure.Location)
+		shown.Again = againSpec(seed, spec.FullText())
 	}
 	if last, there := s.history[spec.FullText()]; there {
 		shown.Last = &last
@@ -180,7 +182,7 @@ func (s *suite) runFacts(report ginkgo.Report, ranOn string) []page.Fact {
 	c := report.SuiteConfig
 	facts := []page.Fact{
 		{Name: "Ran on", Value: ranOn},
-		{Name: "Again", Value: fmt.Sprintf("make e2e SEED=%d", c.RandomSeed)},
+		{Name: "Again", Value: again(c.RandomSeed, c.FocusStrings...)},
 		{Name: "Processes", Value: fmt.Sprint(c.ParallelTotal)},
 	}
 	if len(c.FocusStrings) > 0 {

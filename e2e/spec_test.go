@@ -78,10 +78,16 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 // end closes the lab. A failed spec leaves its evidence first, and a lab that
 // leaves anything behind, or that made the kernel complain, fails the spec.
 func (s *suite) end(ctx context.Context, lab *harness.Lab, text string) {
-	err := errors.Join(lab.KernelComplaints(ctx), lab.Settled())
+	err := lab.KernelComplaints(ctx)
 	spec := ginkgo.CurrentSpecReport()
+	if !spec.Failed() { // a window that is open because of a failure is closed by what saves the evidence, which the ledger's verdict is part of
+		err = errors.Join(err, lab.Settled())
+	}
 	if (spec.Failed() || err != nil || os.Getenv("EVIDENCE") == "always") && s.ctx.Err() == nil {
 		s.saveEvidence(ctx, lab, spec, err)
+	}
+	if spec.Failed() && !strings.Contains(failureOf(&spec).Message, "\nagain: ") { // a panic, or a spec whose time was over
+		ginkgo.AddReportEntry("again", againSpec(ginkgo.GinkgoRandomSeed(), text))
 	}
 	if s.keepUp(lab, spec, err) {
 		err = errors.Join(err, lab.Abandon())
@@ -96,7 +102,7 @@ func (s *suite) end(ctx context.Context, lab *harness.Lab, text string) {
 // saveEvidence fills the spec's folder, and goes on where something cannot be had.
 func (s *suite) saveEvidence(ctx context.Context, lab *harness.Lab, spec ginkgo.SpecReport, late error) {
 	folder := s.evidence(spec.FullText())
-	account := harness.Account{Spec: spec.FullText(), Failure: spec.Failure.Message, Again: again(ginkgo.GinkgoRandomSeed(), spec.FullText())}
+	account := harness.Account{Spec: spec.FullText(), Failure: failureOf(&spec).Message, Again: againSpec(ginkgo.GinkgoRandomSeed(), spec.FullText())}
 	if late != nil {
 		account.Failure = strings.TrimSpace(account.Failure + "\n" + late.Error())
 	}

@@ -64,6 +64,7 @@ func broken(g *WithT) (drawing *page.Drawing, window harness.ClosedWindow) {
 // example is a run with n specs, the third of which failed.
 func example(g *WithT, n int) *page.Run {
 	lab, wrong := broken(g)
+	wrong.Verdict.Paths[0].Hops[0].Tags = []string{"802.1Q vid 7 + 802.1Q vid 8 + 802.1ad vid 9 + 802.1Q vid 10"}
 	run := &page.Run{
 		Title: "vlandemux end to end", Started: time.Date(2026, 11, 26, 9, 0, 0, 0, time.UTC), Took: time.Minute,
 		Facts: []page.Fact{{Name: "Ran on", Value: "kernel 6.18 <b>&"}},
@@ -141,6 +142,19 @@ func TestThePageInABrowser(t *testing.T) {
 		g.Expect(rows).To(ContainElement(And(HavePrefix(hop.Tap+"\t"), ContainSubstring("\t"+at+"\t"), HaveSuffix(hop.Fault))))
 		red := eval[string](g, ctx, `getComputedStyle(document.querySelector('#s2 .frame tr.wrong td')).color`)
 		g.Expect(red).To(Equal("rgb(177, 18, 31)"))
+	})
+	t.Run("a long stack of tags is told by its outer ones", func(t *testing.T) {
+		g := NewWithT(t)
+		cells := eval[[]string](g, ctx, `[...document.querySelectorAll('#s2 table.ladder td.tap')].map(c => c.innerText)`)
+		g.Expect(cells).To(ContainElement(ContainSubstring("802.1Q 7 + 802.1Q 8 + 2 more")))
+	})
+	t.Run("a spec that is the only one is open", func(t *testing.T) {
+		g := NewWithT(t)
+		run := example(g, 1)
+		open(g, ctx, t.TempDir(), run)
+		g.Expect(eval[bool](g, ctx, `document.getElementById('s0').open`)).To(BeTrue())
+		g.Expect(chromedp.Do(ctx, chromedp.Navigate("file://"+path))).To(Succeed())
+		g.Expect(eval[bool](g, ctx, `document.getElementById('s0').open`)).To(BeFalse())
 	})
 	t.Run("every filter shows its specs", func(t *testing.T) {
 		g := NewWithT(t)

@@ -117,8 +117,22 @@ func names(all []string) string {
 	return list(slices.Compact(all), more)
 }
 
+// mostStacks is how many different stacks of tags an arrow names, mostTags how many tags of each.
+const mostStacks, mostTags = 4, 2
+
 // tags are those of a hop in fewer words: "802.1Q 7" for "802.1Q vid 7".
-func tags(all []string, more bool) string { return strings.ReplaceAll(list(all, more), " vid ", " ") }
+func tags(all []string, more bool) string {
+	var stacks []string
+	for _, stack := range all {
+		tags := strings.Split(strings.ReplaceAll(stack, " vid ", " "), " + ")
+		if inner := len(tags) - mostTags; inner > 0 {
+			tags = append(tags[:mostTags], fmt.Sprintf("%d more", inner))
+		}
+		stacks = append(stacks, strings.Join(tags, " + "))
+	}
+	stacks = slices.Compact(stacks)
+	return list(stacks[:min(len(stacks), mostStacks)], more || len(stacks) > mostStacks)
+}
 
 func list(texts []string, more bool) string {
 	text := strings.Join(texts, ", ")

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vlandemux/vlandemux/e2e/internal/failure"
 	"github.com/vlandemux/vlandemux/harness"
 )
 
@@ -84,9 +85,15 @@ func functions() template.FuncMap {
 		"number":    count[int],
 		"after":     after,
 		"since":     func(t, first int64) string { return after(time.Duration(t - first)) },
-		"base":      filepath.Base,
-		"lines":     func(text string) []string { return strings.Split(text, "\n") },
-		"short":     short,
+		"more": func(all, shown int) string {
+			if all <= shown {
+				return ""
+			}
+			return fmt.Sprintf("and %s more", count(all-shown))
+		},
+		"base":  filepath.Base,
+		"cause": failure.Cause,
+		"short": short,
 		"difference": func(got, want uint64) string {
 			return fmt.Sprintf("%+d", int64(got-want)) //nolint:gosec // counters do not get that far
 		},

@@ -23,6 +23,7 @@ func (r *Run) Count(s State) (n int) {
 func (r *Run) Scenarios() []Scenario {
 	var all []Scenario
 	at := map[string]int{}
+	alone := len(r.Specs)-r.Count(Skipped) == 1
 	for i := range r.Specs {
 		s := &r.Specs[i]
 		j, there := at[s.Scenario]
@@ -31,7 +32,8 @@ func (r *Run) Scenarios() []Scenario {
 			at[s.Scenario] = j
 			all = append(all, Scenario{Name: s.Scenario})
 		}
-		all[j].Specs = append(all[j].Specs, Numbered{i, s, len(r.Specs) > mostPlain && s.State != Failed})
+		open := s.State == Failed || alone && s.State == Passed
+		all[j].Specs = append(all[j].Specs, Numbered{Number: i, Spec: s, Open: open, Packed: len(r.Specs) > mostPlain && !open})
 	}
 	return all
 }
@@ -50,7 +52,7 @@ const mostPlain = 200
 type Numbered struct {
 	Number int
 	*Spec
-	Packed bool
+	Open, Packed bool
 }
 
 // Change is a list of specs that have something in common since the last run.

@@ -20,7 +20,7 @@ func listenToDrops() (d dropListener) {
 }
 
 func (h *host) dropRoutes(mux *http.ServeMux) {
-	handle(mux, "/drops", func(context.Context, Nothing) (drops.Report, error) { return h.drops.read() })
+	handle(mux, "/drops", func(context.Context, Nothing) (drops.Report, error) { return h.readDrops() })
 }
 
 // Drops are the packets that the kernel has dropped in the lab's namespaces since StartTaps. Host only.
@@ -42,6 +42,24 @@ func (h *host) watchDrops() error {
 		return err
 	}
 	return h.drops.listener.Watch(nodes)
+}
+
+// readDrops gives a worker in the host's namespace what was dropped at its interface.
+func (h *host) readDrops() (drops.Report, error) {
+	report, err := h.drops.read()
+	network, unwired := h.wired()
+	if err != nil || unwired != nil {
+		return report, err
+	}
+	for i := range report.Drops {
+		k := &report.Drops[i].Kind
+		k.Node = network.NodeOf(k.Node, k.Interface)
+	}
+	for i := range report.Totals {
+		k := &report.Totals[i].Kind
+		k.Node = network.NodeOf(k.Node, k.Interface)
+	}
+	return report, nil
 }
 
 func (d *dropListener) read() (drops.Report, error) {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
 // table writes rows in aligned columns, two spaces apart and indented.
@@ -153,8 +155,8 @@ func (v *Verdict) shownState() []string {
 func (v *Verdict) complaint(accounts int) string {
 	var w strings.Builder
 	fmt.Fprintf(&w, "%s\n%s\n", v.Headline(), v.summary())
-	for _, s := range slices.Concat(v.Senders, v.shownState()) {
-		fmt.Fprintf(&w, "\n%s\n", s)
+	if told := slices.Concat(v.Senders, v.shownState()); len(told) > 0 {
+		fmt.Fprintf(&w, "\n%s\n", strings.Join(told, "\n"))
 	}
 	if len(v.Sides) > 0 {
 		w.WriteString("\n")
@@ -187,14 +189,56 @@ func (v *Verdict) complainCounters(w *strings.Builder) {
 	if len(v.Counters) == 0 {
 		return
 	}
+	alike := v.AlikeCounters()
 	w.WriteString("\n")
 	table(w, func(line func(...any)) {
 		line("COUNTER", "OF", "UNIT", "WANT", "GOT", "DIFFERENCE")
-		for _, c := range v.Counters {
-			line(c.Kind, c.Name, "frames", c.Want.Packets, c.Got.Packets, difference(c.Got.Packets, c.Want.Packets))
+		for _, c := range alike[:min(len(alike), shownFrames)] {
+			line(c.Kind, c.Names(), "frames", c.Want.Packets, c.Got.Packets, difference(c.Got.Packets, c.Want.Packets))
 			line("", "", "octets", c.Want.Bytes, c.Got.Bytes, difference(c.Got.Bytes, c.Want.Bytes))
 		}
 	})
+	if more := alike[min(len(alike), shownFrames):]; len(more) > 0 {
+		counters := 0
+		for _, c := range more {
+			counters += c.Alike
+		}
+		fmt.Fprintf(w, "  and %d counters more\n", counters)
+	}
+}
+
+// AlikeCounters are the wrong counters; of more than can be shown, those of one kind that are wrong in the same way are one.
+func (v *Verdict) AlikeCounters() []AlikeCounters {
+	type key struct {
+		kind      string
+		want, got control.Tally
+	}
+	var alike []AlikeCounters
+	at := map[key]int{}
+	for _, c := range v.Counters {
+		k := key{c.Kind, c.Want, c.Got}
+		if i, there := at[k]; there && len(v.Counters) > shownFrames {
+			alike[i].Alike++
+			continue
+		}
+		at[k] = len(alike)
+		alike = append(alike, AlikeCounters{c, 1})
+	}
+	return alike
+}
+
+// AlikeCounters is the first of wrong counters of one kind with the same values, and how many there are, it included.
+type AlikeCounters struct {
+	Difference
+	Alike int
+}
+
+// Names is whose counters they are.
+func (c *AlikeCounters) Names() string {
+	if c.Alike == 1 {
+		return c.Name
+	}
+	return fmt.Sprintf("%s and %d more", c.Name, c.Alike-1)
 }
 
 // difference has a sign. Counters only wrap around in fiction.

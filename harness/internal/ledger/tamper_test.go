@@ -260,6 +260,16 @@ func TestWhatIsCountedWrongIsFound(t *testing.T) {
 		{"a client of nobody", func(in *ledger.Input) {
 			in.After.Clients = append(in.After.Clients, control.ClientCounters{MAC: probe.MAC{2, 5: 0x99}, Rx: control.Tally{Packets: 1}})
 		}, `rx +02:00:00:00:00:99 +frames +0 +1 +\+1`},
+		{"clients of nobody, all in the same way", func(in *ledger.Input) {
+			for i := range byte(30) {
+				in.After.Clients = append(in.After.Clients, control.ClientCounters{MAC: probe.MAC{2, 4: 1, 5: i}, Rx: control.Tally{Packets: 1}})
+			}
+		}, `rx +02:00:00:00:01:00 and 29 more +frames +0 +1 +\+1\n +octets +0 +0 +\+0$`},
+		{"clients of nobody, each in another way", func(in *ledger.Input) {
+			for i := range byte(30) {
+				in.After.Clients = append(in.After.Clients, control.ClientCounters{MAC: probe.MAC{2, 4: 1, 5: i}, Rx: control.Tally{Packets: uint64(i) + 1}})
+			}
+		}, `rx +02:00:00:00:01:09 +frames +0 +10 +\+10\n.*\n +and 20 counters more$`},
 		{"counters that were there before", func(in *ledger.Input) {
 			in.Before.Clients = slices.Clone(in.After.Clients)
 		}, `rx +02:00:00:00:00:01 +frames +4 +0 +-4\n`},

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func (n *Network) Namespace(node string) (*os.File, error) {
 	return ns.file, nil
 }
 
-// Inodes are the nodes by the inode number of their network namespaces.
+// Inodes are the nodes by the inode number of their network namespaces. The host's is the host's, also with a worker in it, see [Network.NodeOf].
 func (n *Network) Inodes() (map[uint32]string, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -73,9 +74,18 @@ func (n *Network) Inodes() (map[uint32]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("telling the network namespace of %s from others: %w", ns.node, err)
 		}
-		nodes[uint32(info.Sys().(*syscall.Stat_t).Ino)] = ns.node
+		inode := uint32(info.Sys().(*syscall.Stat_t).Ino)
+		nodes[inode] = cmp.Or(nodes[inode], ns.node) // the host is the first
 	}
 	return nodes, nil
+}
+
+// NodeOf is the node that an interface belongs to: a worker in the host's namespace has one there.
+func (n *Network) NodeOf(node, ifname string) string {
+	if node == HostNode && ifname == topology.NodeInterface {
+		return cmp.Or(n.inHost(), node)
+	}
+	return node
 }
 
 // Move takes a client to another VLAN, another trunk or both, and says when.
