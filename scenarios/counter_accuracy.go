@@ -76,6 +76,7 @@ func CounterAccuracy() Scenario {
 				Topology: func(v Variant) harness.Topology {
 					t := rack(v, 2)
 					t.Workers[0].MTU = 1000
+					t.Workers[1].Offloads = true // and so has the trunk
 					return t
 				},
 				Run: narrowWorker,
@@ -228,9 +229,11 @@ func everyTag(ctx context.Context, r *Run) {
 				tagged.Tags, tagged.Size = []harness.Tag{{Protocol: harness.Dot1Q, TCI: 3<<13 | 1<<12 | 200}}, 80
 				many := r.Batch(name+" answer with eight tags", each, w.MAC, c.MAC)
 				many.Tags, many.Size = inner(rng, 8), 100
-				r.Send(ctx, window, w.Name, back, tagged, many)
-				atWorkers[w.Name+"/eth0"] += 3 * each
-				atClients[c.Name+"/eth0"] += 3 * each
+				all := many
+				all.Name, all.ID, all.Destination = name+" to all, with eight tags", r.Seed.BatchID(name+" to all"), broadcast()
+				r.Send(ctx, window, w.Name, back, tagged, many, all)
+				atWorkers[w.Name+"/eth0"] += 4 * each
+				atClients[c.Name+"/eth0"] += 4 * each
 			}
 			r.Await(ctx, window, atClients)
 		}
@@ -337,6 +340,12 @@ func narrowWorker(ctx context.Context, r *Run) {
 		send(w.Name, w.MAC, c.MAC, min(1514, harness.EthernetHeader+cmp.Or(w.MTU, 1500)))
 	}
 	r.Check(group.Wait())
+	c0 := r.Lab.Topology.Clients[0]
+	last := r.Batch("super-packets with another priority", 3, c0.MAC, r.WorkerOf(c0).MAC)
+	client, worker := crafted(IPv4)
+	last.Size, last.GSO, last.Flow = 0, &harness.GSO{SegmentSize: 1400, Segments: 9}, &harness.Flow{Protocol: harness.TCP, Source: client, Destination: worker}
+	last.Tags = []harness.Tag{{Protocol: c0.VLAN.Protocol, TCI: 5<<13 | c0.VLAN.VID}} // c0 is there, although none of them gets through
+	r.Check(window.Inject(ctx, c0.Trunk, last))
 	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Demux.Ended).To(gomega.And(gomega.HaveLen(1), gomega.HaveKeyWithValue("too_long", gomega.BeNumerically(">", 900))), "frames dropped")
 }

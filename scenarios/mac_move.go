@@ -106,7 +106,8 @@ func idleMove(ctx context.Context, r *Run) {
 	r.Close(ctx, r.Introduce(ctx))
 	c0, c1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1]
 	w0 := r.WorkerOf(c0)
-	for i, to := range r.otherPlaces() {
+	places := r.otherPlaces()
+	for i, to := range append(places, c1.Place, places[0]) { // with one that it shares with c1 for a while
 		r.Step(fmt.Sprintf("the idle client is plugged into %s", to))
 		window := r.OpenWindow(ctx)
 		r.Check(r.Lab.Move(ctx, c0.Name, to))

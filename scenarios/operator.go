@@ -48,10 +48,14 @@ func Operator() Scenario {
 				Run: refuse,
 			},
 			{
-				Text:     "loses no frame when vlandemux is killed, started again and upgraded",
-				Labels:   []string{"upgrade"},
-				Topology: func(v Variant) harness.Topology { return rack(v, 2) },
-				Run:      restart,
+				Text:   "loses no frame when vlandemux is killed, started again and upgraded",
+				Labels: []string{"upgrade"},
+				Topology: func(v Variant) harness.Topology {
+					t := rack(v, 2)
+					t.Demux.Untagged, t.Demux.Unknown = demux.UntaggedPass, demux.UnknownPass
+					return t
+				},
+				Run: restart,
 			},
 			{
 				Text:     "says how many events were lost while nobody read them, and goes on",
@@ -163,16 +167,31 @@ func refuse(ctx context.Context, r *Run) {
 	r.Close(ctx, r.Introduce(ctx))
 }
 
+// restart has c0 talk all the time. c1 says nothing after its introduction with a priority, and every
+// counter has counted something before.
 func restart(ctx context.Context, r *Run) {
 	window := r.Introduce(ctx)
-	var group errgroup.Group
-	for _, c := range r.Lab.Topology.Clients {
-		w := r.WorkerOf(c)
-		up, down := r.Batch("from "+c.Name, 5_000, c.MAC, w.MAC), r.Batch("from "+w.Name, 5_000, w.MAC, c.MAC)
-		up.Rate, down.Rate = 2_500, 2_500
-		group.Go(func() error { return window.Send(ctx, c.Name, up) })
-		group.Go(func() error { return window.Send(ctx, w.Name, down) })
+	c0, c1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1]
+	w0, w1 := r.WorkerOf(c0), r.WorkerOf(c1)
+	stranger := station(r.Seed.Rand("stranger"))
+	tagged := func(name string, from harness.MAC, tci uint16) harness.Batch {
+		b := r.Batch(name, 7, from, w1.MAC)
+		b.Tags, b.Size = []harness.Tag{{Protocol: c1.VLAN.Protocol, TCI: tci}}, 64
+		return b
 	}
+	r.Check(window.Inject(ctx, c1.Trunk,
+		r.Batch("untagged", 5, c1.MAC, w1.MAC), tagged("from a stranger", stranger, c1.VLAN.VID), tagged("VID 4095", c1.MAC, 4095),
+		tagged("c1 with a priority", c1.MAC, 5<<13|c1.VLAN.VID)))
+	r.Send(ctx, window, w1.Name, r.Batch("to nobody", 3, w1.MAC, stranger), r.Batch("to all", 3, w1.MAC, broadcast()))
+	var group errgroup.Group
+	send := func(node string, from, to harness.MAC) {
+		b := r.Batch(node+" to "+to.String(), 5_000, from, to)
+		b.Rate = 2_500
+		group.Go(func() error { return window.Send(ctx, node, b) })
+	}
+	send(c0.Name, c0.MAC, w0.MAC)
+	send(w0.Name, w0.MAC, c0.MAC)
+	send(w1.Name, w1.MAC, c1.MAC)
 	for signal, capacity := range map[string]int{"KILL": 3, "TERM": 5_000} {
 		r.Step("vlandemux ends by SIG" + signal + " and is started again under traffic")
 		r.Check(r.Lab.RestartDemux(ctx, signal, nil))

@@ -8,14 +8,14 @@ import (
 	"github.com/vlandemux/vlandemux/harness"
 )
 
-// Pool has more clients than workers, on one VLAN and on several, behind two trunks.
+// Pool has more clients than workers, on one VLAN and on several, behind three trunks.
 func Pool() Scenario {
 	return Scenario{
 		Name:    "pool",
-		Summary: "Workers with several clients each, on one VLAN, on several and on two trunks, reach each of theirs and no other's.",
+		Summary: "Workers with several clients each, on one VLAN, on several and on three trunks, reach each of theirs and no other's.",
 		Cases: []Case{
 			{
-				Text:     "serves seven clients with two workers behind two trunks",
+				Text:     "serves seven clients with two workers behind three trunks",
 				Labels:   []string{"pool"},
 				Topology: pooled,
 				Run:      pool,
@@ -31,11 +31,11 @@ func Pool() Scenario {
 }
 
 // pooled gives w0 the clients c0, c2, c4 and c6, and w1 the others. c2 is on the VLAN
-// of c0; c1 too, for w1. c4 and c5 have that VLAN on the other trunk; c6 and c3 have
-// VLANs of their own.
+// of c0; c1 too, for w1. c4 and c5 have that VLAN on the second trunk; c3 and, on the third, c6
+// have VLANs of their own.
 func pooled(v Variant) harness.Topology {
 	t := rack(v, 7)
-	t.Trunks, t.Workers = 2, t.Workers[:2]
+	t.Trunks, t.Workers = 3, t.Workers[:2]
 	for i := range t.Clients {
 		t.Clients[i].Worker = t.Workers[i%2].Name
 	}
@@ -43,7 +43,7 @@ func pooled(v Variant) harness.Topology {
 		t.Clients[i].VLAN = t.Clients[0].VLAN
 		t.Clients[i].Trunk = i / 4
 	}
-	t.Clients[6].Trunk = 1
+	t.Clients[6].Trunk = 2
 	return t
 }
 

@@ -131,11 +131,12 @@ type superPacket struct {
 
 // sendSuperPackets makes every client and its worker send one another super-packets
 // of one kind, and returns how many frames each worker's tap sees of them. What comes
-// from a client behind an inner tag is injected on the trunk.
+// from a client behind an inner tag is injected on the trunk. Without an inner tag the
+// worker sends some to all and some to nobody as well.
 func sendSuperPackets(ctx context.Context, r *Run, window *harness.Window, kind superPacket) uint64 {
 	const count = 8
 	var group errgroup.Group
-	for _, c := range r.Lab.Topology.Clients {
+	for i, c := range r.Lab.Topology.Clients {
 		w := r.WorkerOf(c)
 		batch := func(name string, source, destination harness.MAC, from, to netip.AddrPort, tags ...harness.Tag) harness.Batch {
 			b := r.Batch(fmt.Sprintf("%+v from %s", kind, name), count, source, destination)
@@ -146,17 +147,23 @@ func sendSuperPackets(ctx context.Context, r *Run, window *harness.Window, kind 
 		client, worker := crafted(kind.family)
 		if !kind.tagged {
 			group.Go(func() error { return window.Send(ctx, c.Name, batch(c.Name, c.MAC, w.MAC, client, worker)) })
-			group.Go(func() error { return window.Send(ctx, w.Name, batch(w.Name, w.MAC, c.MAC, worker, client)) })
+			group.Go(func() error {
+				return window.Send(ctx, w.Name, batch(w.Name, w.MAC, c.MAC, worker, client), batch(w.Name+" to all", w.MAC, broadcast(), worker, client),
+					batch(w.Name+" to nobody", w.MAC, w.MAC, worker, client))
+			})
 			continue
 		}
-		outer, inner := harness.Tag{Protocol: c.VLAN.Protocol, TCI: c.VLAN.VID}, harness.Tag{Protocol: harness.Dot1Q, TCI: 5<<13 | 77}
+		outer, inner := harness.Tag{Protocol: c.VLAN.Protocol, TCI: c.VLAN.VID}, harness.Tag{Protocol: []uint16{harness.Dot1Q, harness.Dot1AD}[i%2], TCI: 5<<13 | 77}
 		group.Go(func() error {
 			return window.Inject(ctx, c.Trunk, batch(c.Name, c.MAC, w.MAC, client, worker, outer, inner))
 		})
 		group.Go(func() error { return window.Send(ctx, w.Name, batch(w.Name, w.MAC, c.MAC, worker, client, inner)) })
 	}
 	r.Check(group.Wait())
-	return 2 * count * uint64(kind.segments)
+	if kind.tagged {
+		return 2 * count * uint64(kind.segments)
+	}
+	return 4 * count * uint64(kind.segments)
 }
 
 // tunnelling is offloading with a tunnel of each kind between each client and its worker.
