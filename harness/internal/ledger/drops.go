@@ -40,18 +40,29 @@ func (a *audit) blame(f *frame, wrong *WrongFrame) {
 		return
 	}
 	found := a.dropsOf(f, report)
+	none := len(found) == 0
 	for i := range wrong.Hops {
 		if h := &wrong.Hops[i]; h.Fault == faultMissing && len(found) > 0 {
-			h.Kernel = "dropped by the kernel at " + found[0].text()
+			far := a.plan.taps[a.plan.taps[a.plan.named[h.Tap]].peer].name
+			nearest := 0
+			for j := range found {
+				if found[j].distance(h.Tap, far) < found[nearest].distance(h.Tap, far) {
+					nearest = j
+				}
+			}
+			h.Kernel = "dropped by the kernel at " + found[nearest].text()
 			if len(found) > 1 {
-				found = found[1:]
+				found = slices.Delete(found, nearest, nearest+1)
 			}
 		}
 	}
 	for _, d := range found {
+		if d.Reason == programsEnd && slices.ContainsFunc(wrong.Hops, func(h TracedHop) bool { return h.Kernel != "" }) {
+			continue // what was copied and has gone on
+		}
 		wrong.Kernel = append(wrong.Kernel, fmt.Sprintf("%s dropped by the kernel at %s", clock(d.Time), d.text()))
 	}
-	if len(found) == 0 {
+	if none {
 		wrong.Kernel = []string{"the kernel reports no drop of it" + notKept(report)}
 	}
 }
@@ -67,6 +78,24 @@ func (d foundDrop) text() string {
 		return d.String() + ", as part of a super-packet of its flow"
 	}
 	return d.String()
+}
+
+// programsEnd is the reason for what a program at an interface has copied or refused.
+const programsEnd = "TC_INGRESS"
+
+// distance is how far a drop is from a tap where the frame is missing: at the interface or the other end of its link, in its node, or
+// elsewhere.
+func (d foundDrop) distance(tap, far string) int {
+	node, _, _ := strings.Cut(tap, "/")
+	switch {
+	case d.Place() == tap || d.Place() == far:
+		return 0
+	case d.Node == node:
+		return 1
+	case d.Reason != programsEnd:
+		return 2
+	}
+	return 3
 }
 
 // dropsOf are the drops of a frame, in order of time, but for those that it has to meet: where it was seen to come in at an end of

@@ -42,6 +42,16 @@ func TestTheKernelsReasonStandsWhereTheFrameIsMissing(t *testing.T) {
 			d.Segment = 46
 			return drops.Report{Drops: []drops.Drop{d}}
 		}, `missing: dropped by the kernel at host/w0: .*, as part of a super-packet of its flow`, "no drop of it"},
+		"copies were dropped by programs before": {func(m *mover) drops.Report {
+			octets := m.octetsOf(0, 2)
+			program := drops.Kind{Node: "switch", Interface: "c0", Reason: "TC_INGRESS", Function: "f"}
+			return drops.Report{Drops: []drops.Drop{drop(program, octets), drop(atW0, octets)}}
+		}, `host/w0 +out .* ← missing: dropped by the kernel at host/w0: reason QDISC_DROP in __dev_queue_xmit`, "TC_INGRESS"},
+		"the program refused it": {func(m *mover) drops.Report {
+			octets := m.octetsOf(0, 2)
+			elsewhere := drops.Kind{Node: "w1", Interface: "eth0", Reason: "OTHER", Function: "f"}
+			return drops.Report{Drops: []drops.Drop{drop(elsewhere, octets), drop(drops.Kind{Node: "host", Interface: "trunk0", Reason: "TC_INGRESS", Function: "f"}, octets)}}
+		}, `host/w0 +out .* ← missing: dropped by the kernel at host/trunk0: reason TC_INGRESS in f`, "no drop of it"},
 		"nobody listens": {func(*mover) drops.Report { return drops.Report{Unavailable: "this kernel has no BTF"} },
 			`why the kernel dropped it is not known: this kernel has no BTF`, "missing: dropped"},
 	} {
