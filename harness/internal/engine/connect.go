@@ -62,6 +62,8 @@ func (e *Engine) reach(ctx context.Context) error {
 		if name, err = currentContext(); err != nil {
 			return fmt.Errorf("connecting to Docker: %w", err)
 		}
+	case e.address == "default": // what is used without a context, and no context itself
+		host = os.Getenv("DOCKER_HOST")
 	case host == e.address && !strings.Contains(host, "://"):
 		name, host = host, ""
 	default:

@@ -99,6 +99,12 @@ func TestConnectWithAContextsCertificates(t *testing.T) {
 	_, err = engine.Connect(t.Context(), "rock")
 	g.Expect(err).To(MatchError(And(ContainSubstring(`context "rock"`), ContainSubstring("docker context ls"))))
 
+	plain := newFakeDaemon(t, &fakeDaemon{})
+	e, err := engine.Connect(t.Context(), "default")
+	g.Expect(err).NotTo(HaveOccurred(), "docker context ls lists it, and no file describes it")
+	g.Expect(e.Host()).To(Equal("unix://" + plain.socket))
+	g.Expect(e.Close()).To(Succeed())
+
 	makeContext(t, "rack", host, &dockercontext.TLSData{CA: ca.pem})
 	_, err = engine.Connect(t.Context(), "")
 	g.Expect(err).To(MatchError(ContainSubstring("certificate required")), "the engine wants to know who asks")
