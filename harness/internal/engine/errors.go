@@ -67,6 +67,13 @@ func (e *Engine) explain(doing string, err error) error {
 		out.Kind = ErrCapabilities
 		out.Hint = "this engine lacks NET_ADMIN, SYS_ADMIN, NET_RAW or SYSLOG itself (it runs in a container or a sandbox): " +
 			"use an engine that has them, on the machine itself or in a virtual machine, through DOCKER_HOST"
+	case strings.Contains(message, `mounting "proc"`):
+		out.Kind = ErrCapabilities
+		out.Hint = "this engine runs in a user namespace, as rootless Docker does, and cannot give a container the machine's processes: " +
+			"use an engine that root runs, such as DOCKER_HOST=unix:///var/run/docker.sock"
+	case strings.Contains(message, "setrlimit"):
+		out.Kind = ErrCapabilities
+		out.Hint = "this engine gives containers higher limits than it may have itself: lower them (Podman: default_ulimits in containers.conf)"
 	case errors.Is(err, syscall.ENOSPC), strings.Contains(message, "no space left on device"):
 		out.Kind = ErrNoSpace
 		out.Hint = fmt.Sprintf("make room in %s on the engine's machine: `docker system df` shows what fills it, "+

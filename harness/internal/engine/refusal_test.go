@@ -115,6 +115,7 @@ func TestStartExplainsRefusals(t *testing.T) {
 	const caps = "OCI runtime create failed: container_linux.go:380: starting container process caused: " +
 		"unable to apply caps: operation not permitted: unknown"
 	const full = "mkdir /var/lib/docker/overlay2/l: no space left on device"
+	const noProc = `error mounting "proc" to rootfs at "/proc": mount proc:/proc (via /proc/self/fd/6), flags: 0xe: operation not permitted: unknown`
 	tests := []struct {
 		name, at string
 		answer   refusal
@@ -124,6 +125,8 @@ func TestStartExplainsRefusals(t *testing.T) {
 	}{
 		{"capabilities", "POST /containers/c1/start", message(400, caps), engine.ErrCapabilities,
 			[]string{"starting container lab", caps, "NET_ADMIN, SYS_ADMIN, NET_RAW or SYSLOG", "DOCKER_HOST"}, true},
+		{"the machine's processes, in a user namespace", "POST /containers/c1/start", message(400, noProc), engine.ErrCapabilities,
+			[]string{noProc, "rootless Docker", "an engine that root runs"}, true},
 		{"full disk at creation", "POST /containers/create", message(500, full), engine.ErrNoSpace,
 			[]string{"creating container lab", full, "/srv/docker", "docker system df"}, false},
 		{"full disk at start", "POST /containers/c1/start", message(500, full), engine.ErrNoSpace,
@@ -157,6 +160,22 @@ func TestStartExplainsRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Podman prepares a container when it is attached to, and the client drops what it then says.
+func TestAttachingSaysWhyAContainerCannotStart(t *testing.T) {
+	g := NewWithT(t)
+	const limits = "crun: setrlimit `RLIMIT_NOFILE`: Operation not permitted: OCI permission denied"
+	daemon := newFakeDaemon(t, &fakeDaemon{refusals: map[string]refusal{
+		"POST /containers/c1/attach": message(409, "preparing container c1 for attach: "+limits), "POST /containers/c1/start": message(500, limits),
+	}})
+	e, err := engine.Connect(t.Context(), "")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer e.Close() //nolint:errcheck // a test's
+	_, err = e.Start(t.Context(), engine.Spec{Name: "lab", Image: "x", Kind: engine.KindHost})
+	g.Expect(err).To(MatchError(engine.ErrCapabilities))
+	g.Expect(err).To(MatchError(And(ContainSubstring("attaching to container lab"), ContainSubstring(limits), ContainSubstring("default_ulimits"))))
+	g.Expect(daemon.removed).To(HaveLen(1))
 }
 
 func TestKernelWithoutIPv6NeedsNoSwitchForIt(t *testing.T) {

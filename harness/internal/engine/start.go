@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,8 @@ func (e *Engine) start(ctx context.Context, spec Spec, sysctls map[string]string
 
 	conn, err := e.api.ContainerAttach(ctx, c.ID, container.AttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
 	if err != nil {
-		return nil, e.explain("attaching to container "+spec.Name, err)
+		// The client drops what the engine says. Podman prepares a container when it is attached to, and says the same when it is to start it.
+		return nil, e.explain("attaching to container "+spec.Name, cmp.Or(e.api.ContainerStart(ctx, c.ID, container.StartOptions{}), err))
 	}
 	c.stream = newStream(conn, spec.Stderr, spec.Kind == KindImage)
 	c.Stream = c.stream
