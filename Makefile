@@ -2,7 +2,7 @@
 
 FOCUS   ?=
 SEED    ?=
-# Four labs run at once on an engine: they wait as much as they compute. With several engines, the longest specs come first.
+# Four labs run at once on an engine: they wait as much as they compute.
 comma   := ,
 ENGINE_COUNT = $(if $(filter slurm,$(ENGINES)),$(SLURM_JOB_NUM_NODES),$(words $(subst $(comma), ,$(or $(ENGINES),one))))
 KEPT    := $(KEEP)$(findstring sleep-on-failure,$(GINKGO_ARGS))
@@ -47,7 +47,7 @@ VM     = $(BUILT)/vm --kernel=$(KERNEL) --sources="$$KERNEL_SOURCES" --console=$
 	--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),all)
 
 GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=junit.xml --json-report=report.json \
-	$(if $(SEED),--seed=$(SEED)) $(if $(ENGINES),--randomize-all) $(if $(FOCUS),--focus="$$FOCUS") $(GINKGO_ARGS)
+	$(if $(SEED),--seed=$(SEED)) $(if $(FOCUS),--focus="$$FOCUS") $(GINKGO_ARGS)
 
 PLAIN = [ -t 1 ] && [ -z "$$NO_COLOR" ] || plain=--no-color
 

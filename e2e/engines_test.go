@@ -36,6 +36,17 @@ func findEngines(ctx context.Context) (*engines, error) {
 	return &engines{addresses: addresses, versions: versions}, nil
 }
 
+// spread sees that each engine has a process, and that Ginkgo minds the priorities: it does where it shuffles all specs.
+func (e *engines) spread(config *types.SuiteConfig) error {
+	n := len(e.addresses)
+	if n > config.ParallelTotal {
+		return fmt.Errorf("ENGINES names %d engines, and Ginkgo runs %d process: give it %d or more (ginkgo --procs=%d, make e2e PROCS=%d), or name one engine",
+			n, config.ParallelTotal, n, 4*n, 4*n)
+	}
+	config.RandomizeAllSpecs = config.RandomizeAllSpecs || n > 1
+	return nil
+}
+
 // own is the number of this process's engine.
 func (e *engines) own() int { return (ginkgo.GinkgoParallelProcess() - 1) % len(e.addresses) }
 

@@ -72,6 +72,9 @@ func TestE2E(t *testing.T) {
 	s.first = s.priorities()
 	config, reporter := ginkgo.GinkgoConfiguration()
 	s.pack(own, &config)
+	if err := s.spread(&config); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.keepLabs(&config); err != nil {
 		t.Fatal(err)
 	}
