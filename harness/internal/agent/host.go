@@ -33,7 +33,7 @@ func newHost(ctx context.Context, processes *processes, config Config) (*host, e
 	if err := mountBPFFS(bpffsPath); err != nil {
 		return nil, err
 	}
-	return &host{ctx: ctx, log: config.Log, program: config.Demux, processes: processes, demux: demuxChild{start: demuxStart}, drops: listenToDrops()}, nil
+	return &host{ctx: ctx, log: config.Log, program: config.Demux, processes: processes, demux: demuxChild{start: demuxStart}}, nil
 }
 
 // routes adds what only the host answers.

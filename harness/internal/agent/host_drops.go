@@ -3,20 +3,21 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
+	"sync"
 
 	"github.com/vlandemux/vlandemux/harness/internal/drops"
 )
 
-// dropListener is the listener of one host's agent, or why there is none: a lab runs without it.
+// dropListener is the listener of one host's agent, opened with the first taps: that costs more processor time than all of the wiring. It
+// stays for the labs after the first.
 type dropListener struct {
-	listener    *drops.Listener // nil where unavailable says why
-	unavailable error
-}
-
-func listenToDrops() (d dropListener) {
-	d.listener, d.unavailable = drops.Open()
-	return d
+	mu          sync.Mutex
+	listener    *drops.Listener // guarded by mu; nil before the first taps, and where unavailable says why
+	unavailable error           // guarded by mu; a lab runs without a listener
+	held        Leftovers       // guarded by mu; what the listener holds of the kernel, which no lab has left
 }
 
 func (h *host) dropRoutes(mux *http.ServeMux) {
@@ -28,20 +29,41 @@ func (c *Client) Drops(ctx context.Context) (drops.Report, error) {
 	return call[Nothing, drops.Report](ctx, c, "/drops", Nothing{})
 }
 
-// watchDrops listens in the lab's namespaces, those of a severed and replaced worker included; without a lab, nowhere.
-func (h *host) watchDrops() error {
-	if h.drops.listener == nil {
+// listenToDrops begins anew, in the lab's namespaces as they are now; without a lab, nowhere.
+func (h *host) listenToDrops() error {
+	var nodes map[uint32]string
+	if network, err := h.wired(); err == nil {
+		if nodes, err = network.Inodes(); err != nil {
+			return err
+		}
+	}
+	return h.drops.listen(nodes)
+}
+
+func (d *dropListener) listen(nodes map[uint32]string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.listener == nil && d.unavailable == nil {
+		if err := d.openLocked(); err != nil {
+			return err
+		}
+	}
+	if d.listener == nil {
 		return nil
 	}
-	network, err := h.wired()
-	if err != nil {
-		return errors.Join(h.drops.listener.Watch(nil), h.drops.listener.Reset())
+	return errors.Join(d.listener.Watch(nodes), d.listener.Reset())
+}
+
+func (d *dropListener) openLocked() error {
+	var before, after Leftovers
+	err := before.addDescriptors(os.Getpid())
+	d.listener, d.unavailable = drops.Open()
+	if err = errors.Join(err, after.addDescriptors(os.Getpid())); err != nil {
+		return fmt.Errorf("listing what the listener to the kernel's drops holds: %w", err)
 	}
-	nodes, err := network.Inodes()
-	if err != nil {
-		return err
-	}
-	return h.drops.listener.Watch(nodes)
+	after.remove(before)
+	d.held = after
+	return nil
 }
 
 // readDrops gives a worker in the host's namespace what was dropped at its interface.
@@ -63,20 +85,37 @@ func (h *host) readDrops() (drops.Report, error) {
 }
 
 func (d *dropListener) read() (drops.Report, error) {
-	if d.listener == nil {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.unavailable != nil {
 		return drops.Report{Unavailable: d.unavailable.Error()}, nil
+	}
+	if d.listener == nil {
+		return drops.Report{Unavailable: "no tap was started yet"}, nil
 	}
 	return d.listener.Read()
 }
 
-func (d *dropListener) reset() error {
+// forget hears nothing more of the lab.
+func (d *dropListener) forget() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.listener == nil {
 		return nil
 	}
-	return d.listener.Reset()
+	return errors.Join(d.listener.Watch(nil), d.listener.Reset())
+}
+
+// disregard takes what the listener holds out of the leftovers.
+func (d *dropListener) disregard(left *Leftovers) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	left.remove(d.held)
 }
 
 func (d *dropListener) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.listener == nil {
 		return nil
 	}

@@ -17,7 +17,7 @@ func (c *Client) Reset(ctx context.Context) error {
 }
 
 func (h *host) reset(ctx context.Context, _ Nothing) (Nothing, error) {
-	err := errors.Join(h.taps.close(), h.demux.kill(), h.detach(ctx), h.unwire(), h.watchDrops())
+	err := errors.Join(h.taps.close(), h.demux.kill(), h.detach(ctx), h.unwire(), h.drops.forget())
 	h.demux.forget()
 	if err != nil {
 		return Nothing{}, fmt.Errorf("resetting the host: %w", err)

@@ -111,7 +111,7 @@ func (h *host) startTaps(ctx context.Context, points []probe.TapPoint) ([]LateSi
 	}
 	h.taps.mu.Lock()
 	defer h.taps.mu.Unlock()
-	if err := h.drops.reset(); err != nil {
+	if err := h.listenToDrops(); err != nil {
 		return nil, err
 	}
 	taps, errs := make([]*probe.Tap, len(points)), make([]error, len(points))

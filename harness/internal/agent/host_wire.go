@@ -24,7 +24,7 @@ func (h *host) wireRoutes(mux *http.ServeMux) {
 		return Nothing{}, network.Sever(worker)
 	})
 	handleWired(mux, h, "/wire/replace", func(ctx context.Context, network *wire.Network, r replaceRequest) (Nothing, error) {
-		return Nothing{}, errors.Join(network.Replace(ctx, r.Worker, r.PID), h.watchDrops())
+		return Nothing{}, network.Replace(ctx, r.Worker, r.PID)
 	})
 	handleWired(mux, h, "/wire/interfaces", func(ctx context.Context, network *wire.Network, _ Nothing) ([]wire.InterfaceState, error) {
 		return network.Interfaces(ctx)
@@ -125,7 +125,7 @@ func (h *host) apply(ctx context.Context, plan wire.Plan) (Wired, error) {
 	if err != nil {
 		return Wired{}, err
 	}
-	return Wired{Steps: network.Steps, Switch: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), namespace.Fd())}, h.watchDrops()
+	return Wired{Steps: network.Steps, Switch: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), namespace.Fd())}, nil
 }
 
 func (h *host) lay(ctx context.Context, plan wire.Plan) (*wire.Network, error) {

@@ -67,7 +67,18 @@ func (h *host) leftovers() (Leftovers, error) {
 	}
 	note("pins", left.addPins(bpffsPath))
 	left.sort()
+	h.drops.disregard(&left)
 	return left, errors.Join(errs...)
+}
+
+// remove takes out the BPF objects that others hold.
+func (l *Leftovers) remove(others Leftovers) {
+	for _, list := range []struct {
+		ids   *[]uint32
+		known []uint32
+	}{{&l.Programs, others.Programs}, {&l.Maps, others.Maps}, {&l.BPFLinks, others.BPFLinks}} {
+		*list.ids = slices.DeleteFunc(*list.ids, func(id uint32) bool { return slices.Contains(list.known, id) })
+	}
 }
 
 // sort also removes doubles: several descriptors may lead to one object.
