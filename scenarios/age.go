@@ -47,7 +47,9 @@ func silentClient(ctx context.Context, r *Run) {
 		toNobody[i].Rate = rate / 10 // they take 100 ms: the demux and the taps have clocks of their own
 	}
 	r.Send(ctx, window, w1.Name, toNobody...)
-	r.Send(ctx, window, c1.Name, r.Batch("from the client that was silent", 1, c1.MAC, w1.MAC))
+	again := r.Batch("from the client that was silent, with a priority", 1, c1.MAC, w1.MAC)
+	again.Size, again.Tags = 64, []harness.Tag{{Protocol: c1.VLAN.Protocol, TCI: 5<<13 | c1.VLAN.VID}}
+	r.Check(window.Inject(ctx, c1.Trunk, again))
 	r.Await(ctx, window, map[string]uint64{"w1/eth0": uint64(1 + rounds + 2*each + 1)})
 	located[c1.MAC] = true
 	r.Send(ctx, window, w1.Name, r.Batch("to the client that is learned again", each, w1.MAC, c1.MAC))

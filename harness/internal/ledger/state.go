@@ -140,7 +140,7 @@ type event struct {
 // that certainly came from a new place must have raised one.
 func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 	a.forget(all)
-	events, refusals := make([][]event, len(a.history.names)), make([]int, len(a.history.names))
+	events, refusals := make([][]event, len(a.history.names)), make([][]int64, len(a.history.names))
 	for _, x := range all {
 		i, known := a.history.macs[x.MAC]
 		from, err := a.readLocation(x.From)
@@ -161,11 +161,13 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 			if !a.refused(i, &e) {
 				wrong = append(wrong, e.text+": no frame came from there, or it may be there")
 			}
-			refusals[i]++
+			refusals[i] = append(refusals[i], e.time)
 		case err != nil || err2 != nil || x.Type != kind || from|to == 0:
 			wrong = append(wrong, e.text+": it makes no sense")
 		case to == 0 && !a.unused(i, &e):
 			wrong = append(wrong, e.text+": it was not unused for as long as locations are kept")
+		case to == 0 && !slices.Contains(a.history.locations[i].legal(e.time-eventSlack, e.time+eventSlack, nil), from):
+			wrong = append(wrong, e.text+": it was not there")
 		case from&vidOnly == to&vidOnly:
 			wrong = append(wrong, e.text+": the place has not changed")
 		case !a.caused(i, &e):
@@ -229,18 +231,22 @@ func (a *audit) refused(mac int, e *event) bool {
 // refusalsApart is how long the demux says nothing more of a MAC that is where it may not be.
 const refusalsApart = int64(time.Second)
 
-// wrongRefusals compares how often the demux has said that a MAC was where it may not be with
-// how often it has to: once a second at most, and not at all only within a second of the window before.
-func (a *audit) wrongRefusals(mac, got int) []string {
-	all := a.history.refusals[mac]
-	certain := slices.IndexFunc(all, func(w write) bool { return !w.optional })
-	if certain >= 0 && got == 0 && !a.setup.SwitchKnows {
-		return []string{fmt.Sprintf("no event says that %s was at %s, where it may not be", a.history.names[mac], locationName(all[certain].value))}
-	}
-	if len(all) > 0 {
-		if most := 1 + int((all[len(all)-1].end-all[0].begin+2*eventSlack)/refusalsApart); got > most {
-			return []string{fmt.Sprintf("%d events say that %s was where it may not be, at most %d can: one a second", got, a.history.names[mac], most)}
+// wrongRefusals compares when the demux has said that a MAC was where it may not be with when it has to:
+// with each frame from there, but for those within a second of the last it said so of. That one can be in the window before.
+func (a *audit) wrongRefusals(mac int, times []int64) []string {
+	slices.Sort(times)
+	for i := 1; i < len(times); i++ {
+		if times[i]-times[i-1] < refusalsApart-2*eventSlack {
+			return []string{fmt.Sprintf("two events at %s and %s say that %s was where it may not be: at most one a second can", clock(times[i-1]), clock(times[i]), a.history.names[mac])}
 		}
+	}
+	for _, w := range a.history.refusals[mac] {
+		if w.optional || a.setup.SwitchKnows || slices.ContainsFunc(times, func(at int64) bool {
+			return w.begin-refusalsApart-eventSlack <= at && at <= w.end+eventSlack
+		}) {
+			continue
+		}
+		return []string{fmt.Sprintf("no event of the second before %s says that %s was at %s, where it may not be", clock(w.end), a.history.names[mac], locationName(w.value))}
 	}
 	return nil
 }
