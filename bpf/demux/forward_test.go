@@ -1,6 +1,7 @@
 package demux_test
 
 import (
+	"fmt"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -176,6 +177,25 @@ func TestUntaggedPass(t *testing.T) {
 		b.Eventually(onTrunk.Frames).Should(Equal([][]byte{fromClient(1).Bytes()}))
 		b.Expect(onWorker.Count()).To(BeZero())
 	})
+}
+
+// A group frame goes to the clients of its own worker, and of none whose number is like it.
+func TestManyWorkersFlood(t *testing.T) {
+	const workers = 20
+	b := start(t, demux.Options{Capacity: workers})
+	var want [][]byte
+	group := nettest.Frame{Destination: broadcast, Source: gateway, Payload: make([]byte, 64)}
+	for n := range workers {
+		name, far := fmt.Sprint("v", n), fmt.Sprint("u", n)
+		nettest.Veth(t, name, far)
+		b.Expect(b.demux.Assign(mac(n), name)).To(Succeed())
+		b.learn(0, n, tag(uint16(n)))
+		want = append(want, group.WithTags(tag(uint16(n))).Bytes())
+	}
+	for n := range workers {
+		nettest.Open(t, fmt.Sprint("u", n)).Send(group)
+	}
+	b.Eventually(b.sw[0].Frames).Should(ConsistOf(want))
 }
 
 func TestFloodsOncePerPlace(t *testing.T) {
