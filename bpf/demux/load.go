@@ -59,12 +59,13 @@ type Demux struct {
 	free          []uint32                  // slots, the one to take next first
 	allowed       map[uint32][]allowedPlace // by slot; only of clients that may not be anywhere
 	devices       map[string]*device
-	byIndex       map[int]*device    // those that are there
-	trunkNumbers  []bool             // in use
-	workerNumbers []bool             // in use; 0 is none's
-	limits        [2]map[uint32]int  // by role: how many devices have each limit
-	ran           bool               // a program may run
-	settled       bool               // the maps have all that earlier ones had
+	byIndex       map[int]*device   // those that are there
+	trunkNumbers  []bool            // in use
+	workerNumbers []bool            // in use; 0 is none's
+	limits        [2]map[uint32]int // by role: how many devices have each limit
+	ran           bool              // a program may run
+	settled       bool              // the maps have all that earlier ones had
+	tookOver      bool
 	formerNames   map[string]*device // the devices by their names in the earlier maps
 	missed        []Change           // what had happened before Load
 }
@@ -157,6 +158,7 @@ func (d *Demux) loadPinned() error {
 		}
 		return nil
 	}
+	d.tookOver = true
 	if err := old.check(&d.opts); err != nil {
 		return err
 	}
@@ -324,6 +326,9 @@ func (d *Demux) Unknown() string {
 
 // Pinned reports whether the maps still are where Load pinned them. Where they are not, nothing outlives the process.
 func (d *Demux) Pinned() bool { return d.pins != nil && d.pins.there() }
+
+// TookOver reports whether Load found a dataplane.
+func (d *Demux) TookOver() bool { return d.tookOver }
 
 // GroupLimit returns how many group frames a second a worker may send, 0 for no limit.
 func (d *Demux) GroupLimit() int { return max(d.opts.GroupLimit, 0) }

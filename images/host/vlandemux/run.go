@@ -70,8 +70,8 @@ func run(ctx context.Context, settings config, reread func() (config, error), lo
 	}
 	if err := start(ctx, plane, settings, log); err != nil {
 		end := plane.Close
-		if !pins.existed {
-			end = plane.Detach // nothing was there before, so nothing stays
+		if !plane.TookOver() {
+			end = plane.Detach // nothing of ours was there before, so nothing stays
 		}
 		return fmt.Errorf("starting: %w", errors.Join(err, end()))
 	}

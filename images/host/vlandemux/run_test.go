@@ -298,6 +298,16 @@ func TestAFailedStartLeavesEverythingAsItWas(t *testing.T) {
 	g.Expect(run("--trunk", "t0", "--metrics", "192.0.2.1:9400")).To(ContainSubstring("serving metrics on 192.0.2.1:9400"))
 	b.expectNothingLeft()
 
+	// Another program's pin in the folder stays, alone.
+	other, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(errors.Join(os.Mkdir(b.bpffs, 0o700), other.Pin(filepath.Join(b.bpffs, "other")))).To(Succeed())
+	g.Expect(run("--trunk", "t0", "--assign", clientA+"=lo")).To(ContainSubstring("attaching lo: it is the loopback interface"))
+	left, err := os.ReadDir(b.bpffs)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(left).To(HaveExactElements(HaveField("Name()", "other")))
+	g.Expect(errors.Join(other.Unpin(), other.Close(), os.Remove(b.bpffs))).To(Succeed())
+
 	session := b.run("--trunk", "t0", "--assign", clientA+"=w0", "--capacity", "1")
 	g.Expect(run("--trunk", "u0")).To(ContainSubstring("socket in use"))
 	g.Expect(b.refused("run", "--trunk", "u0", "--bpffs", b.bpffs, "--socket", b.socket+"2")).To(
