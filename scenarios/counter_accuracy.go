@@ -45,7 +45,8 @@ func CounterAccuracy() Scenario {
 				Run: everyTag,
 			},
 			{
-				Text:     "counts UDP and TCP super-packets as the frames they stand for",
+				Text:     "counts UDP, TCP and SCTP super-packets as the frames they stand for",
+				Labels:   []string{"sctp"},
 				Topology: offloading,
 				Run:      superPackets,
 			},

@@ -14,7 +14,7 @@ func labels() []string {
 	return []string{
 		"dhcp", "servers", "arp", "link-local", "fragments", "duplicate-mac",
 		"inhabited-vlan", "swap", "two-movers", "trunk-down", "move-during-upgrade",
-		"tunnel", "big-tcp", "overload", "mtu", "worker-replaced", "upgrade",
+		"tunnel", "sctp", "big-tcp", "overload", "mtu", "worker-replaced", "upgrade",
 		"pool", "tap-worker",
 		"ethertypes", "qinq",
 		"flood-unknown", "spoof", "wrong-place", "age", "truncated",

@@ -70,6 +70,40 @@ func superPackets(ctx context.Context, r *Run) {
 		r.Check(group.Wait())
 		r.Close(ctx, window)
 	}
+	if !r.Lab.Features.SCTP {
+		r.Step("left out: SCTP, which this kernel does not have")
+		return
+	}
+	for _, family := range []Family{IPv4, IPv6} {
+		sctpSuperPackets(ctx, r, family)
+	}
+}
+
+// sctpSuperPackets has each client stream by SCTP to its worker and back. The chunks that its super-packets hold have lengths
+// of their own, and the checksum is another than that of TCP and UDP.
+func sctpSuperPackets(ctx context.Context, r *Run, family Family) {
+	const octets = 256 << 10
+	r.Step("associations of SCTP over " + string(family))
+	window := r.OpenWindow(ctx)
+	window.AllowSockets()
+	var group errgroup.Group
+	for _, c := range r.Lab.Topology.Clients {
+		group.Go(func() error {
+			local, remote := netip.AddrPortFrom(clientPrefix(family).Addr(), 0), netip.AddrPortFrom(workerPrefix(family).Addr(), 5004)
+			server, err := r.Lab.Worker(c.Worker).ServeHTTP(ctx, harness.HTTPServeRequest{Listen: remote, SCTP: true, Name: c.Worker}, nil)
+			if err != nil {
+				return err
+			}
+			for _, mode := range []harness.TCPMode{harness.Download, harness.Upload} {
+				_, failed := r.Lab.Client(c.Name).TCP(ctx, harness.TCPRequest{SCTP: true, Local: local, Remote: remote, Mode: mode, Octets: octets, Seed: 1}, nil)
+				err = errors.Join(err, failed)
+			}
+			return errors.Join(err, server.Close())
+		})
+	}
+	r.Check(group.Wait())
+	verdict := r.Close(ctx, window)
+	r.Expect(verdict.LongestPacket).To(gomega.BeNumerically(">", 2*1500), "octets of the longest packet: a super-packet of SCTP over %s", family)
 }
 
 // acceptsAll has a client and its worker exchange datagrams and streams through their

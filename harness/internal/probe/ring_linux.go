@@ -35,11 +35,11 @@ const (
 )
 
 // ring is a packet socket on one interface whose packets arrive in mapped
-// memory. One goroutine uses it, but for the bell.
+// memory. One goroutine uses it.
 type ring struct {
-	bell
 	fd     int
 	index  int
+	sctp   uint16 // of one for SCTP's super-packets alone, the most octets of their segments; else 0
 	mem    []byte
 	block  int // octets of each
 	blocks int
@@ -47,13 +47,16 @@ type ring struct {
 
 	read, packets, dropped uint64
 	down                   int
-	marks                  *marks // nil unless they are asked for
+	filter                 *filter // nil for one that takes everything and counts no marks
 	marked                 uint64
 }
 
-// openRing returns once each packet that crosses the interface goes to the ring.
-func openRing(point TapPoint, opts TapOptions) (*ring, error) {
-	r := &ring{fd: -1, bell: bell{event: -1}}
+// openRing returns once each packet that crosses the interface, of those that it takes, goes to the ring.
+func openRing(point TapPoint, opts TapOptions, take packets) (*ring, error) {
+	r := &ring{fd: -1}
+	if take == sctpSuperPackets {
+		r.sctp = uint16(point.SCTPSegment)
+	}
 	err := inNamespace(point, opts, func() (err error) {
 		link, err := net.InterfaceByName(point.Interface)
 		if err != nil {
@@ -71,7 +74,7 @@ func openRing(point TapPoint, opts TapOptions) (*ring, error) {
 		return nil
 	})
 	if err == nil {
-		err = r.start(point, opts.RingSize)
+		err = r.start(point, opts.RingSize, take)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("tapping %s: %w", point, err), r.close())
@@ -79,20 +82,19 @@ func openRing(point TapPoint, opts TapOptions) (*ring, error) {
 	return r, nil
 }
 
-func (r *ring) start(point TapPoint, size int) (err error) {
-	if point.Marks != 0 {
-		if r.marks, err = countMarks(r.fd, point.Marks); err != nil {
+func (r *ring) start(point TapPoint, size int, take packets) (err error) {
+	if point.Marks != 0 || take != allPackets {
+		if r.filter, err = attachFilter(r.fd, point.Marks, take); err != nil {
 			return err
 		}
-	}
-	if err = r.open(); err != nil {
-		return err
 	}
 	if err = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
 		return fmt.Errorf("choosing TPACKET_V3: %w", err)
 	}
-	if err = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
-		return fmt.Errorf("asking for virtio headers: %w", err)
+	if r.sctp == 0 {
+		if err = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+			return fmt.Errorf("asking for virtio headers: %w", err)
+		}
 	}
 	ringSize := largeRing
 	r.block = largeBlock
@@ -127,37 +129,6 @@ func (r *ring) bind(protocol uint16) error {
 	return nil
 }
 
-// wait returns once a block is full or old enough, or wake was called, which the
-// flag tells.
-func (r *ring) wait() (woken bool, err error) { return r.poll(r.event, -1) }
-
-// waitBlock returns once a block is full or old enough, or timeout is over.
-func (r *ring) waitBlock(timeout time.Duration) error {
-	_, err := r.poll(-1, int(timeout.Milliseconds()))
-	return err
-}
-
-func (r *ring) poll(event, milliseconds int) (woken bool, err error) {
-	fds := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}, {Fd: int32(event), Events: unix.POLLIN}}
-	if _, err := unix.Poll(fds, milliseconds); err != nil && !errors.Is(err, unix.EINTR) {
-		return false, fmt.Errorf("polling the ring: %w", err)
-	}
-	if fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0 {
-		number, err := unix.GetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-		if err != nil {
-			return false, fmt.Errorf("asking for the socket's error: %w", err)
-		}
-		switch errno := unix.Errno(number); errno {
-		case 0:
-		case unix.ENETDOWN: // the socket goes on by itself once the interface is up again
-			r.down++
-		default:
-			return false, fmt.Errorf("capturing: %w", errno)
-		}
-	}
-	return fds[1].Revents != 0, nil
-}
-
 // drain hands over the packets of each block that the kernel has finished.
 func (r *ring) drain(handle func(*tapped)) {
 	for range r.blocks {
@@ -170,6 +141,9 @@ func (r *ring) drain(handle func(*tapped)) {
 		at := binary.NativeEndian.Uint32(block[blockFirst:])
 		for range count {
 			if packet, written := parseRingPacket(block[at:]); written {
+				if r.sctp != 0 {
+					packet.hdr = VirtioNetHeader{GSOType: gsoSCTP, GSOSize: r.sctp}
+				}
 				handle(&packet)
 				r.read++
 			}
@@ -207,29 +181,6 @@ func parseRingPacket(b []byte) (p tapped, written bool) {
 	return p, true
 }
 
-// run hands packets over until stop is called, then those that had arrived by then.
-func (r *ring) run(handle func(*tapped)) error {
-	for {
-		woken, err := r.wait()
-		if err != nil {
-			return err
-		}
-		if woken {
-			stop, answer := r.hear()
-			if stop {
-				return r.finish(handle)
-			}
-			if answer != nil {
-				if err := r.catchUp(handle); err != nil {
-					return err
-				}
-				answer()
-			}
-		}
-		r.drain(handle)
-	}
-}
-
 // count adds what the kernel counted since it was last asked.
 func (r *ring) count() error {
 	stats, err := unix.GetsockoptTpacketStatsV3(r.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
@@ -238,50 +189,18 @@ func (r *ring) count() error {
 	}
 	r.packets += uint64(stats.Packets) // drops included
 	r.dropped += uint64(stats.Drops)
-	if r.marks != nil {
-		r.marked, err = r.marks.count()
+	if r.filter != nil {
+		r.marked, err = r.filter.marked()
 	}
 	return err
-}
-
-func (r *ring) report(to *TapReport) {
-	to.Packets, to.Read, to.Dropped, to.Down, to.Marked = r.packets, r.read, r.dropped, r.down, r.marked
-}
-
-// finish stops the capture and hands over what had arrived.
-func (r *ring) finish(handle func(*tapped)) error {
-	// Binding again waits until no processor delivers to the old binding.
-	if err := r.bind(noEtherType); err != nil && !errors.Is(err, unix.ENODEV) {
-		return err
-	}
-	return r.catchUp(handle)
-}
-
-// catchUp hands over what has arrived. A block that is still open is handed over by
-// its timer.
-func (r *ring) catchUp(handle func(*tapped)) error {
-	const patience = 200 // waits for a block's timer, each up to 5 times its length
-	for range patience {
-		r.drain(handle)
-		if err := r.count(); err != nil {
-			return err
-		}
-		if r.read+r.dropped >= r.packets {
-			return nil
-		}
-		if err := r.waitBlock(5 * retireMilliseconds * time.Millisecond); err != nil {
-			return err
-		}
-	}
-	return nil // the report tells the difference
 }
 
 // close releases memory and descriptors. What was counted stays.
 func (r *ring) close() error {
 	var errs []error
-	if r.marks != nil {
-		errs = append(errs, r.marks.close())
-		r.marks = nil
+	if r.filter != nil {
+		errs = append(errs, r.filter.close())
+		r.filter = nil
 	}
 	if r.mem != nil {
 		errs = append(errs, unix.Munmap(r.mem))
@@ -291,5 +210,5 @@ func (r *ring) close() error {
 		errs = append(errs, unix.Close(r.fd))
 		r.fd = -1
 	}
-	return errors.Join(append(errs, r.bell.close())...)
+	return errors.Join(errs...)
 }

@@ -20,7 +20,7 @@ type Segmenter struct {
 
 // Frames calls emit with each frame that packet stands for, in order, until emit
 // returns false: the packet itself; the packet with its checksum finished; or
-// the segments of a UDP or TCP super-packet, cut and numbered the way Linux does
+// the segments of a UDP, TCP or SCTP super-packet, cut and numbered the way Linux does
 // it in software. The packet is not changed. A frame is valid until emit returns.
 // A super-packet that cannot be cut is an error, and nothing is emitted.
 //
@@ -37,6 +37,8 @@ func (s *Segmenter) Frames(packet []byte, hdr VirtioNetHeader, emit func(frame [
 	case VirtioGSOTCPv4, VirtioGSOTCPv6, VirtioGSOUDPL4:
 		packet, hdr = withoutJumbo(packet, hdr)
 		return s.cut(packet, hdr, gso, emit)
+	case gsoSCTP:
+		return s.cutSCTP(packet, hdr, emit)
 	default:
 		return fmt.Errorf("splitting a super-packet of %d octets: GSO type %d is neither TCP nor UDP", len(packet), gso)
 	}
@@ -50,7 +52,11 @@ func (s *Segmenter) finish(packet []byte, hdr VirtioNetHeader, emit func([]byte)
 	}
 	s.buf = append(s.buf[:0], packet...)
 	frame := s.buf
-	binary.BigEndian.PutUint16(frame[field:], orOnes(^fold(sumOctets(0, frame[start:]))))
+	if h, err := parseHeaders(frame); err == nil && h.protocol == protocolSCTP && h.transport == start && len(frame) >= start+sctpHeader {
+		finishSCTP(frame, start)
+	} else {
+		binary.BigEndian.PutUint16(frame[field:], orOnes(^fold(sumOctets(0, frame[start:]))))
+	}
 	emit(frame)
 	return nil
 }

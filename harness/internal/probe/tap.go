@@ -31,6 +31,9 @@ type TapPoint struct {
 	// MaxPacket is the octets of the largest packet that can cross it, a
 	// super-packet whole. Where all are small, so is the tap's ring. Optional: 64 KiB.
 	MaxPacket int `json:"max_packet,omitempty"`
+	// SCTPSegment is the most octets that a segment of SCTP has with its IP header. With it, super-packets of SCTP are
+	// shown too, in a ring of their own. Optional: they count as dropped.
+	SCTPSegment int `json:"sctp_segment,omitempty"`
 }
 
 // String is the point's name, or its interface where it has none.
@@ -70,7 +73,7 @@ type TapReport struct {
 	Read uint64 `json:"read"`
 	// Dropped is packets the tap lost: with any, the ledger is inconclusive. Either the
 	// ring was full, or the kernel could not describe a super-packet: before 6.2
-	// it drops those of UDP.
+	// it drops those of UDP, and without SCTPSegment those of SCTP.
 	Dropped uint64 `json:"dropped"`
 	// Undecoded is packets that could not be turned into wire frames, such as a
 	// super-packet of an unknown protocol: with any, the ledger is inconclusive.

@@ -49,7 +49,7 @@ func OpenTap(point TapPoint, opts TapOptions) (*Tap, error) {
 	if len(point.EtherTypes) > 0 {
 		from, err = openStack(point, opts)
 	} else {
-		from, err = openRing(point, opts)
+		from, err = openRings(point, opts)
 	}
 	if err != nil {
 		return nil, err

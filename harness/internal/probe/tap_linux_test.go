@@ -297,12 +297,13 @@ func TestFinishesChecksums(t *testing.T) {
 func TestTellsOfLostPackets(t *testing.T) {
 	b := newBed(t)
 	point := TapPoint{Name: "host/b", Interface: "b"}
-	ring, err := openRing(point, TapOptions{RingSize: 1})
+	rings, err := openRings(point, TapOptions{RingSize: 1})
 	b.Expect(err).NotTo(HaveOccurred())
-	defer func() { b.Expect(ring.close()).To(Succeed()) }()
+	defer func() { b.Expect(rings.close()).To(Succeed()) }()
+	ring := rings.all[0]
 	b.send(&Batch{Name: "too much", ID: 1, Count: 2000, Source: macA(), Destination: macB(), Size: 1514})
 	seen := uint64(0)
-	b.Expect(ring.finish(func(*tapped) { seen++ })).To(Succeed())
+	b.Expect(rings.finish(func(*tapped) { seen++ })).To(Succeed())
 	b.Expect(ring.packets).To(BeEquivalentTo(2000))
 	b.Expect(ring.dropped).To(BeNumerically(">", 0))
 	b.Expect(ring.dropped + seen).To(BeEquivalentTo(2000))

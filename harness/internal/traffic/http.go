@@ -35,6 +35,8 @@ type HTTPReply struct {
 type HTTPServeRequest struct {
 	// Listen is the address and port; a zero address is every address, a zero port the kernel's choice.
 	Listen netip.AddrPort `json:"listen"`
+	// SCTP serves associations of SCTP, at an address. Optional: connections of TCP.
+	SCTP bool `json:"sctp,omitempty"`
 	// Name is the Server header and the body.
 	Name string `json:"name"`
 }
@@ -111,7 +113,7 @@ func explain(ctx context.Context, err error) error {
 // listens, and seen for each request before it is answered, one at a time.
 func ServeHTTP(ctx context.Context, request HTTPServeRequest, ready func(netip.AddrPort), seen func(HTTPSeen)) (HTTPServeReport, error) {
 	var report HTTPServeReport
-	listener, err := listen(ctx, request.Listen)
+	listener, err := listenFor(ctx, request)
 	if err != nil {
 		return report, fmt.Errorf("serving HTTP: %w", err)
 	}
@@ -159,6 +161,13 @@ func ServeHTTP(ctx context.Context, request HTTPServeRequest, ready func(netip.A
 		return report, nil
 	}
 	return report, fmt.Errorf("serving HTTP on %s: %w", listener.Addr(), errors.Join(err, server.Close()))
+}
+
+func listenFor(ctx context.Context, request HTTPServeRequest) (*net.TCPListener, error) {
+	if request.SCTP {
+		return listenSCTP(request.Listen)
+	}
+	return listen(ctx, request.Listen)
 }
 
 func httpGetKind() Kind   { return simpleKind("http", HTTPGet) }

@@ -33,6 +33,8 @@ type TCPRequest struct {
 	// Local is the local address and port; a zero address or port is the kernel's choice. Optional.
 	Local netip.AddrPort `json:"local,omitzero"`
 	Mode  TCPMode        `json:"mode"`
+	// SCTP makes the connection an association of SCTP, to a server with SCTP. Optional.
+	SCTP bool `json:"sctp,omitempty"`
 	// Octets is how many flow (in echo mode: each way).
 	Octets uint64 `json:"octets"`
 	// Rate paces the side that sends first, in octets per second; 0 is full speed.
@@ -71,7 +73,7 @@ const (
 // TCP makes one connection to a server started by ServeHTTP, has its octets flow and compares each. progress, which may be nil, is called in this
 // goroutine's course, first when the first octets have been received, then at most once in 100 ms.
 func TCP(ctx context.Context, request TCPRequest, progress func(TCPProgress)) (TCPReport, error) {
-	doing := fmt.Sprintf("TCP %s with %s", request.Mode, request.Remote)
+	doing := fmt.Sprintf("%s %s with %s", map[bool]string{false: "TCP", true: "SCTP"}[request.SCTP], request.Mode, request.Remote)
 	report := TCPReport{Local: request.Local}
 	begin := time.Now()
 	err := exchange(ctx, request, &report, progress)
@@ -99,7 +101,13 @@ func exchange(ctx context.Context, request TCPRequest, report *TCPReport, progre
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			dialed, err := dial.DialContext(ctx, "tcp", request.Remote.String())
+			var dialed net.Conn
+			var err error
+			if request.SCTP {
+				dialed, err = dialSCTP(ctx, request.Local, request.Remote)
+			} else {
+				dialed, err = dial.DialContext(ctx, "tcp", request.Remote.String())
+			}
 			if err != nil {
 				return nil, err
 			}

@@ -20,6 +20,8 @@ type Features struct {
 	Missing map[string]string `json:"missing"`
 	// MissingTunnels are the kinds of tunnels that the kernel has no device for.
 	MissingTunnels []string `json:"missing_tunnels,omitempty"`
+	// SCTP says that nodes can have associations of SCTP.
+	SCTP bool `json:"sctp,omitempty"`
 }
 
 // Switches lists the kinds of switch that work here, the preferred one first.
@@ -54,8 +56,23 @@ func FindFeatures(ctx context.Context) (f Features, err error) {
 			f.Missing[k.name] = k.explain(err).Error()
 		}
 	}
+	if f.SCTP, err = haveSCTP(); err != nil {
+		return f, err
+	}
 	f.MissingTunnels, err = missingTunnels()
 	return f, err
+}
+
+// haveSCTP makes a socket, which also loads the module where the machine allows that.
+func haveSCTP() (bool, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
+	if lacking(err) || errors.Is(err, os.ErrPermission) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("trying a socket of SCTP: %w", err)
+	}
+	return true, unix.Close(fd)
 }
 
 // try builds a switch with a trunk and a port, and takes it away again.

@@ -159,6 +159,9 @@ func (n *Network) TapPoints() []probe.TapPoint {
 	largest := n.plan.largestPacket()
 	for _, e := range n.ends() {
 		p := probe.TapPoint{Name: e.node + "/" + e.name, Interface: e.tap, MaxPacket: largest}
+		if n.plan.offloads() {
+			p.SCTPSegment = n.plan.MTU
+		}
 		switch e.node {
 		case HostNode:
 			p.Marks = probe.Out

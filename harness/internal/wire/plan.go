@@ -46,12 +46,16 @@ const MaxSuperPacket = 200_000
 // super-packet where anybody sends those.
 func (p *Plan) largestPacket() int {
 	const ethernetHeader, superPacket = 14, 64 << 10
-	offloads := slices.ContainsFunc(p.Clients, func(c topology.Client) bool { return c.Offloads }) ||
-		slices.ContainsFunc(p.Workers, func(w topology.Worker) bool { return w.Offloads })
-	if offloads {
+	if p.offloads() {
 		return max(superPacket, p.SuperPacket)
 	}
 	return p.MTU + TrunkHeadroom + ethernetHeader
+}
+
+// offloads tells whether anybody sends super-packets.
+func (p *Plan) offloads() bool {
+	return slices.ContainsFunc(p.Clients, func(c topology.Client) bool { return c.Offloads }) ||
+		slices.ContainsFunc(p.Workers, func(w topology.Worker) bool { return w.Offloads })
 }
 
 // VLAN is what an access port tags its frames with.

@@ -1,0 +1,164 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// rings are those of one interface: one for everything, or one for everything but super-packets of SCTP, and one
+// for these, for which the kernel has no virtio_net_hdr. One goroutine uses them, but for the bell.
+type rings struct {
+	bell
+	all []*ring
+}
+
+func openRings(point TapPoint, opts TapOptions) (*rings, error) {
+	takes := []packets{allPackets}
+	if point.SCTPSegment != 0 {
+		takes = []packets{otherPackets, sctpSuperPackets}
+	}
+	rs := &rings{bell: bell{event: -1}}
+	err := rs.open()
+	for _, take := range takes {
+		if err == nil {
+			var r *ring
+			if r, err = openRing(point, opts, take); err == nil {
+				rs.all = append(rs.all, r)
+			}
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, rs.close())
+	}
+	return rs, nil
+}
+
+// wait returns once a block is full or old enough, or wake was called, which the
+// flag tells.
+func (rs *rings) wait() (woken bool, err error) { return rs.poll(rs.event, -1) }
+
+// waitBlock returns once a block is full or old enough, or timeout is over.
+func (rs *rings) waitBlock(timeout time.Duration) error {
+	_, err := rs.poll(-1, int(timeout.Milliseconds()))
+	return err
+}
+
+func (rs *rings) poll(event, milliseconds int) (woken bool, err error) {
+	fds := make([]unix.PollFd, 0, 3)
+	for _, r := range rs.all {
+		fds = append(fds, unix.PollFd{Fd: int32(r.fd), Events: unix.POLLIN})
+	}
+	fds = append(fds, unix.PollFd{Fd: int32(event), Events: unix.POLLIN})
+	if _, err := unix.Poll(fds, milliseconds); err != nil && !errors.Is(err, unix.EINTR) {
+		return false, fmt.Errorf("polling the ring: %w", err)
+	}
+	for i, r := range rs.all {
+		if fds[i].Revents&(unix.POLLERR|unix.POLLHUP) != 0 {
+			if err := r.failure(); err != nil {
+				return false, err
+			}
+		}
+	}
+	return fds[len(rs.all)].Revents != 0, nil
+}
+
+// failure is why the socket's poll tells of an error, nil if it goes on.
+func (r *ring) failure() error {
+	number, err := unix.GetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return fmt.Errorf("asking for the socket's error: %w", err)
+	}
+	switch errno := unix.Errno(number); errno {
+	case 0:
+	case unix.ENETDOWN: // the socket goes on by itself once the interface is up again
+		r.down++
+	default:
+		return fmt.Errorf("capturing: %w", errno)
+	}
+	return nil
+}
+
+func (rs *rings) drain(handle func(*tapped)) {
+	for _, r := range rs.all {
+		r.drain(handle)
+	}
+}
+
+// run hands packets over until stop is called, then those that had arrived by then.
+func (rs *rings) run(handle func(*tapped)) error {
+	for {
+		woken, err := rs.wait()
+		if err != nil {
+			return err
+		}
+		if woken {
+			stop, answer := rs.hear()
+			if stop {
+				return rs.finish(handle)
+			}
+			if answer != nil {
+				if err := rs.catchUp(handle); err != nil {
+					return err
+				}
+				answer()
+			}
+		}
+		rs.drain(handle)
+	}
+}
+
+func (rs *rings) report(to *TapReport) {
+	for _, r := range rs.all {
+		to.Packets += r.packets
+		to.Read += r.read
+		to.Dropped += r.dropped
+		to.Marked += r.marked
+		to.Down = max(to.Down, r.down)
+	}
+}
+
+// finish stops the capture and hands over what had arrived.
+func (rs *rings) finish(handle func(*tapped)) error {
+	for _, r := range rs.all {
+		// Binding again waits until no processor delivers to the old binding.
+		if err := r.bind(noEtherType); err != nil && !errors.Is(err, unix.ENODEV) {
+			return err
+		}
+	}
+	return rs.catchUp(handle)
+}
+
+// catchUp hands over what has arrived. A block that is still open is handed over by
+// its timer.
+func (rs *rings) catchUp(handle func(*tapped)) error {
+	const patience = 200 // waits for a block's timer, each up to 5 times its length
+	for range patience {
+		rs.drain(handle)
+		behind := false
+		for _, r := range rs.all {
+			if err := r.count(); err != nil {
+				return err
+			}
+			behind = behind || r.read+r.dropped < r.packets
+		}
+		if !behind {
+			return nil
+		}
+		if err := rs.waitBlock(5 * retireMilliseconds * time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil // the report tells the difference
+}
+
+// close releases memory and descriptors. What was counted stays.
+func (rs *rings) close() error {
+	var errs []error
+	for _, r := range rs.all {
+		errs = append(errs, r.close())
+	}
+	return errors.Join(append(errs, rs.bell.close())...)
+}
