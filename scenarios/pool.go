@@ -79,13 +79,9 @@ func pool(ctx context.Context, r *Run) {
 	r.Close(ctx, window)
 }
 
-// kinds has a worker of each kind; on emulated processors all are veths, since the lab was
-// seen not to start there.
+// kinds has a worker of each kind.
 func kinds(v Variant) harness.Topology {
 	t := rack(v, 5)
-	if v.Emulated {
-		return t
-	}
 	for i, kind := range []string{harness.WorkerTAP, harness.WorkerMACVLAN, harness.WorkerBridgePort, harness.WorkerIFB} {
 		t.Workers[i].Kind = kind
 	}
@@ -94,9 +90,6 @@ func kinds(v Variant) harness.Topology {
 
 func otherKinds(ctx context.Context, r *Run) {
 	const each, rate = 200, 5_000 // frames, frames/s
-	if r.Emulated {
-		r.Step("left out: workers other than veths")
-	}
 	window := r.Introduce(ctx)
 	var group errgroup.Group
 	for i, c := range r.Lab.Topology.Clients {

@@ -83,23 +83,28 @@ func (k kind) try(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, ns.close()) }()
 	in := inside{ns: ns, macs: newMACs(&Plan{}), mtu: DefaultMTU}
-	ends := pair{ns: ns, name: "trunk", mac: in.macs.next(), farNS: ns, farName: "port", farMAC: in.macs.next(), mtu: DefaultMTU}
-	if err := makePair(&ends); err != nil {
-		return err
-	}
-	if err := ends.up(); err != nil {
-		return err
+	// Two links: were trunk and port the ends of one, the first frame would go round for ever.
+	ends := map[string]*pair{}
+	for _, name := range []string{"trunk", "port"} {
+		p := &pair{ns: ns, name: name, mac: in.macs.next(), farNS: ns, farName: name + "-far", farMAC: in.macs.next(), mtu: DefaultMTU}
+		if err := makePair(p); err != nil {
+			return err
+		}
+		if err := p.up(); err != nil {
+			return err
+		}
+		ends[name] = p
 	}
 	s, err := k.build(in)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.addTrunk(ctx, 0, ends.index); err != nil {
+	if err := s.addTrunk(ctx, 0, ends["trunk"].index); err != nil {
 		return err
 	}
 	// The VLAN that needs most of each kind.
-	return s.addPorts(ctx, access{ends.farIndex, Place{Trunk: 0, VLAN: VLAN{Protocol: probe.Dot1AD, VID: 2}}})
+	return s.addPorts(ctx, access{ends["port"].index, Place{Trunk: 0, VLAN: VLAN{Protocol: probe.Dot1AD, VID: 2}}})
 }
 
 // lacking reports whether an error means that the kernel does not know what it
