@@ -142,7 +142,7 @@ func (l *Lab) Move(ctx context.Context, client string, to Place) error {
 }
 
 // SetTrunk takes the switch's end of a trunk down, or brings it up and returns once it
-// carries frames; vlandemux has noticed then. Nothing may be sent there meanwhile, and, until it is up again, no group frame.
+// carries frames; vlandemux has noticed then. Nothing may be sent there meanwhile.
 func (l *Lab) SetTrunk(ctx context.Context, trunk int, up bool) error {
 	start, err := l.host.agent.Clock(ctx)
 	if err != nil {

@@ -171,9 +171,9 @@ func restartedMoves(ctx context.Context, r *Run) {
 }
 
 // trunkDown takes trunk 1 down behind c0, which is plugged in at trunk 0 until it is up
-// again, while c2 talks there all the time.
+// again, while c2 talks there all the time. Meanwhile w0 sends to c0, and to all: to c0 and to c1, which is on trunk 0.
 func trunkDown(ctx context.Context, r *Run) {
-	const lost = 7 // frames
+	const lost, partly = 7, 11 // frames
 	c0 := r.Lab.Topology.Clients[0]
 	w0, there := r.WorkerOf(c0), r.otherPlaces()[2]
 	window := r.Introduce(ctx)
@@ -187,8 +187,9 @@ func trunkDown(ctx context.Context, r *Run) {
 			if err := r.Lab.SetTrunk(ctx, 1, false); err != nil {
 				return err
 			}
-			arrived += lost
-			if err := window.Send(ctx, w0.Name, r.Batch("to the trunk that is down", lost, w0.MAC, c0.MAC)); err != nil {
+			arrived += lost + partly
+			if err := window.Send(ctx, w0.Name,
+				r.Batch("to the trunk that is down", lost, w0.MAC, c0.MAC), r.Batch("to all, one of whom is there", partly, w0.MAC, broadcast())); err != nil {
 				return err
 			}
 			return r.Lab.Move(ctx, c0.Name, c0.Place)
@@ -213,4 +214,6 @@ func trunkDown(ctx context.Context, r *Run) {
 	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Costs).To(gomega.BeEmpty(), "frames lost")
 	r.Expect(verdict.Demux.Ended).To(gomega.Equal(map[string]uint64{"no_trunk": lost}), "frames dropped")
+	r.Expect(verdict.Counted).To(gomega.ContainElement(gomega.And(
+		gomega.HaveField("Name", "no_trunk"), gomega.HaveField("Want.Packets", gomega.BeEquivalentTo(lost+partly)))), "frames, and copies of frames to all, dropped")
 }

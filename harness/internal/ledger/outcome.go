@@ -25,6 +25,7 @@ type outcome struct {
 	want  []emission // each must be seen
 	may   []emission // each may be seen: ports in the middle of a move
 	entry entry
+	also  entry  // the copies of a flood that were dropped, beside those that were not
 	why   string // of a frame that leaves nowhere
 }
 

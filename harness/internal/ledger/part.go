@@ -90,6 +90,9 @@ func (a *audit) conclude(f *frame, in *pass, p part, c *choice) {
 			a.counters.add(o.entry)
 		}
 	}
+	if o.also.counter != 0 {
+		a.counters.add(o.also)
+	}
 	if p == theSwitch {
 		a.cost(f, in, o)
 	}

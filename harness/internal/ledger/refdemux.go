@@ -41,6 +41,7 @@ type refDemux struct {
 	values       []uint64
 	workers      []uint64
 	places       []uint64 // of a flood
+	distinct     []uint64 // of them
 	unsure       []uint64 // it may or may not find somebody at
 }
 
@@ -279,25 +280,43 @@ func (d *refDemux) flood(p *pass, worker int) {
 	}
 }
 
-// copies adds the outcome of a flood to the places.
+// copies adds the outcomes of a flood to the places: two if a trunk of theirs is going down or coming up.
 func (d *refDemux) copies(p *pass, worker int) {
-	start := d.alternatives.mark()
-	var octets uint64
-	for _, place := range d.places {
-		if place == 0 {
-			continue // nobody has seen it
-		}
-		e := d.toTrunk(p, place)
-		if slices.Contains(d.alternatives.emissions[start:], e) {
-			continue
-		}
-		octets += uint64(e.length)
-		d.alternatives.emit(e)
-	}
-	want := d.alternatives.since(start)
-	if len(want) == 0 {
+	d.distinct = append(d.distinct[:0], d.places...)
+	slices.Sort(d.distinct)
+	d.distinct = slices.DeleteFunc(slices.Compact(d.distinct), func(at uint64) bool { return at == 0 }) // nobody has seen it
+	if len(d.distinct) == 0 {
 		d.drop(dropUnlearned, p)
 		return
 	}
-	d.alternatives.add(outcome{want: want, entry: entry{counter: d.counters.flooded(worker), frames: uint64(len(want)), octets: octets}})
+	if d.copiesIf(1, p, worker) {
+		d.copiesIf(0, p, worker)
+	}
+}
+
+// copiesIf adds the outcome if what may be up or down is as said, and tells whether anything may.
+func (d *refDemux) copiesIf(as uint64, p *pass, worker int) (unsure bool) {
+	start := d.alternatives.mark()
+	sent, refused := entry{counter: d.counters.flooded(worker)}, entry{counter: d.counters.drop(dropNoTrunk)}
+	for _, place := range d.distinct {
+		up, sure := d.trunksUp[trunkOf(place)].sole(p.time, p.doneBy)
+		if !sure {
+			up, unsure = as, true
+		}
+		e, counted := d.toTrunk(p, place), &refused
+		if up == 1 {
+			counted = &sent
+			d.alternatives.emit(e)
+		}
+		counted.frames, counted.octets = counted.frames+1, counted.octets+uint64(e.length)
+	}
+	o := outcome{want: d.alternatives.since(start), entry: sent}
+	switch {
+	case sent.frames == 0:
+		o.entry, o.why = refused, dropNoTrunk
+	case refused.frames > 0:
+		o.also = refused
+	}
+	d.alternatives.add(o)
+	return unsure
 }

@@ -38,8 +38,7 @@ type Outage struct {
 }
 
 // TrunkChange says that the switch's end of a trunk went down or came up. Between Start and End, in
-// nanoseconds since 1970 on the clock of the taps, either may hold for frames to single clients; group frames
-// must not come there until it is up again.
+// nanoseconds since 1970 on the clock of the taps, either may hold.
 type TrunkChange struct {
 	Trunk      int
 	Up         bool

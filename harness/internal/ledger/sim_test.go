@@ -37,6 +37,7 @@ type sim struct {
 	learned map[string]map[probe.MAC]string // place → MAC → client or "trunk"
 	worker  map[probe.MAC]string
 	located map[probe.MAC]location
+	down    map[string]bool          // trunks
 	counted map[string]control.Tally // "rx MAC", "dropped reason", …
 	before  control.Counters
 	events  []control.Event
@@ -82,7 +83,7 @@ func newSim(seed uint64, lab ledger.Setup) *sim {
 	s := &sim{
 		rng: rand.New(rand.NewPCG(seed, 1)), lab: lab, now: epoch, seen: map[string][]probe.Sighting{}, due: map[string]int64{},
 		port: map[string]string{}, learned: map[string]map[probe.MAC]string{}, worker: map[probe.MAC]string{},
-		located: map[probe.MAC]location{}, counted: map[string]control.Tally{},
+		located: map[probe.MAC]location{}, down: map[string]bool{}, counted: map[string]control.Tally{},
 	}
 	for _, c := range lab.Clients {
 		s.port[c.Name] = placeName(c.Place)
@@ -97,6 +98,9 @@ func newSim(seed uint64, lab ledger.Setup) *sim {
 	}
 	for _, c := range lab.Changes {
 		s.at(c.Start+s.rng.Int64N(c.End-c.Start), func() { s.assign(c.MAC, c.Worker) })
+	}
+	for _, c := range lab.TrunkChanges {
+		s.at(c.Start+s.rng.Int64N(c.End-c.Start), func() { s.down[fmt.Sprintf("trunk%d", c.Trunk)] = !c.Up })
 	}
 	return s
 }
@@ -304,7 +308,7 @@ func (s *sim) counters() control.Counters {
 	for _, w := range s.lab.Workers {
 		c.Workers = append(c.Workers, control.WorkerCounters{Worker: w.Name, Flooded: s.counted["flooded "+w.Name]})
 	}
-	for _, r := range []string{"untagged", "invalid_source", "invalid_vlan", "unknown_client", "not_assigned", "unlearned", "tag_failed"} {
+	for _, r := range []string{"untagged", "invalid_source", "invalid_vlan", "unknown_client", "not_assigned", "unlearned", "tag_failed", "no_trunk"} {
 		c.Drops = append(c.Drops, control.DropCounter{Reason: r, Tally: s.counted["dropped "+r]})
 	}
 	c.Passed = s.counted["passed untagged"]

@@ -65,6 +65,8 @@ func (s *sim) fromWorker(worker string, data []byte) {
 			s.count("dropped not_assigned", len(data))
 		case !ok:
 			s.count("dropped unlearned", len(data))
+		case s.down[at.trunk]:
+			s.count("dropped no_trunk", len(data))
 		default:
 			s.count("tx "+dst.String(), len(data)+4)
 			s.leave("host/"+at.trunk, pushTag(data, at.tag))
@@ -91,6 +93,10 @@ func (s *sim) fromWorker(worker string, data []byte) {
 			continue
 		}
 		copied[place] = true
+		if s.down[at.trunk] {
+			s.count("dropped no_trunk", len(data)+4)
+			continue
+		}
 		s.count("flooded "+worker, len(data)+4)
 		s.leave("host/"+at.trunk, pushTag(data, []byte{at.tag[0], at.tag[1], at.tag[2] & 15, at.tag[3]}))
 	}
