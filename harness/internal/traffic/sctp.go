@@ -27,6 +27,10 @@ func sctpSocket(address netip.AddrPort) (socket *os.File, fd int, err error) {
 		return nil, -1, fmt.Errorf("making a socket of SCTP: %w", err)
 	}
 	socket = os.NewFile(uintptr(fd), "SCTP")
+	// What is written at once is one message, which has to fit into the buffer. The kernel doubles the number.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, writeSize); err != nil {
+		return nil, -1, errors.Join(fmt.Errorf("enlarging the buffer of a socket of SCTP: %w", err), socket.Close())
+	}
 	if err := unix.Bind(fd, at); err != nil {
 		return nil, -1, errors.Join(explainListen("SCTP", address, err), socket.Close())
 	}
@@ -57,7 +61,7 @@ func listenSCTP(address netip.AddrPort) (*net.TCPListener, error) {
 }
 
 func dialSCTP(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
-	socket, fd, err := sctpSocket(local)
+	socket, _, err := sctpSocket(local)
 	if err != nil {
 		return nil, err
 	}
@@ -72,20 +76,21 @@ func dialSCTP(ctx context.Context, local, remote netip.AddrPort) (net.Conn, erro
 		return nil, err
 	}
 	at, _ := sockaddr(remote)
-	if err = unix.Connect(fd, at); errors.Is(err, unix.EINPROGRESS) {
-		waited := false
+	asked := false
+	waiting := raw.Write(func(fd uintptr) bool {
+		if !asked { // from here on, the poller tells when it is done
+			asked = true
+			err = unix.Connect(int(fd), at)
+			return !errors.Is(err, unix.EINPROGRESS)
+		}
 		var number int
-		var unanswered error
-		err = raw.Write(func(fd uintptr) bool {
-			if waited {
-				number, unanswered = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
-			}
-			defer func() { waited = true }()
-			return waited
-		})
-		if err = errors.Join(err, unanswered); err == nil && number != 0 {
+		if number, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR); err == nil && number != 0 {
 			err = unix.Errno(number)
 		}
+		return true
+	})
+	if waiting != nil {
+		err = waiting
 	}
 	if err != nil {
 		return nil, fmt.Errorf("connecting from %s to %s: %w", local, remote, err)
