@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -169,6 +170,22 @@ func (l *Lab) SetTrunk(ctx context.Context, trunk int, up bool) error {
 	defer l.mu.Unlock()
 	l.state.lab.TrunkChanges = append(l.state.lab.TrunkChanges, ledger.TrunkChange{Trunk: trunk, Up: up, Start: start, End: end})
 	return nil
+}
+
+// DemuxMemory is how many octets of memory vlandemux's process has.
+func (l *Lab) DemuxMemory(ctx context.Context) (octets float64, err error) {
+	metrics, err := l.Demux().MetricsText(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer metrics.Close() //nolint:errcheck // only read
+	lines := bufio.NewScanner(metrics)
+	for lines.Scan() {
+		if n, _ := fmt.Sscanf(lines.Text(), "process_resident_memory_bytes %g", &octets); n == 1 {
+			return octets, nil
+		}
+	}
+	return 0, errors.Join(errors.New("vlandemux's metrics do not say how much memory it has"), lines.Err())
 }
 
 // Assign gives a client's frames to a worker, through vlandemux's socket. It may

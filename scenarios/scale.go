@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
@@ -60,7 +61,9 @@ func scale(ctx context.Context, r *Run) {
 	}
 	rng := r.Seed.Rand("scale")
 	members := members(rng, t, size)
+	begun := time.Now()
 	r.assignAll(ctx, members)
+	assigned := time.Now()
 	err := r.Lab.Assign(ctx, station(rng), t.Workers[0].Name)
 	r.Expect(err).To(gomega.MatchError(demux.ErrFull), "one client more")
 
@@ -97,6 +100,11 @@ func scale(ctx context.Context, r *Run) {
 			r.Send(ctx, window, w.Name, r.Batch("broadcast of "+w.Name, 1, w.MAC, broadcast()))
 		}
 	}
+	answered := time.Now()
+	memory, err := r.Lab.DemuxMemory(ctx)
+	r.Check(err)
+	r.Step(fmt.Sprintf("%d clients: assigned in %.2f s, seen and answered in %.2f s; vlandemux has %.0f MiB of memory",
+		size, assigned.Sub(begun).Seconds(), answered.Sub(assigned).Seconds(), memory/(1<<20)))
 	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Demux.Ended).To(gomega.BeEmpty(), "frames dropped")
 }

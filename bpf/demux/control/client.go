@@ -131,6 +131,15 @@ func (c *Client) CountersText(ctx context.Context) (io.ReadCloser, error) {
 	return response.Body, nil
 }
 
+// MetricsText returns what Prometheus reads. The caller closes it.
+func (c *Client) MetricsText(ctx context.Context) (io.ReadCloser, error) {
+	response, err := c.send(ctx, http.MethodGet, "/metrics", nil)
+	if err != nil {
+		return nil, wrap("asking for the metrics", err)
+	}
+	return response.Body, nil
+}
+
 func assignmentPath(mac string) string { return "/v1/assignments/" + url.PathEscape(mac) }
 
 // call sends one request and decodes the answer into out, unless out is nil.
