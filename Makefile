@@ -42,7 +42,7 @@ NAME  := $(notdir $(KERNEL:/=))
 OUT   := $(REPORTS)$(if $(KERNEL),/$(NAME))
 BUILT := $(CURDIR)/build$(if $(KERNEL),/$(NAME))
 export KERNEL_SOURCES
-$(if $(and $(KERNEL),$(KEPT)),$(error KEEP: nobody can enter a lab inside of the virtual machine of KERNEL=$(KERNEL)))
+$(if $(and $(KERNEL),$(KEPT)),$(error KEEP: nobody can enter a lab inside of the virtual machine of KERNEL=$(KERNEL); EVIDENCE=always saves what there is of each spec))
 VM     = $(BUILT)/vm --kernel=$(KERNEL) --sources="$$KERNEL_SOURCES" --console=$(OUT)/console.log --timeout=1h $(if $(CPUS),--cpus=$(CPUS)) \
 	--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),all)
 

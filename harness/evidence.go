@@ -61,7 +61,10 @@ func (l *Lab) SaveEvidence(ctx context.Context, folder string, account Account) 
 	}
 	write := func(name string, data []byte, err error) {
 		if err == nil && len(data) > 0 {
-			err = os.WriteFile(filepath.Join(folder, name), data, 0o644)
+			path := filepath.Join(folder, name)
+			if err = os.WriteFile(path, data, 0o644); err != nil {
+				err = errors.Join(err, os.Remove(path)) // half of it would mislead
+			}
 		}
 		note("saving "+name, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -59,7 +60,10 @@ func (h History) Add(run *Run) {
 func (h History) Write(path string) error {
 	data, err := json.MarshalIndent(h, "", " ")
 	if err == nil {
-		err = os.WriteFile(path, data, 0o644)
+		err = replace(path, func(w io.Writer) error {
+			_, err := w.Write(data)
+			return err
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("keeping the times of this run for the next: %w", err)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,19 +39,23 @@ func Write(path string, run *Run) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("making the report's folder: %w", err)
 	}
-	file, err := os.Create(path)
-	if err != nil {
-		return fmt.Errorf("writing the report: %w", err)
-	}
-	w := bufio.NewWriter(file)
-	err = page.Execute(w, run)
-	if err == nil {
-		err = w.Flush()
-	}
-	if err := errors.Join(err, file.Close()); err != nil {
+	if err := replace(path, func(w io.Writer) error { return page.Execute(w, run) }); err != nil {
 		return fmt.Errorf("writing the report %s: %w", path, err)
 	}
 	return nil
+}
+
+// replace writes a file anew. What was there stays until that is complete.
+func replace(path string, write func(io.Writer) error) error {
+	file, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(file)
+	if err := errors.Join(write(w), w.Flush(), file.Chmod(0o644), file.Close()); err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
+	}
+	return os.Rename(file.Name(), path)
 }
 
 // pack is the body of a spec, compressed for the page's script to unpack.
