@@ -86,7 +86,7 @@ func TestTheSumIsGreenOnlyIfAllOfItRan(t *testing.T) {
 	}{
 		"all":                {},
 		"one that died":      {left: true, fault: "shard 2/3 has left no report"},
-		"one that failed":    {change: func(r *types.Report) { r.SuiteSucceeded = false }, fault: "shard 2/3 (job-2) has failed"},
+		"one that failed":    {change: func(r *types.Report) { r.SuiteSucceeded, r.SpecReports[1].State = false, types.SpecStateFailed }, fault: "shard 2/3 (job-2) has failed: 1 of its specs"},
 		"one that ran none":  {change: func(r *types.Report) { r.SpecReports[1].State = types.SpecStateSkipped }, fault: "shard 2/3 (job-2) ran nothing"},
 		"other times":        {change: func(r *types.Report) { r.SpecReports[0].LeafNodeLabels[1] = shard.Shard{Number: 2, Of: 3}.Label() }, fault: "packed by different times: \"spec 1\""},
 		"the same one twice": {change: func(r *types.Report) { r.SuiteConfig.LabelFilter = shard.Shard{Number: 1, Of: 3}.Label() }, fault: "are both shard 1/3"},

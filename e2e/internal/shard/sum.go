@@ -103,10 +103,13 @@ func (s *Sum) judge() {
 		}
 		seen[own], all[own.Of] = folder, true
 		focused = focused || len(report.SuiteConfig.FocusStrings)+len(report.SuiteConfig.SkipStrings) > 0
-		count := 0
+		count, failed := 0, 0
 		for _, spec := range report.SpecReports {
 			if spec.LeafNodeType != types.NodeTypeIt {
 				continue
+			}
+			if spec.Failed() {
+				failed++
 			}
 			name := spec.FullText()
 			if homes[name] == nil {
@@ -125,7 +128,7 @@ func (s *Sum) judge() {
 			fault("shard %s (%s) ran nothing", own, folder)
 		}
 		if !report.SuiteSucceeded {
-			fault("shard %s (%s) has failed %s", own, folder, strings.Join(report.SpecialSuiteFailureReasons, ", "))
+			fault("shard %s (%s) has failed: %s", own, folder, strings.Join(append(report.SpecialSuiteFailureReasons, fmt.Sprintf("%d of its specs", failed)), ", "))
 		}
 	}
 	if len(all) > 1 {
