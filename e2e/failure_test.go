@@ -91,11 +91,6 @@ func quote(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
-var (
-	kernelsReason = regexp.MustCompile(`dropped by the kernel at .*`)
-	whereNumbers  = regexp.MustCompile(`0x[0-9a-f]+`)
-)
-
 // failureOf is a spec's failure, see [failure.Of].
 func failureOf(spec *types.SpecReport) types.Failure { return failure.Of(spec, moduleRoot()) }
 

@@ -56,7 +56,8 @@ func TestACauseIsOneLine(t *testing.T) {
 	for message, want := range map[string]string{
 		"": "no message",
 		"Expected\n    <int>: 1\nto equal\n    2": "Expected <int>: 1 to equal 2",
-		"in the window opened at scenarios/arp.go:111: 3 of 20 frames are wrong\n20 frames\n\n  w0  ← missing: dropped by the kernel at host/w0: reason DEV_READY in f": "in the window opened at scenarios/arp.go:111: 3 of 20 frames are wrong; dropped by the kernel at host/w0: reason DEV_READY in f",
+		"in the window opened at scenarios/arp.go:111: 3 of 20 frames are wrong\n20 frames\n\n  w0  ← missing: dropped by the kernel at host/w0: reason DEV_READY in f": "" +
+			"in the window opened at scenarios/arp.go:111: 3 of 20 frames are wrong; dropped by the kernel at host/w0: reason DEV_READY in f",
 		"it is wrong\n\nat scenarios/arp.go:3\nevidence: x": "it is wrong",
 	} {
 		NewWithT(t).Expect(failure.Cause(message)).To(Equal(want))
