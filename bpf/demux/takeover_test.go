@@ -139,7 +139,7 @@ func TestMovesAfterOtherMapsTookOver(t *testing.T) {
 			b.Expect(stone.Unpin()).To(Succeed())
 			b.moved(places, 1, 0, 20)
 			b.moved(places, 2, 0, 21)
-			b.takeOneLocation(path)
+			b.takeOneClient(path)
 			b.moved(places, 1, 0, 22)
 			b.moved(places, 2, 1, 23)
 			b.seen(places, 3, 0, 24)
@@ -193,23 +193,36 @@ func TestRenamedBeforeOtherMapsTakeOver(t *testing.T) {
 	b.Expect(b.flooded(0).Packets).To(BeEquivalentTo(1))
 }
 
-// takeOneLocation takes the first one that is not in the killed build's maps there.
-func (b *bed) takeOneLocation(path string) {
-	var maps [2]*ebpf.Map
-	for i := range maps {
-		var err error
-		maps[i], err = ebpf.LoadPinnedMap(filepath.Join(path, fmt.Sprintf("maps_%d", i+1), "locations"), nil)
+// takeOneClient takes the counters and the location of the first client whose location is not in the killed build's maps there.
+func (b *bed) takeOneClient(path string) {
+	open := func(set int, name string) *ebpf.Map {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(path, fmt.Sprintf("maps_%d", set), name), nil)
 		b.Expect(err).NotTo(HaveOccurred())
+		b.t.Cleanup(func() { b.Expect(m.Close()).To(Succeed()) })
+		return m
 	}
-	for slot := range maps[1].MaxEntries() {
+	locations := open(2, "locations")
+	for slot := range locations.MaxEntries() {
 		var in, taken uint64
-		b.Expect(maps[1].Lookup(slot, &in)).To(Succeed())
+		b.Expect(locations.Lookup(slot, &in)).To(Succeed())
 		if in == 0 || in>>32 != 0 {
 			continue
 		}
-		b.Expect(maps[0].Lookup(uint32(in-1), &taken)).To(Succeed())
-		b.Expect(maps[1].Put(slot, taken)).To(Succeed())
-		b.Expect(errors.Join(maps[0].Close(), maps[1].Close())).To(Succeed())
+		var cpus []struct{ Rx, Tx oldTally }
+		b.Expect(open(1, "client_tallies").Lookup(uint32(in-1), &cpus)).To(Succeed())
+		var base struct {
+			Rx, Tx   oldTally
+			Released uint64
+		}
+		for _, cpu := range cpus {
+			base.Rx.Packets -= cpu.Rx.Packets
+			base.Rx.Bytes -= cpu.Rx.Bytes
+			base.Tx.Packets -= cpu.Tx.Packets
+			base.Tx.Bytes -= cpu.Tx.Bytes
+		}
+		b.Expect(open(2, "slots").Put(slot, base)).To(Succeed())
+		b.Expect(open(1, "locations").Lookup(uint32(in-1), &taken)).To(Succeed())
+		b.Expect(locations.Put(slot, taken)).To(Succeed())
 		return
 	}
 	b.t.Fatal("all locations are in the killed build's maps")

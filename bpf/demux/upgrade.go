@@ -103,7 +103,7 @@ func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 // location is where the location of a slot is.
 func (d *Demux) location(slot uint32) *word {
 	at := &d.locations[slot]
-	if former := at.Load(); inFormerMaps(former) {
+	if former := at.Load(); inFormerMaps(former) && former <= uint64(len(d.former)) {
 		return &d.former[former-1]
 	}
 	return at
