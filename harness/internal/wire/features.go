@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 
 	"github.com/cilium/ebpf"
@@ -37,7 +38,8 @@ func (f Features) Switches() []string {
 
 // FindFeatures builds a small switch of each kind in a network namespace of its
 // own, which also loads the modules where the machine allows that. A kind that
-// cannot be built is no error; not being able to try is.
+// cannot be built is no error; not being able to try is. Most of each is waiting for
+// the kernel: all are tried side by side.
 func FindFeatures(ctx context.Context) (f Features, err error) {
 	f.Missing = map[string]string{}
 	var u unix.Utsname
@@ -45,21 +47,27 @@ func FindFeatures(ctx context.Context) (f Features, err error) {
 		return f, fmt.Errorf("asking for the kernel's release: %w", err)
 	}
 	f.Kernel = unix.ByteSliceToString(u.Release[:])
-	for _, k := range kinds() {
-		if err := ctx.Err(); err != nil {
-			return f, fmt.Errorf("looking which switches the kernel can run: %w", context.Cause(ctx))
-		}
-		switch err := k.try(ctx); {
+	tried := make([]error, len(kinds()))
+	var trying sync.WaitGroup
+	for i, k := range kinds() {
+		trying.Go(func() { tried[i] = k.try(ctx) })
+	}
+	f.MissingTunnels, err = missingTunnels()
+	trying.Wait()
+	if err == nil {
+		f.SCTP, err = haveSCTP()
+	}
+	if ctx.Err() != nil {
+		return f, fmt.Errorf("looking which switches the kernel can run: %w", context.Cause(ctx))
+	}
+	for i, k := range kinds() {
+		switch err := tried[i]; {
 		case errors.Is(err, os.ErrPermission):
 			f.Missing[k.name] = fmt.Sprintf("not permitted here: the host container needs CAP_NET_ADMIN and CAP_SYS_ADMIN, and a daemon that may give them (%v)", err)
 		case err != nil:
 			f.Missing[k.name] = k.explain(err).Error()
 		}
 	}
-	if f.SCTP, err = haveSCTP(); err != nil {
-		return f, err
-	}
-	f.MissingTunnels, err = missingTunnels()
 	return f, err
 }
 
