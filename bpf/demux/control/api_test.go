@@ -88,14 +88,13 @@ func TestStatusNamesWhatIsAttached(t *testing.T) {
 
 func TestStatusShowsAnMTUThatDiffersEitherWay(t *testing.T) {
 	g := NewWithT(t)
-	plane := newFakePlane(8)
-	socket, _ := serve(t, plane)
-	client := dial(t, socket)
 	for mtu, problem := range map[int][]string{0: nil, 1500: nil,
 		1501: {"w0 has MTU 1501 and trunk eth1 has 1500: longer frames of the worker are dropped there as too_long; raise it at both ends of the trunk"},
 	} {
+		plane := newFakePlane(8)
 		plane.workerMTU = mtu
-		status, err := client.Status(t.Context())
+		socket, _ := serve(t, plane)
+		status, err := dial(t, socket).Status(t.Context())
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(status.Workers[0].Problems).To(Equal(problem), "%d", mtu)
 	}
