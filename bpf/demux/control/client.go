@@ -40,6 +40,7 @@ func Dial(socket string) *Client {
 			}
 			return conn, nil
 		},
+		IdleConnTimeout: idleTimeout / 2, // before the server ends them: a change sent at that moment would fail
 	}
 	return NewClient(transport, "http://vlandemux")
 }
