@@ -103,6 +103,8 @@ type Demux struct {
 	// Age is how long the location of a client that sends nothing is kept, in whole seconds. A lab that has it is
 	// not restarted, and has one window, which ends when every client is forgotten. Optional: for ever.
 	Age time.Duration
+	// GroupLimit is how many group frames a second each worker may send. Optional: any number.
+	GroupLimit int
 	// Capacity is the most clients that can be assigned. Optional: vlandemux's own default.
 	Capacity int
 	// Contract is that of another dataplane, in vlandemux's place. Optional.
@@ -189,6 +191,9 @@ func (t Topology) Arguments() []string {
 	}
 	if t.Demux.Age != 0 {
 		args = append(args, "--age", t.Demux.Age.String())
+	}
+	if t.Demux.GroupLimit != 0 {
+		args = append(args, "--group-limit", fmt.Sprint(t.Demux.GroupLimit))
 	}
 	if t.Demux.Capacity != 0 {
 		args = append(args, "--capacity", fmt.Sprint(t.Demux.Capacity))

@@ -146,8 +146,8 @@ func (v *validator) worker(i int, w Worker) {
 		}
 	}
 	v.node(called("worker", i, w.Name), w.Name, w.MAC, w.Addresses, w.Image)
-	if w.MTU != 0 && (w.MTU < minMTU || w.MTU > v.topology.MTU) {
-		v.wrong("%s: MTU %d is not within %d to the lab's, %d", called("worker", i, w.Name), w.MTU, minMTU, v.topology.MTU)
+	if w.MTU != 0 && (w.MTU < minMTU || w.MTU > maxMTU) {
+		v.wrong("%s: MTU %d is not within %d to %d", called("worker", i, w.Name), w.MTU, minMTU, maxMTU)
 	}
 }
 

@@ -5,11 +5,14 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"time"
 
 	"github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness"
 )
 
@@ -67,9 +70,13 @@ func CounterAccuracy() Scenario {
 				Run: bigTCP,
 			},
 			{
-				Text:     "counts every dropped frame under its reason",
-				Topology: sharing,
-				Run:      everyDrop,
+				Text: "counts every dropped frame under its reason",
+				Topology: func(v Variant) harness.Topology {
+					t := sharing(v)
+					t.Workers[0].MTU, t.Demux.GroupLimit = 1600, groupLimit
+					return t
+				},
+				Run: everyDrop,
 			},
 			{
 				Text:   "counts what is too long for a worker's MTU, and carries the rest",
@@ -251,6 +258,9 @@ func inner(rng *rand.Rand, n int) []harness.Tag {
 	return tags
 }
 
+// groupLimit is how many group frames a second a worker may send in everyDrop.
+const groupLimit = 100
+
 // everyDrop sends what must not pass, a different number of frames for each
 // reason. The clients have not been introduced: c0 is not to be seen.
 func everyDrop(ctx context.Context, r *Run) {
@@ -280,12 +290,30 @@ func everyDrop(ctx context.Context, r *Run) {
 	)
 	// Nothing was learned from what was dropped.
 	r.Send(ctx, window, w1.Name, r.Batch("to a client of whom nothing has passed", 43, w1.MAC, c1.MAC))
+	for _, c := range []harness.Client{c1, t.Clients[4], t.Clients[5]} { // the last two are w0's, at two places
+		r.Send(ctx, window, c.Name, r.Batch("from "+c.Name, 1, c.MAC, r.WorkerOf(c).MAC))
+	}
+	r.Await(ctx, window, map[string]uint64{"w0/eth0": 29 + 31 + 37 + 41 + 2, "w1/eth0": 43 + 1})
+	long := func(b harness.Batch) harness.Batch { // for the trunk, whose MTU is 1508: an Ethernet header and one tag come on top
+		b.Size, b.MaxSize = 1508+harness.EthernetHeader+4+1, 1600+harness.EthernetHeader
+		return b
+	}
+	r.Send(ctx, window, w0.Name, long(r.Batch("too long", 47, w0.MAC, t.Clients[4].MAC)), long(r.Batch("to all, too long", 3, w0.MAC, broadcast())))
+	const groups = groupLimit + 59
+	begun := time.Now()
+	r.Send(ctx, window, w1.Name, r.Batch("to all, more than w1 may send", groups, w1.MAC, broadcast()))
+	most := groupLimit + 1 + uint64(time.Since(begun).Seconds()*groupLimit) // those of a second may come at once
 	r.Close(ctx, window)
+	counters := r.Counters(ctx)
+	sent := slices.IndexFunc(counters.Workers, func(w control.WorkerCounters) bool { return w.Worker == w1.Name })
+	passed := counters.Workers[sent].Flooded.Packets
+	r.Expect(passed).To(gomega.And(gomega.BeNumerically(">=", groupLimit), gomega.BeNumerically("<=", most)), "group frames within the limit")
 	want := map[string]uint64{
 		"untagged": 11, "invalid_source": 13 + 17, "invalid_vlan": 19, "unknown_client": 23,
 		"unlearned": 29 + 41 + 43, "not_assigned": 31 + 37, "tag_failed": 2,
+		"too_long": 47 + 2*3, "group_limit": groups - passed,
 	}
-	for _, d := range r.Counters(ctx).Drops {
+	for _, d := range counters.Drops {
 		r.Expect(d.Packets).To(gomega.Equal(want[d.Reason]), "frames dropped as %s", d.Reason)
 	}
 }

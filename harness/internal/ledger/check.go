@@ -156,6 +156,7 @@ func (a *audit) reference() reference {
 	}
 	d := &refDemux{
 		history: a.history, plan: a.plan, alternatives: &a.alternatives, counters: a.counters, passUntagged: a.setup.PassUntagged, passUnknown: a.setup.Unknown == demux.UnknownPass,
+		groupLimit: a.setup.GroupLimit, groups: map[int][]int64{}, trunkMTU: a.setup.TrunkMTU,
 	}
 	for i, w := range a.setup.Workers {
 		if w.Name == a.setup.Unknown {

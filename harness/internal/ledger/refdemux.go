@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"slices"
+	"time"
 
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
@@ -18,6 +19,7 @@ const (
 	dropNoWorker      = "no_worker"
 	dropNoTrunk       = "no_trunk"
 	dropTooLong       = "too_long"
+	dropGroupLimit    = "group_limit"
 	dropWrongPlace    = "wrong_place"
 )
 
@@ -26,7 +28,7 @@ const whySevered = "its worker was going"
 // dropReasons are those that frames of a lab can be dropped for. Any other must not
 // be counted.
 func dropReasons() []string {
-	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed, dropNoWorker, dropNoTrunk, dropTooLong, dropWrongPlace}
+	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed, dropNoWorker, dropNoTrunk, dropTooLong, dropGroupLimit, dropWrongPlace}
 }
 
 // refDemux is the reference demux.
@@ -37,7 +39,10 @@ type refDemux struct {
 	counters     *counters
 	passUntagged bool
 	passUnknown  bool
-	unknown      int // the worker of unknown MACs + 1
+	groupLimit   int
+	trunkMTU     int
+	groups       map[int][]int64 // when group frames came, by worker
+	unknown      int             // the worker of unknown MACs + 1
 	values       []uint64
 	workers      []uint64
 	places       []uint64 // of a flood
@@ -52,6 +57,9 @@ func (d *refDemux) drop(reason string, p *pass) {
 // learn writes down where the demux saw a client.
 func (d *refDemux) learn(f *frame, p *pass, outs []record) {
 	at := d.plan.of(p.side)
+	if at.role == workerPort && group(f.dest) {
+		d.groups[at.index] = append(d.groups[at.index], p.time)
+	}
 	if at.role != trunkEnd || !p.tags.vlan() || !station(f.source) {
 		return
 	}
@@ -141,7 +149,7 @@ func (d *refDemux) fromTrunk(f *frame, p *pass) {
 			continue
 		}
 		out := emission{side: d.plan.out(workerPort, int(w-1)), tags: p.tags.pop(), length: p.length - tagOctets}
-		if d.tooLong(int(w-1), &out) {
+		if tooLong(d.mtus[w-1], &out) {
 			d.drop(dropTooLong, p)
 			continue
 		}
@@ -162,7 +170,7 @@ func (d *refDemux) fromUnknown(p *pass) {
 	case d.unknown == 0:
 		d.drop(dropUnknownClient, p)
 		return
-	case d.tooLong(d.unknown-1, &out):
+	case tooLong(d.mtus[d.unknown-1], &out):
 		d.drop(dropTooLong, p)
 		return
 	default:
@@ -177,14 +185,13 @@ func cutBehindTag(f *frame, p *pass) bool {
 	return p.tags.count == 1 && (f.etherType == probe.Dot1Q || f.etherType == probe.Dot1AD) && p.length < ethernetHeader+2*tagOctets
 }
 
-// tooLong tells whether a worker of an MTU of its own cannot take a frame: the kernel allows
-// one tag in the data, and has another beside it (is_skb_forwardable in net/core/dev.c).
-func (d *refDemux) tooLong(worker int, e *emission) bool {
+// tooLong tells whether a device of an MTU, 0 for one that takes every frame of the lab, cannot take a frame: the kernel
+// allows one tag in the data, and has another beside it (is_skb_forwardable in net/core/dev.c).
+func tooLong(mtu int, e *emission) bool {
 	length := int(e.length)
 	if e.tags.count > 0 {
 		length -= tagOctets
 	}
-	mtu := d.mtus[worker]
 	return mtu != 0 && length > mtu+ethernetHeader+tagOctets
 }
 
@@ -224,6 +231,10 @@ func (d *refDemux) fromWorker(f *frame, p *pass, worker int) {
 				continue
 			}
 			e := d.toTrunk(p, place)
+			if tooLong(d.trunkMTU, &e) {
+				d.drop(dropTooLong, p)
+				continue
+			}
 			d.alternatives.add(outcome{
 				want:  d.alternatives.one(e),
 				entry: d.counters.tx(mac, d.renewals[mac].of(p), uint64(e.length)),
@@ -266,6 +277,9 @@ func (d *refDemux) flood(p *pass, worker int) {
 	if !members {
 		return
 	}
+	if d.overLimit(p, worker) {
+		d.drop(dropGroupLimit, p)
+	}
 	slices.Sort(d.unsure)
 	d.unsure = slices.DeleteFunc(slices.Compact(d.unsure), func(at uint64) bool { return at == 0 || slices.Contains(d.places, at) })
 	sure := len(d.places)
@@ -278,6 +292,17 @@ func (d *refDemux) flood(p *pass, worker int) {
 		}
 		d.copies(p, worker)
 	}
+}
+
+// overLimit tells whether the frame is one too many: the worker has sent as many group frames as it may in the second before.
+func (d *refDemux) overLimit(p *pass, worker int) bool {
+	sent := 0
+	for _, t := range d.groups[worker] {
+		if t <= p.time && t > p.time-int64(time.Second) {
+			sent++
+		}
+	}
+	return d.groupLimit != 0 && sent > d.groupLimit
 }
 
 // copies adds the outcomes of a flood to the places: two if a trunk of theirs is going down or coming up.
@@ -297,6 +322,7 @@ func (d *refDemux) copies(p *pass, worker int) {
 // copiesIf adds the outcome if what may be up or down is as said, and tells whether anything may.
 func (d *refDemux) copiesIf(as uint64, p *pass, worker int) (unsure bool) {
 	start := d.alternatives.mark()
+	why := ""
 	sent, refused := entry{counter: d.counters.flooded(worker)}, entry{counter: d.counters.drop(dropNoTrunk)}
 	for _, place := range d.distinct {
 		up, sure := d.trunksUp[trunkOf(place)].sole(p.time, p.doneBy)
@@ -304,13 +330,17 @@ func (d *refDemux) copiesIf(as uint64, p *pass, worker int) (unsure bool) {
 			up, unsure = as, true
 		}
 		e, counted := d.toTrunk(p, place), &refused
-		if up == 1 {
+		switch {
+		case up == 0:
+		case tooLong(d.trunkMTU, &e):
+			why, counted, sent.counter = dropTooLong, &sent, d.counters.drop(dropTooLong)
+		default:
 			counted = &sent
 			d.alternatives.emit(e)
 		}
 		counted.frames, counted.octets = counted.frames+1, counted.octets+uint64(e.length)
 	}
-	o := outcome{want: d.alternatives.since(start), entry: sent}
+	o := outcome{want: d.alternatives.since(start), entry: sent, why: why}
 	switch {
 	case sent.frames == 0:
 		o.entry, o.why = refused, dropNoTrunk

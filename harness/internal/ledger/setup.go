@@ -66,6 +66,10 @@ type Setup struct {
 	// Unknown is what the demux does with tagged frames of MACs without a worker: "pass" leaves
 	// them to the host's stack, a worker's name gives them to it. Optional: they are dropped.
 	Unknown string
+	// GroupLimit is how many group frames a second each worker may send. Optional: any number.
+	GroupLimit int
+	// TrunkMTU is that of every trunk. Optional: every frame of the lab fits.
+	TrunkMTU int
 	// Age is how long the demux keeps the location of a client that sends nothing. All that it
 	// forgets it must forget while the taps run. Optional: for ever.
 	Age time.Duration

@@ -74,8 +74,8 @@ type Worker struct {
 	// it sends and takes GSO super-packets whole. Optional: every offload is off, and
 	// each packet is one frame.
 	Offloads bool `json:"offloads,omitempty"`
-	// MTU of both ends of the worker's link, less than the lab's: longer frames end at the
-	// demux. Optional: the lab's.
+	// MTU of both ends of the worker's link. With less than the lab's, longer frames end at the demux; with more, so do frames
+	// of the worker that are too long for the trunk. Optional: the lab's.
 	MTU int `json:"mtu,omitempty"`
 	// InHost puts the worker's eth0 into the host's own network namespace: there a packet
 	// keeps the mark it left the demux with. One worker of a lab can be, and then no node has

@@ -49,7 +49,11 @@ func (p *Plan) largestPacket() int {
 	if p.offloads() {
 		return max(superPacket, p.SuperPacket)
 	}
-	return p.MTU + TrunkHeadroom + ethernetHeader
+	largest := p.MTU + TrunkHeadroom
+	for _, w := range p.Workers {
+		largest = max(largest, w.MTU)
+	}
+	return largest + ethernetHeader
 }
 
 // offloads tells whether anybody sends super-packets.
