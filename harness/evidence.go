@@ -1,13 +1,11 @@
 package harness
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -152,32 +150,16 @@ func (l *Lab) facts(account Account) string {
 	return text + "\n" + l.Inputs()
 }
 
-// capture is what a tap of the last window kept, as pcapng.
-func (l *Lab) capture(ctx context.Context, tap string) ([]byte, error) {
-	stream, err := l.host.agent.TapCapture(ctx, tap)
-	if err != nil {
-		return nil, err
-	}
-	defer stream.Close() //nolint:errcheck // only read
-	return io.ReadAll(stream)
-}
-
-// retained finds the octets of a frame in what a tap kept, reading each tap's
-// capture once, when it is first asked for.
+// retained finds the octets of a frame in what a tap kept, asking each tap once, when
+// it is first asked for.
 func (l *Lab) retained(ctx context.Context) func(tap string, fp probe.Fingerprint) ([]byte, bool) {
 	taps := map[string]map[probe.Fingerprint][]byte{}
 	return func(tap string, fp probe.Fingerprint) ([]byte, bool) {
 		frames, read := taps[tap]
 		if !read {
-			frames = map[probe.Fingerprint][]byte{}
-			taps[tap] = frames
 			// What cannot be had is missing from a report that is red anyway.
-			if data, err := l.capture(ctx, tap); err == nil {
-				captured, _ := probe.ReadCapture(bytes.NewReader(data), tap)
-				for _, f := range captured {
-					frames[probe.FingerprintOf(f.Data)] = f.Data
-				}
-			}
+			frames, _ = l.host.agent.Retained(ctx, tap)
+			taps[tap] = frames
 		}
 		octets, there := frames[fp]
 		return octets, there

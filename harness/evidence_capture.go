@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,10 +23,32 @@ func (l *Lab) saveCapture(ctx context.Context, path string) (err error) {
 			wrong[rejected[i].Fingerprint] = &rejected[i]
 		}
 	}
-	merged := probe.NewMergedCapture()
+	retained := l.retained(ctx)
+	var merged probe.MergedCapture
 	for _, tap := range taps {
-		if err := l.addTap(ctx, merged, tap, wrong); err != nil {
-			return err
+		merged.AddTap(tap.Point.Name)
+	}
+	journeys, err := l.host.agent.Journeys(ctx)
+	if err != nil {
+		return err
+	}
+	defer journeys.Close() //nolint:errcheck // only read
+	for steps, err := range probe.ReadJourneys(journeys) {
+		if err != nil {
+			return fmt.Errorf("reading what the taps saw: %w", err)
+		}
+		frame := wrong[steps[0].Fingerprint]
+		for i := range steps {
+			step := &steps[i]
+			octets, _ := retained(taps[step.Tap].Point.Name, step.Fingerprint)
+			comment := ""
+			if frame != nil {
+				comment = "wrong: " + frame.Comment
+				if octets == nil {
+					octets = frame.Octets
+				}
+			}
+			merged.Add(step, octets, comment)
 		}
 	}
 	file, err := os.Create(path)
@@ -36,46 +57,4 @@ func (l *Lab) saveCapture(ctx context.Context, path string) (err error) {
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	return merged.Write(file)
-}
-
-// addTap adds what one tap saw. What it kept are the first of its sightings, without a gap.
-func (l *Lab) addTap(ctx context.Context, merged *probe.MergedCapture, tap probe.TapReport, wrong map[probe.Fingerprint]*ledger.Rejected) error {
-	name := tap.Point.Name
-	data, err := l.capture(ctx, name)
-	if err != nil {
-		return err
-	}
-	var kept []Frame
-	if tap.Retained > 0 {
-		if kept, err = probe.ReadCapture(bytes.NewReader(data), name); err != nil {
-			return err
-		}
-	}
-	stream, err := l.host.agent.Sightings(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer stream.Close() //nolint:errcheck // only read
-	to := merged.Tap(name)
-	n := 0
-	for s, err := range probe.ReadSightings(stream) {
-		if err != nil {
-			return fmt.Errorf("reading what tap %s saw: %w", name, err)
-		}
-		frame := wrong[s.Fingerprint]
-		comment := ""
-		if frame != nil {
-			comment = "wrong: " + frame.Comment
-		}
-		switch {
-		case n < len(kept):
-			to.Add(s, kept[n].Data, comment)
-		case frame != nil && len(frame.Octets) > 0:
-			to.Add(s, probe.Retag(frame.Octets, s.Stack()), comment)
-		default:
-			to.LeaveOut()
-		}
-		n++
-	}
-	return nil
 }

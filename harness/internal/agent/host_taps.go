@@ -7,7 +7,6 @@ import (
 	"io"
 	"iter"
 	"net/http"
-	"net/url"
 	"slices"
 	"sync"
 
@@ -35,9 +34,8 @@ func (h *host) tapRoutes(mux *http.ServeMux) {
 	handle(mux, "/taps/late", func(ctx context.Context, _ Nothing) ([]LateSighting, error) { return h.taps.late(ctx) })
 	handle(mux, "/taps/totals", func(context.Context, Nothing) (map[string]uint64, error) { return h.taps.totals(), nil })
 	handle(mux, "/taps/watch", h.taps.watch)
-	mux.HandleFunc("GET /taps/journeys", h.taps.journeys)
-	mux.HandleFunc("GET /taps/sightings", h.taps.download((*probe.Tap).WriteSightings))
-	mux.HandleFunc("GET /taps/capture", h.taps.download((*probe.Tap).WriteCapture))
+	handle(mux, "/taps/retained", h.taps.retained)
+	mux.HandleFunc("POST /taps/journeys", h.taps.journeys)
 }
 
 // LateSighting is a frame that a tap saw after its mark.
@@ -88,17 +86,12 @@ func (c *Client) WatchEtherTypes(ctx context.Context, tap string, etherTypes []u
 // Journeys downloads what all taps saw before MarkTaps, by frame, for [probe.ReadJourneys]; a step's Tap is an index of their reports. The caller
 // closes it.
 func (c *Client) Journeys(ctx context.Context) (io.ReadCloser, error) {
-	return c.download(ctx, "/taps/journeys")
+	return open(ctx, c, "/taps/journeys", Nothing{}, nil)
 }
 
-// Sightings downloads what a stopped tap saw, for [probe.ReadSightings]. The caller closes it.
-func (c *Client) Sightings(ctx context.Context, tap string) (io.ReadCloser, error) {
-	return c.download(ctx, "/taps/sightings?tap="+url.QueryEscape(tap))
-}
-
-// TapCapture downloads the frames a stopped tap kept whole, as pcapng. The caller closes it.
-func (c *Client) TapCapture(ctx context.Context, tap string) (io.ReadCloser, error) {
-	return c.download(ctx, "/taps/capture?tap="+url.QueryEscape(tap))
+// Retained are the frames that a stopped tap kept whole, see [probe.Tap.Retained].
+func (c *Client) Retained(ctx context.Context, tap string) (map[probe.Fingerprint][]byte, error) {
+	return call[string, map[probe.Fingerprint][]byte](ctx, c, "/taps/retained", tap)
 }
 
 func (h *host) startTaps(ctx context.Context, points []probe.TapPoint) ([]LateSighting, error) {
@@ -197,53 +190,48 @@ func (s *tapSet) totals() map[string]uint64 {
 }
 
 func (s *tapSet) watch(_ context.Context, r watchRequest) (Nothing, error) {
-	tap := s.find(r.Tap)
-	if tap == nil {
-		return Nothing{}, fmt.Errorf("watching EtherTypes at tap %q: there is no such tap", r.Tap)
+	tap, err := s.find(r.Tap)
+	if err != nil {
+		return Nothing{}, err
 	}
 	return Nothing{}, tap.Watch(r.EtherTypes)
 }
 
-// download serves what write makes of the tap that the query names.
-func (s *tapSet) download(write func(*probe.Tap, io.Writer) error) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		name := r.URL.Query().Get("tap")
-		tap := s.find(name)
-		if tap == nil {
-			fail(w, http.StatusNotFound, fmt.Errorf("downloading from tap %q: there is no such tap", name), nil)
-			return
-		}
-		w.Header().Set("Content-Type", "application/octet-stream")
-		serveBody(w, func(body io.Writer) error {
-			if err := write(tap, body); err != nil {
-				return fmt.Errorf("downloading from tap %s: %w", name, err)
-			}
-			return nil
-		})
+func (s *tapSet) retained(_ context.Context, name string) (map[probe.Fingerprint][]byte, error) {
+	tap, err := s.find(name)
+	if err != nil {
+		return nil, err
 	}
+	return tap.Retained()
 }
 
 // journeys joins here what all taps saw: it is four times as much on the wire.
 func (s *tapSet) journeys(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var seen []iter.Seq2[probe.Sighting, error]
-	for _, tap := range s.taps {
-		seen = append(seen, tap.Sightings())
+	seen, errs := make([]iter.Seq[probe.Sighting], len(s.taps)), make([]error, len(s.taps))
+	for i, tap := range s.taps {
+		seen[i], errs[i] = tap.Sightings()
+	}
+	if err := errors.Join(errs...); err != nil {
+		fail(w, http.StatusInternalServerError, err, nil)
+		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	serveBody(w, func(body io.Writer) error { return probe.WriteJourneys(body, seen) })
+	if err := probe.WriteJourneys(w, seen); err != nil {
+		panic(http.ErrAbortHandler) // the caller is gone
+	}
 }
 
-func (s *tapSet) find(name string) *probe.Tap {
+func (s *tapSet) find(name string) (*probe.Tap, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, tap := range s.taps {
 		if tap.Point().Name == name {
-			return tap
+			return tap, nil
 		}
 	}
-	return nil
+	return nil, fmt.Errorf("there is no tap %q", name)
 }
 
 func (s *tapSet) close() error {

@@ -67,7 +67,7 @@ func call[Request, Reply any](ctx context.Context, c *Client, path string, reque
 	}
 	defer body.Close() //nolint:errcheck // only read
 	if err := json.NewDecoder(body).Decode(&reply); err != nil {
-		return reply, fmt.Errorf("reading the agent's reply to %s: %w", path, ended(ctx, c, err))
+		return reply, fmt.Errorf("reading the agent's reply to %s: %w", path, err)
 	}
 	return reply, nil
 }
@@ -96,13 +96,14 @@ func (c *Client) answer(r *http.Request, report any) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("calling %s: %w", path, err)
 	}
+	response.Body = &answerBody{response.Body, r.Context(), c}
 	if response.StatusCode == http.StatusOK {
 		return response, nil
 	}
 	defer response.Body.Close() //nolint:errcheck // only read
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, fmt.Errorf("reading the agent's error from %s: %w", path, ended(r.Context(), c, err))
+		return nil, fmt.Errorf("reading the agent's error from %s: %w", path, err)
 	}
 	var answer failure
 	if err := json.Unmarshal(text, &answer); err != nil || answer.Error == "" {
@@ -118,15 +119,26 @@ func (c *Client) answer(r *http.Request, report any) (*http.Response, error) {
 	return nil, remote
 }
 
-// ended gives the better reason why a body broke off: the caller's context, or the stream.
-func ended(ctx context.Context, c *Client, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+// answerBody says why it broke off.
+type answerBody struct {
+	io.ReadCloser
+	ctx    context.Context
+	client *Client
+}
+
+// Read gives the better reason for an error: the caller's context, or the stream.
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == nil || errors.Is(err, io.EOF) {
+		return n, err
+	}
+	if b.ctx.Err() != nil {
+		return n, context.Cause(b.ctx)
 	}
 	select {
-	case <-c.Done():
-		return &StreamError{Cause: c.watch.cause()}
+	case <-b.client.Done():
+		return n, &StreamError{Cause: b.client.watch.cause()}
 	default:
-		return err
+		return n, err
 	}
 }

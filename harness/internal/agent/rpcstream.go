@@ -95,19 +95,18 @@ func callStream[Request, Event, Report any](
 		return report, err
 	}
 	defer body.Close() //nolint:errcheck // only read
-	err = readStream(ctx, c, path, body, &report, ready, event)
+	err = readStream(path, body, &report, ready, event)
 	return report, err
 }
 
 // readStream hands on the lines of a stream until its end.
 func readStream[Event, Report any](
-	ctx context.Context, c *Client, path string, body io.Reader, report *Report,
-	ready func(netip.AddrPort), event func(Event) error,
+	path string, body io.Reader, report *Report, ready func(netip.AddrPort), event func(Event) error,
 ) error {
 	for decoder := json.NewDecoder(body); ; {
 		var l line[Event, Report]
 		if err := decoder.Decode(&l); err != nil {
-			return fmt.Errorf("reading the agent's events from %s: %w", path, ended(ctx, c, err))
+			return fmt.Errorf("reading the agent's events from %s: %w", path, err)
 		}
 		if l.Report != nil {
 			*report = *l.Report

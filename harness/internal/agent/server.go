@@ -104,5 +104,5 @@ func serveUntil[Event, Report any](ctx context.Context, c *Client, path string, 
 	}
 	defer response.Body.Close() //nolint:errcheck // only read
 	var report Report
-	return readStream(ctx, c, path, response.Body, &report, ready, event)
+	return readStream(path, response.Body, &report, ready, event)
 }

@@ -325,10 +325,10 @@ func (s *sim) input() *ledger.Input {
 	}
 	slices.SortFunc(in.Assignments, func(a, b control.Assignment) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
 	in.Events = func(func([]control.Event) bool) []control.Event { return s.events }
-	var seen []iter.Seq2[probe.Sighting, error]
+	var seen []iter.Seq[probe.Sighting]
 	for _, name := range s.lab.Taps() {
 		in.Taps = append(in.Taps, ledger.Tap{Name: name, Report: report(name, len(s.seen[name]))})
-		seen = append(seen, each(s.seen[name]))
+		seen = append(seen, slices.Values(s.seen[name]))
 	}
 	var joined bytes.Buffer
 	if err := probe.WriteJourneys(&joined, seen); err != nil {
@@ -341,14 +341,4 @@ func (s *sim) input() *ledger.Input {
 func report(tap string, frames int) probe.TapReport {
 	n := uint64(frames)
 	return probe.TapReport{Point: probe.TapPoint{Name: tap}, Frames: n, Packets: n, Read: n}
-}
-
-func each(sightings []probe.Sighting) iter.Seq2[probe.Sighting, error] {
-	return func(yield func(probe.Sighting, error) bool) {
-		for _, x := range sightings {
-			if !yield(x, nil) {
-				return
-			}
-		}
-	}
 }

@@ -91,22 +91,6 @@ func FuzzReadCapture(f *testing.F) {
 	})
 }
 
-// FuzzReadSightings: any octets give sightings and perhaps an error.
-func FuzzReadSightings(f *testing.F) {
-	f.Add([]byte(sightingMagic))
-	f.Fuzz(func(t *testing.T, content []byte) {
-		n := 0
-		for s, err := range ReadSightings(bytes.NewReader(content)) {
-			if n++; err == nil && s.Direction == 0 {
-				t.Fatal("the end mark is no sighting")
-			}
-		}
-		if n > len(content)/11+1 { // of a shape, a length, a time and a fingerprint
-			t.Fatalf("%d sightings of %d octets", n, len(content))
-		}
-	})
-}
-
 // FuzzReadJourneys: any octets give journeys and perhaps an error.
 func FuzzReadJourneys(f *testing.F) {
 	f.Add([]byte(journeyMagic))

@@ -71,12 +71,9 @@ type join struct {
 	read, written ranks
 }
 
-func (j *join) add(tap int, sightings iter.Seq2[Sighting, error]) error {
+func (j *join) add(tap int, sightings iter.Seq[Sighting]) {
 	known := map[Sighting]int32{}
-	for s, err := range sightings {
-		if err != nil {
-			return err
-		}
+	for s := range sightings {
 		shape := s
 		shape.Fingerprint, shape.Time, shape.Length = 0, 0, 0
 		at, ok := known[shape]
@@ -94,7 +91,6 @@ func (j *join) add(tap int, sightings iter.Seq2[Sighting, error]) error {
 		*j.shapes[at].read++
 		j.steps = append(j.steps, joined{s.Time, frame, at, *j.shapes[at].read, s.Length})
 	}
-	return nil
 }
 
 // byFrame are the steps of each frame.
@@ -125,12 +121,10 @@ func (j *join) byFrame() iter.Seq2[Fingerprint, []joined] {
 
 // WriteJourneys joins what the taps saw, frame by frame, and writes it for [ReadJourneys]: a quarter of the octets of the
 // sightings. It takes some 60 octets of memory a sighting.
-func WriteJourneys(w io.Writer, taps []iter.Seq2[Sighting, error]) error {
+func WriteJourneys(w io.Writer, taps []iter.Seq[Sighting]) error {
 	j := join{frames: map[Fingerprint]int32{}, read: ranks{}, written: ranks{}}
 	for i, sightings := range taps {
-		if err := j.add(i, sightings); err != nil {
-			return fmt.Errorf("joining the sightings of tap %d: %w", i, err)
-		}
+		j.add(i, sightings)
 	}
 	out := bufio.NewWriterSize(w, 64<<10)
 	_, _ = out.WriteString(journeyMagic) // Flush has its error, and those of all that follows

@@ -2,7 +2,6 @@ package probe
 
 import (
 	"encoding/binary"
-	"io"
 	"iter"
 )
 
@@ -11,19 +10,11 @@ func macB() MAC { return MAC{0x02, 0, 0, 0, 0, 0x0b} }
 
 // sightings are those that a stopped tap hands over.
 func sightings(tap *Tap) iter.Seq[Sighting] {
-	return func(yield func(Sighting) bool) {
-		r, w := io.Pipe()
-		defer func() { _ = r.Close() }()
-		go func() { _ = w.CloseWithError(tap.WriteSightings(w)) }()
-		for s, err := range ReadSightings(r) {
-			if err != nil {
-				panic(err)
-			}
-			if !yield(s) {
-				return
-			}
-		}
+	seen, err := tap.Sightings()
+	if err != nil {
+		panic(err)
 	}
+	return seen
 }
 
 func pull(tap *Tap) (func() (Sighting, bool), func()) { return iter.Pull(sightings(tap)) }

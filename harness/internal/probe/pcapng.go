@@ -13,89 +13,44 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 )
 
-// captureWriter writes frames of one interface as pcapng, with times in
-// nanoseconds and each frame's direction.
-type captureWriter struct {
-	ng   *pcapgo.NgWriter
-	name string
-}
-
-func newCaptureWriter(w io.Writer, name string) (*captureWriter, error) {
-	ng, err := pcapgo.NewNgWriterInterface(w,
-		pcapgo.NgInterface{Name: name, LinkType: layers.LinkTypeEthernet},
-		pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: "vlandemux"}})
-	if err != nil {
-		return nil, fmt.Errorf("beginning a capture of %s: %w", name, err)
-	}
-	return &captureWriter{ng: ng, name: name}, nil
-}
-
-func (c *captureWriter) write(at time.Time, direction Direction, frame []byte) error {
-	flags := pcapgo.NgEpbFlags{Direction: pcapgo.NgEpbFlagDirectionInbound}
-	if direction == Out {
-		flags.Direction = pcapgo.NgEpbFlagDirectionOutbound
-	}
-	info := gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(frame), Length: len(frame)}
-	if err := c.ng.WritePacketWithOptions(info, frame, pcapgo.NgPacketOptions{Flags: &flags}); err != nil {
-		return fmt.Errorf("writing a frame of the capture of %s: %w", c.name, err)
-	}
-	return nil
-}
-
-func (c *captureWriter) flush() error {
-	if err := c.ng.Flush(); err != nil {
-		return fmt.Errorf("writing the capture of %s: %w", c.name, err)
-	}
-	return nil
-}
-
-// MergedCapture is what several taps saw, in one capture file.
+// MergedCapture is what several taps saw, in one capture file. The zero value is empty.
 type MergedCapture struct {
-	taps    []*TapCapture
+	taps    []mergedTap
 	packets []mergedPacket
 }
 
-// TapCapture is one tap's part of it.
-type TapCapture struct {
-	merged  *MergedCapture
-	name    string
-	index   int
-	kept    int
-	leftOut int
+// mergedTap is one tap's part of it.
+type mergedTap struct {
+	name          string
+	kept, leftOut int
 }
 
 type mergedPacket struct {
-	tap     int
-	seen    Sighting
+	Step
 	data    []byte
 	comment string
 }
 
-// NewMergedCapture is an empty one.
-func NewMergedCapture() *MergedCapture { return &MergedCapture{} }
+// AddTap adds a tap: the first is 0 in steps.
+func (m *MergedCapture) AddTap(name string) { m.taps = append(m.taps, mergedTap{name: name}) }
 
-// Tap adds a tap.
-func (m *MergedCapture) Tap(name string) *TapCapture {
-	t := &TapCapture{merged: m, name: name, index: len(m.taps)}
-	m.taps = append(m.taps, t)
-	return t
+// Add adds a frame that a tap saw, whose octets are those of data, but for its tags. Without data it is counted as left out. The comment is optional.
+func (m *MergedCapture) Add(seen *Step, data []byte, comment string) {
+	tap := &m.taps[seen.Tap]
+	if len(data) == 0 {
+		tap.leftOut++
+		return
+	}
+	tap.kept++
+	m.packets = append(m.packets, mergedPacket{*seen, retag(data, seen.Stack()), comment})
 }
-
-// Add adds a frame that the tap saw; the comment is optional.
-func (t *TapCapture) Add(seen Sighting, data []byte, comment string) {
-	t.kept++
-	t.merged.packets = append(t.merged.packets, mergedPacket{t.index, seen, data, comment})
-}
-
-// LeaveOut counts a frame that the tap saw and whose octets are not known any more.
-func (t *TapCapture) LeaveOut() { t.leftOut++ }
 
 // Write writes them as pcapng in the order of time. Each tap is an interface of its own, whose comment says how many of its frames are left out.
 func (m *MergedCapture) Write(w io.Writer) error {
 	if len(m.taps) == 0 {
 		return nil
 	}
-	describe := func(t *TapCapture) pcapgo.NgInterface {
+	describe := func(t mergedTap) pcapgo.NgInterface {
 		text := fmt.Sprintf("all %d frames", t.kept)
 		if t.leftOut > 0 {
 			text = fmt.Sprintf("%d of %d frames: the first, and all wrong ones; %d are left out", t.kept, t.kept+t.leftOut, t.leftOut)
@@ -111,20 +66,20 @@ func (m *MergedCapture) Write(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("beginning a capture: %w", err)
 	}
-	slices.SortStableFunc(m.packets, func(x, y mergedPacket) int { return cmp.Compare(x.seen.Time, y.seen.Time) })
+	slices.SortStableFunc(m.packets, func(x, y mergedPacket) int { return cmp.Compare(x.Time, y.Time) })
 	for i := range m.packets {
 		p := &m.packets[i]
 		flags := pcapgo.NgEpbFlags{Direction: pcapgo.NgEpbFlagDirectionInbound}
-		if p.seen.Direction == Out {
+		if p.Direction == Out {
 			flags.Direction = pcapgo.NgEpbFlagDirectionOutbound
 		}
 		options := pcapgo.NgPacketOptions{Flags: &flags}
 		if p.comment != "" {
 			options.Comments = []string{p.comment}
 		}
-		info := gopacket.CaptureInfo{Timestamp: time.Unix(0, p.seen.Time), CaptureLength: len(p.data), Length: len(p.data), InterfaceIndex: p.tap}
+		info := gopacket.CaptureInfo{Timestamp: time.Unix(0, p.Time), CaptureLength: len(p.data), Length: len(p.data), InterfaceIndex: p.Tap}
 		if err := ng.WritePacketWithOptions(info, p.data, options); err != nil {
-			return fmt.Errorf("writing a frame of the capture of %s: %w", m.taps[p.tap].name, err)
+			return fmt.Errorf("writing a frame of the capture of %s: %w", m.taps[p.Tap].name, err)
 		}
 	}
 	if err := ng.Flush(); err != nil {
@@ -133,8 +88,8 @@ func (m *MergedCapture) Write(w io.Writer) error {
 	return nil
 }
 
-// Retag gives a frame other tags, outermost first.
-func Retag(frame []byte, tags []Tag) []byte {
+// retag gives a frame other tags, outermost first.
+func retag(frame []byte, tags []Tag) []byte {
 	frame = withoutTags(frame)
 	if len(frame) < 12 {
 		return frame

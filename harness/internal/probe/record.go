@@ -3,9 +3,8 @@ package probe
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
+	"slices"
 	"sync/atomic"
-	"time"
 )
 
 const (
@@ -74,9 +73,8 @@ func (p *tapped) sight(frame []byte) (s Sighting) {
 
 // keptFrame is a frame that was kept whole.
 type keptFrame struct {
-	data      []byte
-	time      int64
-	direction Direction
+	fingerprint Fingerprint
+	data        []byte
 }
 
 // recorder keeps what a tap sees. One goroutine adds and marks; total, and what was
@@ -84,7 +82,6 @@ type keptFrame struct {
 type recorder struct {
 	marked    atomic.Pointer[recorded]
 	total     atomic.Uint64
-	octets    uint64
 	longest   int
 	undecoded uint64
 	reason    string
@@ -125,16 +122,15 @@ func (r *recorder) add(p *tapped) {
 func (r *recorder) addFrame(p *tapped, frame []byte) {
 	s := p.sight(frame)
 	r.sightings.add(&s)
-	r.octets += uint64(s.Length)
 	if r.retain > 0 {
-		r.keep(p, frame)
+		r.keep(p, s.Fingerprint, frame)
 	}
 	r.total.Add(1)
 }
 
 // keep copies the frame. The first one that no longer fits ends the copying, so
 // that what was kept is the beginning without a gap.
-func (r *recorder) keep(p *tapped, frame []byte) {
+func (r *recorder) keep(p *tapped, fp Fingerprint, frame []byte) {
 	need := len(frame) + tagLen
 	if need > r.retain {
 		r.retain = 0
@@ -146,7 +142,7 @@ func (r *recorder) keep(p *tapped, frame []byte) {
 	start := len(r.buffer)
 	r.buffer = p.appendFrame(r.buffer, frame)
 	data := r.buffer[start:len(r.buffer):len(r.buffer)]
-	r.kept = append(r.kept, keptFrame{data: data, time: p.time, direction: p.direction})
+	r.kept = append(r.kept, keptFrame{fp, data})
 	r.retain -= len(data)
 }
 
@@ -171,29 +167,9 @@ func (r *recorder) read() *recorded {
 }
 
 // late are the sightings after the mark.
-func (r *recorder) late() ([]Sighting, error) {
+func (r *recorder) late() []Sighting {
 	if r.marked.Load() == nil {
-		return nil, nil
+		return nil
 	}
-	var late []Sighting
-	for s, err := range r.sightings.all() {
-		if err != nil {
-			return nil, err
-		}
-		late = append(late, s)
-	}
-	return late, nil
-}
-
-func (r *recorder) writeCapture(w io.Writer, name string) error {
-	capture, err := newCaptureWriter(w, name)
-	if err != nil {
-		return err
-	}
-	for _, frame := range r.read().kept {
-		if err := capture.write(time.Unix(0, frame.time), frame.direction, frame.data); err != nil {
-			return err
-		}
-	}
-	return capture.flush()
+	return slices.Collect(r.sightings.all())
 }

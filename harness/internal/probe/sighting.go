@@ -1,15 +1,11 @@
 package probe
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"net"
-	"strings"
 )
 
 // Direction is the way a frame crossed a tapped interface.
@@ -56,26 +52,20 @@ type Sighting struct {
 // Stack is the sighting's tags, outermost first.
 func (s *Sighting) Stack() []Tag { return s.Tags[:s.TagCount] }
 
-// sightingMagic begins a stream of sightings, each of which is
-//
-//	shape        uvarint: what it has in common with others. From 1, in the order they come; the first of a shape has appendShape's octets behind it
-//	length       uvarint
-//	time         varint, since the one before
-//	fingerprint  8 octets, little endian
-//
-// The end is a shape 0 and a uvarint, the number of sightings, so that no cut goes unnoticed.
-const sightingMagic = "vdsight4"
-
 // mostOctets is how long an encoded sighting can be.
 const mostOctets = 3*binary.MaxVarintLen64 + 15 + tagLen*SightedTags + 8
 
 // chunkSize is the octets of encoded sightings allocated at a time.
 const chunkSize = 64 << 10
 
-// sightingLog is sightings in the order they were added, encoded.
+// sightingLog is sightings in the order they were added, each of them encoded as
+//
+//	shape        uvarint: what it has in common with others. From 1, in the order they come; the first of a shape has appendShape's octets behind it
+//	length       uvarint
+//	time         varint, since the one before
+//	fingerprint  8 octets, little endian
 type sightingLog struct {
-	chunks [][]byte // each holds whole sightings
-	count  uint64
+	chunks [][]byte          // each holds whole sightings
 	last   int64             // the time of the last
 	shapes map[string]uint64 // their numbers
 	shape  []byte            // that of the sighting to add
@@ -102,7 +92,6 @@ func (l *sightingLog) add(s *Sighting) {
 	b = binary.AppendVarint(b, s.Time-l.last)
 	l.chunks[len(l.chunks)-1] = binary.LittleEndian.AppendUint64(b, uint64(s.Fingerprint))
 	l.last = s.Time
-	l.count++
 }
 
 // appendShape appends what frames of a flow have in common, big endian.
@@ -131,105 +120,33 @@ func (s *Sighting) parseShape(b []byte) (octets int) {
 	return octets
 }
 
-// write writes what [ReadSightings] reads.
-func (l *sightingLog) write(w io.Writer) error {
-	pieces := append(net.Buffers{[]byte(sightingMagic)}, l.chunks...)
-	pieces = append(pieces, binary.AppendUvarint([]byte{0}, l.count))
-	if _, err := pieces.WriteTo(w); err != nil {
-		return fmt.Errorf("writing %d sightings: %w", l.count, err)
-	}
-	return nil
-}
-
-// all decodes them.
-func (l *sightingLog) all() iter.Seq2[Sighting, error] {
-	readers := []io.Reader{strings.NewReader(sightingMagic)}
-	for _, chunk := range l.chunks {
-		readers = append(readers, bytes.NewReader(chunk))
-	}
-	return ReadSightings(io.MultiReader(append(readers, bytes.NewReader(binary.AppendUvarint([]byte{0}, l.count)))...))
-}
-
-// ReadSightings decodes what [Tap.WriteSightings] wrote,
-// as it arrives, and ends after the first error, if any. A stream that ends
-// early is an error.
-func ReadSightings(r io.Reader) iter.Seq2[Sighting, error] {
-	return func(yield func(Sighting, error) bool) {
-		br := bufio.NewReaderSize(r, 64<<10)
-		var start [len(sightingMagic)]byte
-		if _, err := io.ReadFull(br, start[:]); err != nil {
-			yield(Sighting{}, fmt.Errorf("reading sightings: %w", noEOF(err)))
-			return
-		}
-		if string(start[:]) != sightingMagic {
-			yield(Sighting{}, fmt.Errorf("reading sightings: they begin with %q, want %q", start, sightingMagic))
-			return
-		}
-		var d sightingDecoder
-		for n := int64(0); ; n++ {
-			b, cut := br.Peek(mostOctets)
-			s, octets, err := d.next(b)
-			switch {
-			case octets > len(b):
-				yield(Sighting{}, fmt.Errorf("reading sighting %d: %w", n, noEOF(cut)))
-				return
-			case err != nil:
-				yield(Sighting{}, fmt.Errorf("reading sighting %d: %w", n, err))
-				return
-			case s.Direction == 0:
-				if s.Time != n {
-					yield(Sighting{}, fmt.Errorf("reading sightings: %d arrived of %d", n, s.Time))
+// all are the sightings.
+func (l *sightingLog) all() iter.Seq[Sighting] {
+	return func(yield func(Sighting) bool) {
+		var shapes []Sighting
+		var last int64
+		for _, b := range l.chunks {
+			for len(b) > 0 {
+				number, n := binary.Uvarint(b)
+				b = b[n:]
+				if number > uint64(len(shapes)) {
+					var shape Sighting
+					b = b[shape.parseShape(b):]
+					shapes = append(shapes, shape)
 				}
-				return
-			}
-			if _, err := br.Discard(octets); err != nil || !yield(s, nil) { // it has what Peek gave
-				return
+				s := shapes[number-1]
+				length, n := binary.Uvarint(b)
+				since, m := binary.Varint(b[n:])
+				b = b[n+m:]
+				last += since
+				s.Length, s.Time, s.Fingerprint = uint16(length), last, Fingerprint(binary.LittleEndian.Uint64(b))
+				b = b[8:]
+				if !yield(s) {
+					return
+				}
 			}
 		}
 	}
-}
-
-// sightingDecoder is what has to be known of the sightings before the next.
-type sightingDecoder struct {
-	shapes []Sighting
-	last   int64
-}
-
-// next decodes the sighting that b begins with and says how long it is, which is longer than b if b is cut. The end has no direction, and its time
-// is the number of sightings.
-func (d *sightingDecoder) next(b []byte) (s Sighting, octets int, err error) {
-	var padded [mostOctets]byte
-	copy(padded[:], b)
-	bad := false
-	take := func(value uint64, n int) uint64 {
-		bad = bad || n <= 0
-		octets += max(n, 0)
-		return value
-	}
-	number := take(binary.Uvarint(padded[:]))
-	switch have := uint64(len(d.shapes)); {
-	case number == 0:
-		s.Time = int64(take(binary.Uvarint(padded[octets:])))
-		return s, octets, nil
-	case number <= have:
-		s = d.shapes[number-1]
-	case number == have+1:
-		octets += s.parseShape(padded[octets:])
-		bad = s.Direction == 0
-		d.shapes = append(d.shapes, s)
-	default:
-		return s, octets, fmt.Errorf("its shape is the number %d, and there are %d", number, have)
-	}
-	s.Length = uint16(take(binary.Uvarint(padded[octets:])))
-	since, n := binary.Varint(padded[octets:])
-	d.last += int64(take(uint64(since), n))
-	s.Time = d.last
-	s.Fingerprint = Fingerprint(binary.LittleEndian.Uint64(padded[octets:]))
-	octets += 8
-	if bad {
-		err = errors.New("it is no sighting")
-	}
-	return s, octets, err
 }
 
 // noEOF makes an end of the stream where more should follow an error of its own.

@@ -3,7 +3,6 @@ package probe
 import (
 	"errors"
 	"fmt"
-	"time"
 )
 
 // TapPoint names an interface to tap.
@@ -54,16 +53,15 @@ type TapOptions struct {
 	// every packet is small, else 16 MiB.
 	RingSize int
 	// RetainBytes is how many octets of frames, from the first one, are kept whole
-	// for [Tap.WriteCapture]. Optional: 2 MiB; below 0: none.
+	// for [Tap.Retained]. Optional: 2 MiB; below 0: none.
 	RetainBytes int
 }
 
 // TapReport is what a tap has to say at its end. It is plain data.
 type TapReport struct {
 	Point TapPoint `json:"point"`
-	// Frames is the wire frames seen, Octets their lengths added up.
+	// Frames is the wire frames seen.
 	Frames uint64 `json:"frames"`
-	Octets uint64 `json:"octets"`
 	// Packets is what the kernel counted for the socket, super-packets once,
 	// those it dropped included.
 	Packets uint64 `json:"packets"`
@@ -83,11 +81,8 @@ type TapReport struct {
 	// Marked is the packets that crossed with a mark or a priority, where the point
 	// asks for Marks.
 	Marked uint64 `json:"marked,omitempty"`
-	// Retained is the frames kept whole.
-	Retained uint64 `json:"retained"`
 	// Down is how often the interface was found down while tapped.
-	Down     int           `json:"down"`
-	Duration time.Duration `json:"duration"`
+	Down int `json:"down"`
 }
 
 // Err is nil for a tap that saw everything. Otherwise it says what the tap missed:

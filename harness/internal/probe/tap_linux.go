@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"sync"
-	"time"
 )
 
 // Tap records what one interface carries. Its methods are safe for concurrent use.
 type Tap struct {
 	point    TapPoint
-	started  time.Time
 	recorder *recorder
 	source   source // run and report are called by run alone
 	stop     func()
@@ -55,7 +52,7 @@ func OpenTap(point TapPoint, opts TapOptions) (*Tap, error) {
 		return nil, err
 	}
 	t := &Tap{
-		point: point, started: time.Now(), source: from,
+		point: point, source: from,
 		recorder: newRecorder(opts.RetainBytes),
 		stop:     sync.OnceFunc(from.stop),
 		done:     make(chan struct{}),
@@ -79,9 +76,8 @@ func (t *Tap) run() {
 // reportNow is for run's goroutine.
 func (t *Tap) reportNow() TapReport {
 	r := TapReport{
-		Point: t.point, Frames: t.recorder.total.Load(), Octets: t.recorder.octets,
+		Point: t.point, Frames: t.recorder.total.Load(), Longest: t.recorder.longest,
 		Undecoded: t.recorder.undecoded, UndecodedReason: t.recorder.reason,
-		Longest: t.recorder.longest, Retained: uint64(len(t.recorder.kept)), Duration: time.Since(t.started),
 	}
 	t.source.report(&r)
 	return r
@@ -98,7 +94,7 @@ func (t *Tap) Watch(etherTypes []uint16) error {
 }
 
 // Mark returns the report on everything that has crossed the interface before the
-// call. The capture goes on: Sightings, WriteSightings and WriteCapture give what was
+// call. The capture goes on: Sightings and Retained give what was
 // there at the mark, Late what came after it. A tap is marked once.
 func (t *Tap) Mark(ctx context.Context) (TapReport, error) {
 	var report TapReport
@@ -118,15 +114,11 @@ func (t *Tap) Mark(ctx context.Context) (TapReport, error) {
 // Late are the frames that came between the mark and the call.
 func (t *Tap) Late(ctx context.Context) ([]Sighting, error) {
 	var late []Sighting
-	var unread error
-	running, err := t.ask(ctx, func() { late, unread = t.recorder.late() })
-	switch {
-	case err != nil:
-		return nil, err
-	case !running:
-		return t.recorder.late()
+	running, err := t.ask(ctx, func() { late = t.recorder.late() })
+	if err == nil && !running {
+		late = t.recorder.late()
 	}
-	return late, unread
+	return late, err
 }
 
 // ask calls answer once everything that has crossed the interface before is recorded.
@@ -186,31 +178,24 @@ func (t *Tap) readable() error {
 	return t.stopped()
 }
 
-// WriteSightings writes them for [ReadSightings], once Mark or Stop has returned.
-func (t *Tap) WriteSightings(w io.Writer) error {
+// Sightings are those before Mark or Stop, once that has returned.
+func (t *Tap) Sightings() (iter.Seq[Sighting], error) {
 	if err := t.readable(); err != nil {
-		return err
+		return nil, err
 	}
-	return t.recorder.read().sightings.write(w)
+	return t.recorder.read().sightings.all(), nil
 }
 
-// Sightings are what WriteSightings writes.
-func (t *Tap) Sightings() iter.Seq2[Sighting, error] {
-	return func(yield func(Sighting, error) bool) {
-		if err := t.readable(); err != nil {
-			yield(Sighting{}, err)
-			return
-		}
-		t.recorder.read().sightings.all()(yield)
-	}
-}
-
-// WriteCapture writes the frames kept whole as pcapng, once Mark or Stop has returned.
-func (t *Tap) WriteCapture(w io.Writer) error {
+// Retained are the frames kept whole, with the tags they had here, once Mark or Stop has returned.
+func (t *Tap) Retained() (map[Fingerprint][]byte, error) {
 	if err := t.readable(); err != nil {
-		return err
+		return nil, err
 	}
-	return t.recorder.writeCapture(w, t.point.String())
+	frames := map[Fingerprint][]byte{}
+	for _, f := range t.recorder.read().kept {
+		frames[f.fingerprint] = f.data
+	}
+	return frames, nil
 }
 
 // Close ends the capture, if Stop has not. Sockets and ring are gone once either

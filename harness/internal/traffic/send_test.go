@@ -1,7 +1,6 @@
 package traffic
 
 import (
-	"bytes"
 	"context"
 	"net/netip"
 	"os"
@@ -58,14 +57,11 @@ func inOwnNamespace(t *testing.T, mtu int, fn func(g *WithT, ns *os.File)) {
 // ours is the frames and octets of what a tap has seen arrive from macA.
 func ours(t *testing.T, tap *probe.Tap) (frames, octets uint64) {
 	t.Helper()
-	var recorded bytes.Buffer
-	if err := tap.WriteSightings(&recorded); err != nil {
+	seen, err := tap.Sightings()
+	if err != nil {
 		t.Fatal(err)
 	}
-	for s, err := range probe.ReadSightings(&recorded) {
-		if err != nil {
-			t.Fatal(err)
-		}
+	for s := range seen {
 		if s.Direction == probe.In && s.Source == macA {
 			frames++
 			octets += uint64(s.Length)
