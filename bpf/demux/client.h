@@ -62,7 +62,7 @@ static __always_inline struct client *find_in_bucket(__u64 mac, __u64 seed)
 		return NULL;
 #pragma unroll
 	for (int i = 0; i < BUCKET_CLIENTS; i++) {
-		if ((*(volatile __u64 *)&bucket->clients[i].key & CLIENT_MAC_MASK) == mac)
+		if (*(volatile __u64 *)&bucket->clients[i].key == mac)
 			return &bucket->clients[i];
 	}
 	return NULL;
@@ -91,6 +91,13 @@ static __always_inline __u32 value_worker(__u64 value)
 	return value >> 32;
 }
 
+static __always_inline __u64 *find_former_location(__u64 location)
+{
+	__u32 slot = location - 1;
+
+	return bpf_map_lookup_elem(&former_locations, &slot);
+}
+
 /* Where the location of a client is. */
 static __always_inline __u64 *find_location(__u32 slot)
 {
@@ -99,17 +106,23 @@ static __always_inline __u64 *find_location(__u32 slot)
 	if (!location)
 		return NULL;
 	known = *(volatile __u64 *)location;
-	if (!in_former_maps(known))
-		return location;
-	slot = known - 1;
-	return bpf_map_lookup_elem(&former_locations, &slot);
+	return in_former_maps(known) ? find_former_location(known) : location;
+}
+
+static __noinline __u64 former_location(__u64 location)
+{
+	__u64 *former = location ? find_former_location(location) : NULL;
+
+	return former ? *(volatile __u64 *)former : 0;
 }
 
 static __always_inline __u64 location_of(__u32 slot)
 {
-	__u64 *location = find_location(slot);
+	__u64 *location = bpf_map_lookup_elem(&locations, &slot), known = 0;
 
-	return location ? *(volatile __u64 *)location : 0;
+	if (location)
+		known = *(volatile __u64 *)location;
+	return known >> 32 ? known : former_location(known);
 }
 
 #endif

@@ -9,34 +9,40 @@
 #include "segments.h"
 #include "vlan.h"
 
-/* What the skb stands for on a wire. It returns how many octets the longest frame has in the
- * data, so without a tag that is beside it; ETH_HLEN if that cannot be told, which no device finds too long.
- * gso_segs cannot be used where the headers can be told: it is 0 on super-packets from an untrusted
- * source (SKB_GSO_DODGY).
+/* measure, for a super-packet. gso_segs cannot be used where the headers can be told: it is 0 on
+ * super-packets from an untrusted source (SKB_GSO_DODGY).
  */
-static __always_inline __u32 measure(struct __sk_buff *skb, struct tally *wire)
+static __noinline __u32 measure_segments(struct __sk_buff *skb, struct tally *wire)
 {
-	__u32 gso_size = skb->gso_size, length = skb->len, longest = length;
-	__u64 segments = 1, header = 0, jumbo = 0;
+	__u32 headers = segment_headers(skb), gso_size = skb->gso_size, length = skb->len, longest = ETH_HLEN;
+	__u64 segments = 1, header = headers & SEGMENT_HEADERS_LENGTH, jumbo = 0;
 
-	if (gso_size) {
-		__u32 headers = segment_headers(skb);
-
-		header = headers & SEGMENT_HEADERS_LENGTH;
-		if (headers & SEGMENT_HEADERS_JUMBO)
-			jumbo = IPV6_JUMBO_LEN;
-		longest = ETH_HLEN;
-		if (header && header < length && gso_size != GSO_BY_FRAGS) {
-			segments = ((__u64)length - header + gso_size - 1) / gso_size;
-			longest = (segments > 1 ? header + gso_size : length) - jumbo;
-		} else if (skb->gso_segs) {
-			segments = skb->gso_segs;
-		}
+	if (headers & SEGMENT_HEADERS_JUMBO)
+		jumbo = IPV6_JUMBO_LEN;
+	if (header && header < length && gso_size != GSO_BY_FRAGS) {
+		segments = ((__u64)length - header + gso_size - 1) / gso_size;
+		longest = (segments > 1 ? header + gso_size : length) - jumbo;
+	} else if (skb->gso_segs) {
+		segments = skb->gso_segs;
 	}
 	wire->packets = segments;
 	wire->bytes = length + (segments - 1) * header - segments * jumbo;
+	return longest;
+}
+
+/* What the skb stands for on a wire. It returns how many octets the longest frame has in the
+ * data, so without a tag that is beside it; ETH_HLEN if that cannot be told, which no device finds too long.
+ */
+static __always_inline __u32 measure(struct __sk_buff *skb, struct tally *wire)
+{
+	__u32 longest = skb->len;
+
+	wire->packets = 1;
+	wire->bytes = longest;
+	if (skb->gso_size)
+		longest = measure_segments(skb, wire);
 	if (skb->vlan_present) /* outside of len */
-		wire->bytes += segments * VLAN_TAG_LEN;
+		wire->bytes += wire->packets * VLAN_TAG_LEN;
 	return longest;
 }
 

@@ -52,10 +52,10 @@ static __always_inline int untagged(const struct __sk_buff *skb, const struct ta
 }
 
 /* A frame of a MAC without a worker. Nothing is learned from it. */
-static __always_inline int unknown(struct __sk_buff *skb, const struct tally *wire, __u64 mac, __u64 seen, __u32 longest)
+static __noinline int unknown(struct __sk_buff *skb, const struct tally *wire, __u64 mac, __u64 seen, __u32 longest)
 {
 	struct policies *policies = find_policies();
-	__u32 length = skb->len, to, refused;
+	__u32 to, refused;
 
 	if (unknown_macs == UNKNOWN_DROP)
 		return drop(skb, DROP_UNKNOWN_CLIENT, wire, mac, seen);
@@ -68,7 +68,7 @@ static __always_inline int unknown(struct __sk_buff *skb, const struct tally *wi
 		return drop(skb, DROP_NO_WORKER, wire, mac, seen);
 	if (bpf_skb_vlan_pop(skb))
 		return drop(skb, DROP_TAG_FAILED, wire, mac, seen);
-	refused = worker_refuses(to, longest - (length - skb->len));
+	refused = worker_refuses(skb, to, longest);
 	if (refused != NOT_REFUSED)
 		return drop(skb, refused, wire, mac, seen);
 	count_reason(UNKNOWN_FORWARDED, wire);
@@ -81,7 +81,7 @@ int phys2virt(struct __sk_buff *skb)
 	struct client *client;
 	struct tally wire;
 	__u64 mac = 0, seen, to, value;
-	__u32 longest = measure(skb, &wire), length, refused;
+	__u32 longest = measure(skb, &wire), refused;
 
 	if (!skb->vlan_present)
 		return untagged(skb, &wire);
@@ -99,11 +99,9 @@ int phys2virt(struct __sk_buff *skb)
 
 	if (!learn_location(value_slot(value), mac, seen))
 		return drop(skb, DROP_WRONG_PLACE, &wire, mac, seen);
-	length = skb->len;
 	if (bpf_skb_vlan_pop(skb))
 		return drop(skb, DROP_TAG_FAILED, &wire, mac, seen);
-	/* An inner tag is beside the data now, as it is when the worker's device looks. */
-	refused = worker_refuses(value_worker(value), longest - (length - skb->len));
+	refused = worker_refuses(skb, value_worker(value), longest);
 	if (refused != NOT_REFUSED)
 		return drop(skb, refused, &wire, mac, seen);
 	count_rx(value_slot(value), &wire);

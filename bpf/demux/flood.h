@@ -144,7 +144,7 @@ static __always_inline bool over_group_limit(__u32 *worker, const struct tally *
 }
 
 /* Every copy is a clone and the frame itself is dropped, which does not count. */
-static __always_inline void flood_clients(struct __sk_buff *skb, const struct tally *wire, __u64 mac, __u32 longest)
+static __noinline void flood_clients(struct __sk_buff *skb, const struct tally *wire, __u64 mac, __u32 longest)
 {
 	__u32 ifindex = skb->ifindex, zero = 0, *number = find(&worker_numbers, &ifindex);
 	struct flood flood = {.skb = skb};

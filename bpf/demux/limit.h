@@ -7,6 +7,7 @@
 
 #include "../internal/find.h"
 #include "maps.h"
+#include "vlan.h"
 
 #define NOT_REFUSED DROP_REASONS
 
@@ -35,11 +36,16 @@ static __always_inline __u32 trunk_refuses(__u32 ifindex, __u32 longest)
 	return policies && longest > policies->trunk_limit ? device_refuses(ifindex, longest) : NOT_REFUSED;
 }
 
-static __always_inline __u32 worker_refuses(__u32 ifindex, __u32 longest)
+/* The same, once the outer tag has been taken off: an inner one is beside the data then, as it is when
+ * the worker's device looks.
+ */
+static __always_inline __u32 worker_refuses(const struct __sk_buff *skb, __u32 ifindex, __u32 longest)
 {
 	struct policies *policies = find_policies();
 
-	return policies && longest > policies->worker_limit ? device_refuses(ifindex, longest) : NOT_REFUSED;
+	if (!policies || longest <= policies->worker_limit)
+		return NOT_REFUSED;
+	return device_refuses(ifindex, skb->vlan_present ? longest - VLAN_TAG_LEN : longest);
 }
 
 #endif

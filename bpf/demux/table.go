@@ -92,7 +92,7 @@ func (t *clientTable) find(mac uint64) *entry {
 	for which := range t.seeds {
 		bucket := &t.buckets[t.bucket(mac, which)]
 		for i := range bucket {
-			if bucket[i].key.Load()&macMask == mac {
+			if bucket[i].key.Load() == mac {
 				return &bucket[i]
 			}
 		}
@@ -102,8 +102,7 @@ func (t *clientTable) find(mac uint64) *entry {
 
 // insert adds a MAC that is not in the table, to the emptier of its buckets. When
 // both are full it returns the moves that make room, and nothing is changed.
-func (t *clientTable) insert(key, value uint64) (moves []move, ok bool) {
-	mac := key & macMask
+func (t *clientTable) insert(mac, value uint64) (moves []move, ok bool) {
 	best, most := (*entry)(nil), 0
 	for which := range t.seeds {
 		if e, n := t.free(t.bucket(mac, which)); n > most {
@@ -114,7 +113,7 @@ func (t *clientTable) insert(key, value uint64) (moves []move, ok bool) {
 		return t.path(mac), false
 	}
 	best.value.Store(value)
-	best.key.Store(key)
+	best.key.Store(mac)
 	t.used++
 	return nil, true
 }
@@ -123,7 +122,9 @@ func (t *clientTable) insert(key, value uint64) (moves []move, ok bool) {
 func (t *clientTable) free(bucket int) (free *entry, n int) {
 	for i := range t.buckets[bucket] {
 		if e := &t.buckets[bucket][i]; e.key.Load() == 0 {
-			free = e
+			if n == 0 {
+				free = e
+			}
 			n++
 		}
 	}

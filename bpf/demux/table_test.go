@@ -28,7 +28,7 @@ func (l *lookup) step(t *clientTable) {
 	switch {
 	case l.matched:
 		l.found, l.value, l.done = true, e.value.Load(), true
-	case e.key.Load()&macMask == l.mac:
+	case e.key.Load() == l.mac:
 		l.matched = true
 	default:
 		l.at++

@@ -44,16 +44,13 @@ struct mac {
 	__u8 octets[6];
 };
 
-/* One client in the table of clients: two words, each written in one store. The
- * key is the MAC in its lower 48 bits, 0 for a free entry. Written by user space
- * only, read by the programs at any moment: see table.go for the order of writes.
+/* One client in the table of clients: two words, each written in one store. Written by
+ * user space only, read by the programs at any moment: see table.go for the order of writes.
  */
 struct client {
-	__u64 key;
+	__u64 key;   /* the MAC, 0 for a free entry, more than a MAC for one that is not free yet */
 	__u64 value; /* slot | ifindex of the worker << 32; index 0: there is no worker */
 };
-
-#define CLIENT_MAC_MASK 0xffffffffffffULL
 
 /* A cache line. */
 #define BUCKET_CLIENTS 4
