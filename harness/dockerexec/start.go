@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"context"
 	"crypto/rand"
-	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -25,7 +24,7 @@ func start(ctx context.Context, e *engine.Engine, program string, args []string)
 	if err != nil {
 		return nil, fmt.Errorf("looking for the package's folder: %w", err)
 	}
-	libraries, err := libraries(ctx, program, e.Version().Arch)
+	libraries, err := images.Libraries(ctx, program, e.Version().Arch)
 	if err != nil {
 		return nil, fmt.Errorf("preparing to run %s: %w", program, err)
 	}
@@ -113,21 +112,4 @@ func send(c *engine.Container, program, target, folder string, libraries []strin
 		return err
 	}
 	return archive.Close()
-}
-
-// libraries lists the files that a dynamically linked program needs, its interpreter first; none for a static one.
-func libraries(ctx context.Context, path, arch string) ([]string, error) {
-	program, err := elf.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("%w; it must be a Linux program: compile it with GOOS=linux GOARCH=%s", err, arch)
-	}
-	defer program.Close() //nolint:errcheck // only read
-	if err := images.CheckArch(program, arch); err != nil {
-		return nil, err
-	}
-	interpreter, err := interpreter(program)
-	if err != nil || interpreter == "" {
-		return nil, err
-	}
-	return listLibraries(ctx, interpreter, path)
 }
