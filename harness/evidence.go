@@ -97,8 +97,6 @@ func (l *Lab) SaveEvidence(ctx context.Context, folder string, account Account) 
 		after.Counters, err = l.Demux().Counters(ctx)
 	}
 	save("demux-after.json", after, err)
-	interfaces, err := l.host.agent.Interfaces(ctx)
-	save("interfaces.json", interfaces, err)
 	text("namespaces.txt", host.Namespaces+strings.Join(host.Attached, "\n")+"\n")
 	text("bpf.txt", host.BPF)
 	text("drops.txt", dropsText(dropped))

@@ -20,23 +20,18 @@ func (l *Lab) KillWorker(ctx context.Context, name string) error {
 	if n == nil {
 		return fmt.Errorf("killing worker %q: the lab has none of that name", name)
 	}
-	start, err := l.host.agent.Clock(ctx)
-	if err != nil {
-		return err
-	}
-	if err := n.container.Signal(ctx, "KILL"); err != nil {
-		return err
-	}
-	if _, err := n.container.Wait(ctx); err != nil {
-		return err
-	}
-	if err := l.host.agent.Sever(ctx, name); err != nil {
-		return err
-	}
-	if err := l.awaitWorker(ctx, name, false); err != nil {
-		return err
-	}
-	end, err := l.host.agent.Clock(ctx)
+	start, end, err := l.during(ctx, func() error {
+		if err := n.container.Signal(ctx, "KILL"); err != nil {
+			return err
+		}
+		if _, err := n.container.Wait(ctx); err != nil {
+			return err
+		}
+		if err := l.host.agent.Sever(ctx, name); err != nil {
+			return err
+		}
+		return l.awaitInterface(ctx, name, control.StateAbsent)
+	})
 	if err != nil {
 		return err
 	}
@@ -62,11 +57,11 @@ func (l *Lab) ReplaceWorker(ctx context.Context, name string) error {
 	if err := l.host.agent.Replace(ctx, name, n.PID); err != nil {
 		return err
 	}
-	return l.awaitWorker(ctx, name, true)
+	return l.awaitInterface(ctx, name, control.StateUp)
 }
 
-// awaitWorker returns once the demux serves a worker, or knows that it is gone.
-func (l *Lab) awaitWorker(ctx context.Context, name string, there bool) error {
+// awaitInterface returns once the demux says that its trunk or worker of that name is in a state.
+func (l *Lab) awaitInterface(ctx context.Context, name, state string) error {
 	tick := time.NewTicker(awaitPoll)
 	defer tick.Stop()
 	for {
@@ -74,14 +69,13 @@ func (l *Lab) awaitWorker(ctx context.Context, name string, there bool) error {
 		if err != nil {
 			return err
 		}
-		at := slices.IndexFunc(status.Workers, func(i control.Interface) bool { return i.Name == name })
-		if at >= 0 && (status.Workers[at].Index != 0) == there {
+		if slices.ContainsFunc(slices.Concat(status.Trunks, status.Workers), func(i control.Interface) bool { return i.Name == name && i.State == state }) {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("waiting for the demux to see that worker %s is there: %v", name, there), context.Cause(ctx))
+			return errors.Join(fmt.Errorf("waiting for the demux to see that interface %s is %s", name, state), context.Cause(ctx))
 		}
 	}
 }

@@ -145,24 +145,12 @@ func (l *Lab) Move(ctx context.Context, client string, to Place) error {
 // SetTrunk takes the switch's end of a trunk down, or brings it up and returns once it
 // carries frames; vlandemux has noticed then. Nothing may be sent there meanwhile.
 func (l *Lab) SetTrunk(ctx context.Context, trunk int, up bool) error {
-	start, err := l.host.agent.Clock(ctx)
-	if err != nil {
-		return err
-	}
-	if err := l.host.agent.SetTrunk(ctx, trunk, up); err != nil {
-		return err
-	}
-	want := map[bool]string{true: control.StateUp, false: control.StateDown}[up]
-	for {
-		status, err := l.Demux().Status(ctx)
-		if err != nil {
+	start, end, err := l.during(ctx, func() error {
+		if err := l.host.agent.SetTrunk(ctx, trunk, up); err != nil {
 			return err
 		}
-		if slices.ContainsFunc(status.Trunks, func(i control.Interface) bool { return i.Name == topology.TrunkName(trunk) && i.State == want }) {
-			break
-		}
-	}
-	end, err := l.host.agent.Clock(ctx)
+		return l.awaitInterface(ctx, topology.TrunkName(trunk), map[bool]string{true: control.StateUp, false: control.StateDown}[up])
+	})
 	if err != nil {
 		return err
 	}
@@ -217,14 +205,7 @@ func (l *Lab) allowed(mac MAC) []demux.Place {
 // change notes between which moments an assignment has changed. What is refused
 // changes nothing.
 func (l *Lab) change(ctx context.Context, mac MAC, worker string, call func() error) error {
-	start, err := l.host.agent.Clock(ctx)
-	if err != nil {
-		return err
-	}
-	if err := call(); err != nil {
-		return err
-	}
-	end, err := l.host.agent.Clock(ctx)
+	start, end, err := l.during(ctx, call)
 	if err != nil {
 		return err
 	}
@@ -239,6 +220,18 @@ func (l *Lab) change(ctx context.Context, mac MAC, worker string, call func() er
 	delete(lab.Assignments, mac)
 	delete(lab.Learned, mac)
 	return nil
+}
+
+// during makes a change and tells between which moments, in nanoseconds since 1970 on the clock of the taps.
+func (l *Lab) during(ctx context.Context, change func() error) (start, end int64, err error) {
+	if start, err = l.host.agent.Clock(ctx); err != nil {
+		return 0, 0, err
+	}
+	if err = change(); err != nil {
+		return 0, 0, err
+	}
+	end, err = l.host.agent.Clock(ctx)
+	return start, end, err
 }
 
 // RestartDemux ends vlandemux by a signal ("KILL", "TERM", "INT") and starts it

@@ -26,9 +26,6 @@ func (h *host) wireRoutes(mux *http.ServeMux) {
 	handleWired(mux, h, "/wire/replace", func(ctx context.Context, network *wire.Network, r replaceRequest) (Nothing, error) {
 		return Nothing{}, network.Replace(ctx, r.Worker, r.PID)
 	})
-	handleWired(mux, h, "/wire/interfaces", func(ctx context.Context, network *wire.Network, _ Nothing) ([]wire.InterfaceState, error) {
-		return network.Interfaces(ctx)
-	})
 	handleWired(mux, h, "/wire/points", func(_ context.Context, network *wire.Network, _ Nothing) ([]probe.TapPoint, error) {
 		return network.TapPoints(), nil
 	})
@@ -99,11 +96,6 @@ type replaceRequest struct {
 func (c *Client) Replace(ctx context.Context, worker string, pid int) error {
 	_, err := call[replaceRequest, Nothing](ctx, c, "/wire/replace", replaceRequest{worker, pid})
 	return err
-}
-
-// Interfaces reads the state of every interface of the lab.
-func (c *Client) Interfaces(ctx context.Context) ([]wire.InterfaceState, error) {
-	return call[Nothing, []wire.InterfaceState](ctx, c, "/wire/interfaces", Nothing{})
 }
 
 // TapPoints lists every interface of the lab, ready for StartTaps and SendAt.

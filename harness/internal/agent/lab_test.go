@@ -70,7 +70,7 @@ func TestUnwiredHostSaysSo(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = host.Move(ctx, wire.Move{Client: "c0"})
 	g.Expect(err).To(MatchError(ContainSubstring("call Wire first")))
-	_, err = host.Interfaces(ctx)
+	_, err = host.TapPoints(ctx)
 	g.Expect(err).To(MatchError(ContainSubstring("call Wire first")))
 	startTaps := func(points ...probe.TapPoint) error {
 		_, err := host.StartTaps(ctx, points)

@@ -180,7 +180,7 @@ func links(pairs []*pair) []link {
 // front of the first that cannot; so trunks have offloads as soon as anybody
 // has them, and a node without them sees wire frames, from whomever they come.
 func (b *builder) pinOffloads(context.Context) error {
-	family, err := b.n.host.ethtoolFamily()
+	family, err := ethtoolFamily()
 	if err != nil {
 		return err
 	}

@@ -52,9 +52,9 @@ func (ns *namespace) awaitUp(ctx context.Context, indexes ...int) error {
 // firstDown is the first interface that is not operational, 0 if there is none.
 func (ns *namespace) firstDown(indexes []int) (int, error) {
 	for _, i := range indexes {
-		l, _, err := ns.link(i)
+		l, err := ns.handle.LinkByIndex(i)
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("reading interface %d of %s: %w", i, ns.node, err)
 		}
 		if (l.Type() == "tuntap" || l.Type() == "ifb") && l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0 {
 			continue // these know no operational state

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -9,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Describe lists the links, addresses, neighbours, routes, qdiscs and filters of each namespace, for people. What cannot be listed is told in its place.
+// Describe lists the links, offloads, addresses, neighbours, routes, qdiscs and filters of each namespace, for people. What cannot be listed is told in its place.
 func (n *Network) Describe() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -17,15 +18,17 @@ func (n *Network) Describe() string {
 		return errClosed.Error() + "\n"
 	}
 	var w strings.Builder
+	ethtool, err := ethtoolFamily()
+	note(&w, "offloads", err)
 	for _, ns := range n.nodes {
 		fmt.Fprintf(&w, "== %s\n", ns.node)
-		ns.describe(&w)
+		ns.describe(&w, ethtool)
 		w.WriteString("\n")
 	}
 	return w.String()
 }
 
-func (ns *namespace) describe(w *strings.Builder) {
+func (ns *namespace) describe(w *strings.Builder, ethtool int) {
 	links, err := retryDump(ns.handle.LinkList)
 	if err != nil {
 		fmt.Fprintf(w, "listing its links: %v\n", err)
@@ -42,7 +45,7 @@ func (ns *namespace) describe(w *strings.Builder) {
 		return names[index]
 	}
 	for _, link := range links {
-		ns.describeLink(w, link, name)
+		ns.describeLink(w, link, name, ethtool)
 	}
 	routes, err := retryDump(func() ([]netlink.Route, error) { return ns.handle.RouteList(nil, netlink.FAMILY_ALL) })
 	note(w, "routes", err)
@@ -51,7 +54,7 @@ func (ns *namespace) describe(w *strings.Builder) {
 	}
 }
 
-func (ns *namespace) describeLink(w *strings.Builder, link netlink.Link, name func(int) string) {
+func (ns *namespace) describeLink(w *strings.Builder, link netlink.Link, name func(int) string, ethtool int) {
 	a := link.Attrs()
 	fmt.Fprintf(w, "%d: %s %s %s MTU %d, %s, flags %v", a.Index, a.Name, link.Type(), a.HardwareAddr, a.MTU, a.OperState, a.Flags)
 	if a.ParentIndex != 0 {
@@ -67,6 +70,10 @@ func (ns *namespace) describeLink(w *strings.Builder, link netlink.Link, name fu
 		fmt.Fprintf(w, ", promiscuous %d times", a.Promisc)
 	}
 	w.WriteString("\n")
+	offloads, err := ns.features(ethtool, a.Index)
+	note(w, "offloads", err)
+	active := slices.DeleteFunc(slices.Sorted(maps.Keys(offloads.active)), func(name string) bool { return !offloads.active[name] })
+	fmt.Fprintf(w, "    offloads %s\n", strings.Join(active, " "))
 	addresses, err := retryDump(func() ([]netlink.Addr, error) { return ns.handle.AddrList(link, netlink.FAMILY_ALL) })
 	note(w, "addresses", err)
 	for _, address := range addresses {

@@ -1,12 +1,12 @@
 package wire
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -15,34 +15,12 @@ import (
 // takes ifindexes and feature names, and no pointer crosses an ioctl.
 
 // ethtoolFamily asks for the number the kernel gave ethtool's netlink family.
-func (ns *namespace) ethtoolFamily() (int, error) {
-	family, err := ns.genlFamily(unix.ETHTOOL_GENL_NAME)
+func ethtoolFamily() (int, error) {
+	family, err := netlink.GenlFamilyGet(unix.ETHTOOL_GENL_NAME)
 	if err != nil {
 		return 0, fmt.Errorf("finding ethtool's netlink family (Linux 5.7 with ETHTOOL_NETLINK): %w", err)
 	}
-	return family, nil
-}
-
-func (ns *namespace) genlFamily(name string) (int, error) {
-	msgs, err := ns.execute(unix.NETLINK_GENERIC, func() *nl.NetlinkRequest {
-		req := nl.NewNetlinkRequest(unix.GENL_ID_CTRL, 0)
-		req.AddData(&nl.Genlmsg{Command: unix.CTRL_CMD_GETFAMILY, Version: 1})
-		req.AddData(nl.NewRtAttr(unix.CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated(name)))
-		return req
-	})
-	if err != nil {
-		return 0, err
-	}
-	for _, m := range msgs {
-		attrs, err := nl.ParseRouteAttrAsMap(m[nl.SizeofGenlmsg:])
-		if err != nil {
-			return 0, err
-		}
-		if id, ok := attrs[unix.CTRL_ATTR_FAMILY_ID]; ok {
-			return int(nl.NativeEndian().Uint16(id.Value)), nil
-		}
-	}
-	return 0, errors.New("the answer holds no family number")
+	return int(family.ID), nil
 }
 
 // features are an interface's ethtool features.

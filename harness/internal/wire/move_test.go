@@ -151,17 +151,6 @@ func TestMoveKeepsAddressesCarrierAndTCP(t *testing.T) {
 	})
 }
 
-func byName(t *testing.T, n *Network) map[string]InterfaceState {
-	t.Helper()
-	states, err := n.Interfaces(context.Background())
-	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	m := map[string]InterfaceState{}
-	for _, s := range states {
-		m[s.Node+"/"+s.Name] = s
-	}
-	return m
-}
-
 // connect opens a TCP connection from c1 to c0.
 func connect(ctx context.Context, t *testing.T, n *Network) (client, server net.Conn) {
 	t.Helper()

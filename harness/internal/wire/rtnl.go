@@ -89,36 +89,3 @@ func (ns *namespace) deleteGroup(group uint32) error {
 	}
 	return nil
 }
-
-// link reads one interface, its carrier changes included. It is not a dump.
-func (ns *namespace) link(index int) (netlink.Link, uint32, error) {
-	fail := func(err error) (netlink.Link, uint32, error) {
-		return nil, 0, fmt.Errorf("reading interface %d of %s: %w", index, ns.node, err)
-	}
-	msgs, err := ns.execute(unix.NETLINK_ROUTE, func() *nl.NetlinkRequest {
-		req := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0)
-		msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-		msg.Index = int32(index)
-		req.AddData(msg)
-		return req
-	})
-	if err != nil {
-		return fail(err)
-	}
-	if len(msgs) != 1 {
-		return fail(fmt.Errorf("%d answers", len(msgs)))
-	}
-	l, err := netlink.LinkDeserialize(nil, msgs[0])
-	if err != nil {
-		return fail(err)
-	}
-	attrs, err := nl.ParseRouteAttrAsMap(msgs[0][unix.SizeofIfInfomsg:])
-	if err != nil {
-		return fail(err)
-	}
-	var changes uint32
-	if a, ok := attrs[unix.IFLA_CARRIER_CHANGES]; ok {
-		changes = nl.NativeEndian().Uint32(a.Value)
-	}
-	return l, changes, nil
-}

@@ -1,10 +1,6 @@
 package wire
 
-import (
-	"net/netip"
-
-	"github.com/vlandemux/vlandemux/bpf/demux"
-)
+import "github.com/vlandemux/vlandemux/bpf/demux"
 
 // link is a veth pair.
 type link struct{ near, far end }
@@ -31,23 +27,4 @@ type Move struct {
 type MoveWindow struct {
 	Start int64 `json:"start"`
 	End   int64 `json:"end"`
-}
-
-// InterfaceState is an interface of the lab as the kernel reports it.
-type InterfaceState struct {
-	Name      string          `json:"name"`
-	Node      string          `json:"node"`
-	Index     int             `json:"index"`
-	Kind      string          `json:"kind"` // "veth", "bridge", "vlan"
-	MAC       demux.MAC       `json:"mac"`
-	MTU       int             `json:"mtu"`
-	Up        bool            `json:"up"`      // administratively
-	Carrier   bool            `json:"carrier"` // IFF_LOWER_UP
-	Addresses []netip.Prefix  `json:"addresses,omitempty"`
-	Offloads  map[string]bool `json:"offloads"` // ethtool feature name → active
-	// CarrierChanges counts changes of carrier since the interface was made.
-	CarrierChanges uint32 `json:"carrier_changes"`
-	// RxPackets and TxPackets count a GSO super-packet as one packet. Network.Statistics has all counters.
-	RxPackets uint64 `json:"rx_packets"`
-	TxPackets uint64 `json:"tx_packets"`
 }

@@ -70,7 +70,7 @@ func (n *Network) Replace(ctx context.Context, name string, pid int) (err error)
 		return err
 	}
 	n.workers[i] = links([]*pair{p})[0]
-	family, err := n.host.ethtoolFamily()
+	family, err := ethtoolFamily()
 	if err != nil {
 		return err
 	}
