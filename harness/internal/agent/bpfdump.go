@@ -22,7 +22,7 @@ const (
 func (h *host) dumpBPF() string {
 	var w strings.Builder
 	var held Leftovers
-	for _, pid := range h.processes.list() {
+	for _, pid := range h.demux.processes() {
 		if err := held.addDescriptors(pid); err != nil {
 			fmt.Fprintf(&w, "listing what process %d holds: %v\n", pid, err)
 		}

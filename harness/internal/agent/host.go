@@ -1,10 +1,8 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"sync"
@@ -13,12 +11,9 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
-// host is what the agent of the host container holds on to between calls. Its context is the agent's, not a call's.
+// host is what the agent of the host container holds on to between calls.
 type host struct {
-	ctx       context.Context
-	log       *slog.Logger
-	program   string // the path of vlandemux
-	processes *processes
+	program string // the path of vlandemux
 
 	mu      sync.Mutex
 	network *wire.Network // guarded by mu; nil until Wire
@@ -29,11 +24,11 @@ type host struct {
 }
 
 // newHost prepares the container: demux and harness need a BPF file system of their own.
-func newHost(ctx context.Context, processes *processes, config Config) (*host, error) {
+func newHost(config Config) (*host, error) {
 	if err := mountBPFFS(bpffsPath); err != nil {
 		return nil, err
 	}
-	return &host{ctx: ctx, log: config.Log, program: config.Demux, processes: processes, demux: demuxChild{start: demuxStart}}, nil
+	return &host{program: config.Demux, demux: demuxChild{start: demuxStart}}, nil
 }
 
 // routes adds what only the host answers.

@@ -90,7 +90,7 @@ func (h *host) startDemux(ctx context.Context, args []string) (Nothing, error) {
 	cmd.Args[0] = demuxName
 	cmd.Stdout = d.log
 	cmd.Stderr = io.MultiWriter(d.log, ready) // neither ever fails
-	running, err := h.processes.start(cmd)
+	running, err := startChild(cmd)
 	if err != nil {
 		return Nothing{}, err
 	}
@@ -155,6 +155,21 @@ func (d *demuxChild) stop(ctx context.Context, name string) error {
 		return fmt.Errorf("stopping vlandemux with SIG%s: %w\n%s", name, err, d.log)
 	}
 	return nil
+}
+
+// processes are those that run: the demux's, if it does.
+func (d *demuxChild) processes() []int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.running == nil {
+		return nil
+	}
+	select {
+	case <-d.running.done:
+		return nil
+	default:
+		return []int{d.running.PID}
+	}
 }
 
 // kill ends a demux that still runs, and waits for it.

@@ -31,7 +31,7 @@ func (h *host) detach(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, h.program, "detach")
 	cmd.Args[0] = demuxName
 	cmd.Stdout, cmd.Stderr = output, output
-	running, err := h.processes.start(cmd)
+	running, err := startChild(cmd)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (h *host) leftovers() (Leftovers, error) {
 		}
 	}
 	note("network namespaces", left.addNamespaces())
-	pids := append(h.processes.list(), os.Getpid())
+	pids := append(h.demux.processes(), os.Getpid())
 	for _, pid := range pids {
 		note(fmt.Sprintf("the BPF objects of process %d", pid), left.addDescriptors(pid))
 		if pid != os.Getpid() {

@@ -22,6 +22,9 @@ import (
 // roleVariable makes this test binary an agent, so that tests have real ones in processes and namespaces of their own.
 const roleVariable = "VLANDEMUX_TEST_AGENT"
 
+// reaperRole makes it process 1 of a PID namespace, where a process ends before the one it has started.
+const reaperRole = "reaper"
+
 func TestMain(m *testing.M) {
 	role := os.Getenv(roleVariable)
 	switch {
@@ -29,6 +32,9 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case os.Args[0] == demuxName:
 		os.Exit(fakeDemux(os.Args[1:]))
+	case role == reaperRole:
+		adopt()
+		os.Exit(0)
 	default:
 		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 		if err := Serve(context.Background(), os.Stdin, os.Stdout, Config{Role: Role(role), Demux: "/proc/self/exe", Log: log}); err != nil {
@@ -36,6 +42,27 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+}
+
+// adopt returns once both are gone.
+func adopt() {
+	go reap(context.Background())
+	read, write, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	process, err := syscall.ForkExec("/proc/self/exe", []string{demuxName, "--orphan"},
+		&syscall.ProcAttr{Env: []string{roleVariable + "=child"}, Files: []uintptr{0, write.Fd(), 2}})
+	if err != nil {
+		panic(err)
+	}
+	var orphan int
+	if _, err := fmt.Fscan(read, &orphan); err != nil {
+		panic(err)
+	}
+	for syscall.Kill(process, 0) == nil || syscall.Kill(orphan, 0) == nil {
+		<-time.After(time.Millisecond)
 	}
 }
 

@@ -175,10 +175,10 @@ func TestDemuxChild(t *testing.T) {
 func TestADemuxThatIsNeverReady(t *testing.T) {
 	g := NewWithT(t)
 	t.Setenv(roleVariable, string(RoleHost))
-	h := &host{program: "/proc/self/exe", processes: newProcesses(), demux: demuxChild{start: 3 * time.Second}}
+	h := &host{program: "/proc/self/exe", demux: demuxChild{start: 3 * time.Second}}
 	_, err := h.startDemux(deadline(t, 30*time.Second), []string{"--hang"})
 	g.Expect(err).To(MatchError(And(ContainSubstring("3s passed before"), ContainSubstring("not ready: already waiting"))))
-	g.Expect(h.processes.list()).To(BeEmpty())
+	g.Expect(h.demux.processes()).To(BeEmpty())
 }
 
 func TestNoDemuxOutlivesItsAgent(t *testing.T) {
@@ -216,57 +216,11 @@ func TestKernelHealth(t *testing.T) {
 	g.Expect(strconv.FormatUint(health.Tainted, 10)).To(Equal(strings.TrimSpace(string(tainted))))
 }
 
-func TestTheReaperLeavesOwnChildrenAlone(t *testing.T) {
-	g := NewWithT(t)
-	p := newProcesses()
-	cmd := exec.Command("/proc/self/exe", "status")
-	cmd.Env = []string{roleVariable + "=child"}
-	cmd.Args[0] = demuxName
-	g.Expect(cmd.Start()).To(Succeed())
-	p.own[cmd.Process.Pid] = struct{}{}
-	// Dead, and nobody has asked for its status yet: what the reaper looks for.
-	g.Expect(unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)).To(Succeed())
-	g.Expect(p.reapOrphans()).To(Succeed())
-	var exit *exec.ExitError
-	g.Expect(errors.As(cmd.Wait(), &exit)).To(BeTrue())
-	g.Expect(exit.ExitCode()).To(Equal(7))
-}
-
-// TestReapingOrphans has this process adopt orphans, as process 1 does, while it waits for children of its own.
+// An agent that is process 1 of its PID namespace adopts orphans, and leaves none of them a zombie.
 func TestReapingOrphans(t *testing.T) {
-	g := NewWithT(t)
-	g.Expect(unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)).To(Succeed())
-	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-	p := newProcesses()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	go p.reap(ctx, slog.New(slog.DiscardHandler))
-
-	for i := range 50 {
-		cmd := exec.Command("/proc/self/exe", "with", strconv.Itoa(i))
-		cmd.Env = []string{roleVariable + "=child"}
-		cmd.Args[0] = demuxName
-		own, err := p.start(cmd)
-		g.Expect(err).NotTo(HaveOccurred())
-		g.Eventually(own.done, "10s").Should(BeClosed())
-		var exit *exec.ExitError
-		g.Expect(errors.As(own.err, &exit)).To(BeTrue(), "the reaper must not steal it: %v", own.err)
-		g.Expect(exit.ExitCode()).To(Equal(7))
-	}
-
-	// A child that starts another and ends at once leaves an orphan.
-	var orphan strings.Builder
-	cmd := exec.Command("/proc/self/exe", "--orphan")
-	cmd.Env = []string{roleVariable + "=child"}
-	cmd.Args[0] = demuxName
-	cmd.Stdout = &orphan
-	own, err := p.start(cmd)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Eventually(own.done, "10s").Should(BeClosed())
-	pid, err := strconv.Atoi(strings.TrimSpace(orphan.String()))
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Eventually(func() error {
-		_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
-		return err
-	}, "5s").Should(MatchError(os.ErrNotExist), "an orphan that nobody waits for stays a zombie")
+	cmd := exec.CommandContext(deadline(t, 10*time.Second), "/proc/self/exe")
+	cmd.Env = append(os.Environ(), roleVariable+"="+reaperRole)
+	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
+	out, err := cmd.CombinedOutput()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "an orphan that nobody waits for stays a zombie: %s", out)
 }

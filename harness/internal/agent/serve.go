@@ -50,15 +50,14 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, config Config) erro
 	// A broken standard output must end the agent the orderly way; unless someone asks for SIGPIPE, the Go runtime ends the process on it.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
-	processes := newProcesses()
 	if os.Getpid() == 1 {
-		go processes.reap(ctx, log)
+		go reap(ctx)
 	}
 	mux := http.NewServeMux()
 	var closeRole func() error
 	switch role {
 	case RoleHost:
-		h, err := newHost(ctx, processes, config)
+		h, err := newHost(config)
 		if err != nil {
 			return fmt.Errorf("starting the host's agent: %w", err)
 		}
