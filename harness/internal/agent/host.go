@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
+	"github.com/vlandemux/vlandemux/harness/internal/threads"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
@@ -75,27 +76,17 @@ func (h *host) wired() (*wire.Network, error) {
 	return h.network, nil
 }
 
-// namespace opens the network namespace of a point of the lab; nil, nil is the host's own.
-// The caller closes it when owned is true; otherwise it is the network's.
-func (h *host) namespace(point probe.TapPoint) (ns *os.File, owned bool, err error) {
-	switch {
-	case point.PID != 0:
-		ns, err = os.Open(fmt.Sprintf("/proc/%d/ns/net", point.PID))
-		if err != nil {
-			return nil, false, fmt.Errorf("opening the network namespace of %s (process %d): %w", point.Name, point.PID, err)
-		}
-		return ns, true, nil
-	case point.Namespace != "":
-		network, err := h.wired()
-		if err != nil {
-			return nil, false, fmt.Errorf("opening the network namespace of %s: %w", point.Name, err)
-		}
-		ns, err = network.Namespace(point.Namespace)
-		if err != nil {
-			return nil, false, fmt.Errorf("opening the network namespace of %s: %w", point.Name, err)
-		}
-		return ns, false, nil
-	default:
-		return nil, false, nil
+// within calls do on a thread that is in the network namespace of a point of the lab.
+func (h *host) within(point probe.TapPoint, do func() error) error {
+	if point.Namespace == "" {
+		return do()
 	}
+	network, err := h.wired()
+	if err == nil {
+		var ns *os.File
+		if ns, err = network.Namespace(point.Namespace); err == nil {
+			return threads.Do(int(ns.Fd()), do)
+		}
+	}
+	return fmt.Errorf("entering the network namespace of %s: %w", point.Name, err)
 }

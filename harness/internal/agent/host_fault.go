@@ -5,7 +5,6 @@ import (
 
 	"github.com/vlandemux/vlandemux/harness/internal/fault"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
-	"github.com/vlandemux/vlandemux/harness/internal/threads"
 )
 
 // faultRequest is the body of /host/fault.
@@ -21,16 +20,5 @@ func (c *Client) Fault(ctx context.Context, point probe.TapPoint, f fault.Fault)
 }
 
 func (h *host) fault(_ context.Context, r faultRequest) (Nothing, error) {
-	ns, owned, err := h.namespace(r.Point)
-	if err != nil {
-		return Nothing{}, err
-	}
-	if owned {
-		defer ns.Close() //nolint:errcheck // it was only the way in
-	}
-	install := func() error { return fault.Install(r.Point.Interface, r.Fault) }
-	if ns == nil {
-		return Nothing{}, install()
-	}
-	return Nothing{}, threads.Do(int(ns.Fd()), install)
+	return Nothing{}, h.within(r.Point, func() error { return fault.Install(r.Point.Interface, r.Fault) })
 }

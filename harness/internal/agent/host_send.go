@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
-	"github.com/vlandemux/vlandemux/harness/internal/threads"
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 )
 
@@ -30,23 +29,11 @@ func (h *host) sendAt(ctx context.Context, r sendAtRequest) (traffic.SendReport,
 		return traffic.SendReport{}, fmt.Errorf("sending at %s: the request names interface %q, the point %q; leave the request's empty",
 			r.Point.Name, r.Request.Interface, r.Point.Interface)
 	}
-	ns, owned, err := h.namespace(r.Point)
-	if err != nil {
-		return traffic.SendReport{}, err
-	}
-	if owned {
-		defer ns.Close() //nolint:errcheck // the sockets keep the namespace; this is only the way in
-	}
-	var sender *traffic.Sender
-	openSender := func() (err error) {
+	var sender *traffic.Sender // its sockets stay in the namespace
+	err := h.within(r.Point, func() (err error) {
 		sender, err = traffic.OpenSender(r.Request)
 		return err
-	}
-	if ns == nil {
-		err = openSender()
-	} else {
-		err = threads.Do(int(ns.Fd()), openSender)
-	}
+	})
 	if err != nil {
 		return traffic.SendReport{}, fmt.Errorf("sending at %s: %w", r.Point.Name, err)
 	}

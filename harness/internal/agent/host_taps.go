@@ -111,10 +111,10 @@ func (h *host) startTaps(ctx context.Context, points []probe.TapPoint) ([]LateSi
 	var opening sync.WaitGroup // most of opening one is waiting for the kernel
 	for i, point := range points {
 		opening.Go(func() {
-			var err error
-			if taps[i], err = h.openTap(point); err != nil {
-				errs[i] = fmt.Errorf("tapping %s: %w", point.Name, err)
-			}
+			errs[i] = h.within(point, func() (err error) {
+				taps[i], err = probe.OpenTap(point, probe.TapOptions{})
+				return err
+			})
 		})
 	}
 	opening.Wait()
@@ -150,19 +150,6 @@ func (s *tapSet) lateLocked(ctx context.Context) ([]LateSighting, error) {
 		}
 	}
 	return late, nil
-}
-
-// openTap hands the tap the descriptor of a namespace that only the network knows; the others it opens itself.
-func (h *host) openTap(point probe.TapPoint) (*probe.Tap, error) {
-	var options probe.TapOptions
-	if point.PID == 0 && point.Namespace != "" {
-		ns, _, err := h.namespace(point)
-		if err != nil {
-			return nil, err
-		}
-		options.NamespaceFD = int(ns.Fd())
-	}
-	return probe.OpenTap(point, options)
 }
 
 // each stops or marks all taps at once, so that none goes on recording while another drains.

@@ -52,34 +52,30 @@ type ring struct {
 }
 
 // openRing returns once each packet that crosses the interface, of those that it takes, goes to the ring.
-func openRing(point TapPoint, opts TapOptions, take packets) (*ring, error) {
+func openRing(point TapPoint, opts TapOptions, take packets) (_ *ring, err error) {
 	r := &ring{fd: -1}
 	if take == sctpSuperPackets {
 		r.sctp = uint16(point.SCTPSegment)
 	}
-	err := inNamespace(point, opts, func() (err error) {
-		link, err := net.InterfaceByName(point.Interface)
+	defer func() {
 		if err != nil {
-			return fmt.Errorf("finding interface %q: %w", point.Interface, err)
+			err = errors.Join(fmt.Errorf("tapping %s: %w", point, err), r.close())
 		}
-		if link.Flags&net.FlagUp == 0 {
-			return fmt.Errorf("interface %q is down: a tap sees nothing before it is up", point.Interface)
-		}
-		r.index = link.Index
-		// Protocol 0: nothing arrives before bind, so that no packet predates the ring.
-		r.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-		if err != nil {
-			return fmt.Errorf("opening a packet socket (this needs CAP_NET_RAW): %w", err)
-		}
-		return nil
-	})
-	if err == nil {
-		err = r.start(point, opts.RingSize, take)
-	}
+	}()
+	link, err := net.InterfaceByName(point.Interface)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("tapping %s: %w", point, err), r.close())
+		return nil, fmt.Errorf("finding interface %q: %w", point.Interface, err)
 	}
-	return r, nil
+	if link.Flags&net.FlagUp == 0 {
+		return nil, fmt.Errorf("interface %q is down: a tap sees nothing before it is up", point.Interface)
+	}
+	r.index = link.Index
+	// Protocol 0: nothing arrives before bind, so that no packet predates the ring.
+	r.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening a packet socket (this needs CAP_NET_RAW): %w", err)
+	}
+	return r, r.start(point, opts.RingSize, take)
 }
 
 func (r *ring) start(point TapPoint, size int, take packets) (err error) {

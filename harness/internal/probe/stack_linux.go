@@ -24,7 +24,6 @@ const (
 type stack struct {
 	bell
 	point TapPoint
-	opts  TapOptions
 	buf   []byte // used by run alone
 	oob   []byte // used by run alone
 
@@ -36,13 +35,13 @@ type stack struct {
 	read, packets, dropped uint64
 }
 
-func openStack(point TapPoint, opts TapOptions) (*stack, error) {
-	s := &stack{point: point, opts: opts, buf: make([]byte, stackPacket), oob: make([]byte, 128), sockets: map[uint16]int{}}
+func openStack(point TapPoint) (*stack, error) {
+	s := &stack{point: point, buf: make([]byte, stackPacket), oob: make([]byte, 128), sockets: map[uint16]int{}}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("tapping %s: %w", point, err)
 	}
 	if point.Except != "" {
-		if err := inNamespace(point, opts, s.leaveOut); err != nil {
+		if err := s.leaveOut(); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
 	}
@@ -68,20 +67,18 @@ func (s *stack) watch(etherTypes []uint16) error {
 	if s.sockets == nil {
 		return fmt.Errorf("watching EtherTypes at tap %s: it has ended", s.point)
 	}
-	return inNamespace(s.point, s.opts, func() error {
-		for _, t := range etherTypes {
-			if _, there := s.sockets[t]; there {
-				continue
-			}
-			fd, err := openStackSocket(t)
-			if err != nil {
-				return fmt.Errorf("tapping %s: watching EtherType %#04x: %w", s.point, t, err)
-			}
-			s.sockets[t] = fd
+	for _, t := range etherTypes {
+		if _, there := s.sockets[t]; there {
+			continue
 		}
-		s.wake()
-		return nil
-	})
+		fd, err := openStackSocket(t)
+		if err != nil {
+			return fmt.Errorf("tapping %s: watching EtherType %#04x: %w", s.point, t, err)
+		}
+		s.sockets[t] = fd
+	}
+	s.wake()
+	return nil
 }
 
 func openStackSocket(etherType uint16) (fd int, err error) {

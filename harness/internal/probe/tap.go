@@ -9,13 +9,9 @@ import (
 type TapPoint struct {
 	// Name in reports, such as "c0/eth0", "switch/trunk0" or "host/w0".
 	Name string `json:"name"`
-	// PID of a process in the interface's network namespace. Optional.
-	PID int `json:"pid,omitempty"`
-	// Namespace is the name of a namespace that no process is in. Its owner opens
-	// it and hands the descriptor over in [TapOptions]. Optional.
+	// Namespace is the network namespace of this name in a lab, "" for the host's. A tap is opened in it. Optional.
 	Namespace string `json:"namespace,omitempty"`
-	// Interface is the name within that namespace, or the caller's own one where
-	// neither PID nor Namespace is set.
+	// Interface is the name within that namespace.
 	Interface string `json:"interface"`
 	// EtherTypes make the tap one of what goes on to the stack of the namespace, on
 	// whichever interface it came in: packets of these EtherTypes that no program at
@@ -45,9 +41,6 @@ func (p TapPoint) String() string {
 
 // TapOptions are how an interface is tapped. The zero value does for a lab.
 type TapOptions struct {
-	// NamespaceFD is a descriptor of the interface's network namespace; it may be
-	// closed once the tap is open. Optional: what the tap point says.
-	NamespaceFD int
 	// RingSize in octets, memory that the kernel allocates at once. It is not
 	// locked and so counts against no limit of the process. Optional: 4 MiB where
 	// every packet is small, else 16 MiB.

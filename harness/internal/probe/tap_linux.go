@@ -38,13 +38,13 @@ type source interface {
 var errRunning = errors.New("the tap is still capturing: stop it first")
 
 // OpenTap taps an interface and returns once it captures: each frame that
-// crosses the interface from then on is seen. It needs CAP_NET_RAW in the
-// interface's network namespace, and CAP_SYS_ADMIN to enter another one.
+// crosses the interface from then on is seen. The interface is one of the calling thread's network
+// namespace, where it needs CAP_NET_RAW.
 func OpenTap(point TapPoint, opts TapOptions) (*Tap, error) {
 	var from source
 	var err error
 	if len(point.EtherTypes) > 0 {
-		from, err = openStack(point, opts)
+		from, err = openStack(point)
 	} else {
 		from, err = openRings(point, opts)
 	}
@@ -84,7 +84,7 @@ func (t *Tap) reportNow() TapReport {
 }
 
 // Watch returns once a tap of what goes on to a stack sees packets of these
-// EtherTypes too.
+// EtherTypes too. The thread has to be in its network namespace.
 func (t *Tap) Watch(etherTypes []uint16) error {
 	s, ok := t.source.(*stack)
 	if !ok {

@@ -3,7 +3,6 @@ package traffic
 import (
 	"context"
 	"net/netip"
-	"os"
 	"runtime"
 	"testing"
 	"time"
@@ -22,7 +21,7 @@ var (
 )
 
 // inOwnNamespace runs fn on a thread in a new network namespace which holds the veth pair a and b, both up.
-func inOwnNamespace(t *testing.T, mtu int, fn func(g *WithT, ns *os.File)) {
+func inOwnNamespace(t *testing.T, mtu int, fn func(g *WithT)) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
@@ -30,9 +29,6 @@ func inOwnNamespace(t *testing.T, mtu int, fn func(g *WithT, ns *os.File)) {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		g := NewWithT(t)
 		g.Expect(unix.Unshare(unix.CLONE_NEWNET)).To(Succeed())
-		ns, err := os.Open("/proc/thread-self/ns/net")
-		g.Expect(err).NotTo(HaveOccurred())
-		defer ns.Close()
 		pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "a", MTU: mtu}, PeerName: "b"}
 		g.Expect(netlink.LinkAdd(pair)).To(Succeed())
 		for _, name := range []string{"a", "b"} {
@@ -49,7 +45,7 @@ func inOwnNamespace(t *testing.T, mtu int, fn func(g *WithT, ns *os.File)) {
 				return link.Attrs().OperState, nil
 			}).WithTimeout(10*time.Second).Should(BeEquivalentTo(netlink.OperUp), name)
 		}
-		fn(g, ns)
+		fn(g)
 	}()
 	<-done
 }
@@ -96,8 +92,8 @@ func flowOf(protocol, from, to string) *probe.Flow {
 // sendCounted sends batches and sees that what the sender counts is what arrives.
 func sendCounted(t *testing.T, batches []probe.Batch) (report SendReport) {
 	t.Helper()
-	inOwnNamespace(t, 9000, func(g *WithT, ns *os.File) {
-		tap, err := probe.OpenTap(probe.TapPoint{Name: "b", Interface: "b"}, probe.TapOptions{NamespaceFD: int(ns.Fd())})
+	inOwnNamespace(t, 9000, func(g *WithT) {
+		tap, err := probe.OpenTap(probe.TapPoint{Name: "b", Interface: "b"}, probe.TapOptions{})
 		g.Expect(err).NotTo(HaveOccurred())
 		defer tap.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -125,8 +121,8 @@ func sendCounted(t *testing.T, batches []probe.Batch) (report SendReport) {
 }
 
 func TestSendAtFullSpeedLosesNothing(t *testing.T) {
-	inOwnNamespace(t, 1500, func(g *WithT, ns *os.File) {
-		tap, err := probe.OpenTap(probe.TapPoint{Name: "b", Interface: "b"}, probe.TapOptions{NamespaceFD: int(ns.Fd()), RingSize: 128 << 20, RetainBytes: -1})
+	inOwnNamespace(t, 1500, func(g *WithT) {
+		tap, err := probe.OpenTap(probe.TapPoint{Name: "b", Interface: "b"}, probe.TapOptions{RingSize: 128 << 20, RetainBytes: -1})
 		g.Expect(err).NotTo(HaveOccurred())
 		defer tap.Close()
 		var batches []probe.Batch
@@ -153,7 +149,7 @@ func TestSendAtFullSpeedLosesNothing(t *testing.T) {
 }
 
 func TestSendExplainsItsErrors(t *testing.T) {
-	inOwnNamespace(t, 1500, func(g *WithT, _ *os.File) {
+	inOwnNamespace(t, 1500, func(g *WithT) {
 		good := probe.Batch{Name: "good", ID: 1, Count: 10, Source: macA, Destination: macB, Size: 60}
 		send := func(iface string, batches ...probe.Batch) (SendReport, error) {
 			return Send(t.Context(), SendRequest{Interface: iface, Batches: batches})
@@ -183,7 +179,7 @@ func TestSendExplainsItsErrors(t *testing.T) {
 }
 
 func TestSendEndsWithItsContext(t *testing.T) {
-	inOwnNamespace(t, 1500, func(g *WithT, _ *os.File) {
+	inOwnNamespace(t, 1500, func(g *WithT) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		begin := time.Now()
@@ -222,7 +218,7 @@ func TestPing(t *testing.T) {
 }
 
 func TestPingWithoutAnswer(t *testing.T) {
-	inOwnNamespace(t, 1500, func(g *WithT, _ *os.File) {
+	inOwnNamespace(t, 1500, func(g *WithT) {
 		link, err := netlink.LinkByName("a")
 		g.Expect(err).NotTo(HaveOccurred())
 		address, err := netlink.ParseAddr("10.9.9.1/24")

@@ -165,10 +165,8 @@ func (n *Network) TapPoints() []probe.TapPoint {
 		switch e.node {
 		case HostNode:
 			p.Marks = probe.Out
-		case SwitchNode:
-			p.Namespace = SwitchNode
 		default:
-			p.PID = n.node(e.node).pid
+			p.Namespace = e.node
 			if e.node == n.inHost() {
 				p.Marks = probe.In
 			}
