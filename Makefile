@@ -92,7 +92,7 @@ ifndef KERNEL
 	@go run ./harness/imagetool ensure
 	@$(PLAIN); VLANDEMUX_REPORTS=$(abspath $(OUT)) exec $(BUILT)/progress $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) ./e2e
 else
-	go build -o $(BUILT)/vm ./images/vm/vm
+	CGO_ENABLED=0 go build -o $(BUILT)/vm ./images/vm/vm
 	go run ./harness/imagetool build $(BUILT)/images
 	$(BUILT)/ginkgo build -o $(BUILT)/e2e.test ./e2e
 	@$(PLAIN); exec $(VM) --share=$(OUT) --env=EVIDENCE --env=GITHUB_ACTIONS $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(SHARD),--env=SHARD=$(SHARD)) $(if $(DEMUX),--env=DEMUX=$(DEMUX)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_KERNEL=$(KERNEL) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
@@ -114,7 +114,7 @@ ifndef KERNEL
 	@go test $(RACE) -exec $(BUILT)/dockerexec $(RACED_IN_CONTAINER)
 else
 	@mkdir -p $(OUT)
-	go build -o $(BUILT)/vm ./images/vm/vm
+	CGO_ENABLED=0 go build -o $(BUILT)/vm ./images/vm/vm
 	go test -c -o $(BUILT)/tests/ $(IN_CONTAINER) $(RACED_IN_CONTAINER)
 	@exec $(VM) --no-docker -- sh -c 'failed=0; for package in $(IN_CONTAINER) $(RACED_IN_CONTAINER); do \
 		echo "=== $$package"; (cd $$package && $(BUILT)/tests/$${package##*/}.test -test.timeout=20m) || failed=1; \
@@ -126,7 +126,7 @@ demo: ## watch three clients with one IP address reach three workers
 
 bench: ## measure the demux beside its limit and the kernel's own means, and labs beside bare containers
 	@go build -o $(BUILT)/dockerexec ./harness/dockerexec
-	@$(if $(KERNEL),go build -o $(BUILT)/vm ./images/vm/vm)
+	@$(if $(KERNEL),CGO_ENABLED=0 go build -o $(BUILT)/vm ./images/vm/vm)
 	@CGO_ENABLED=0 go build -o $(BUILT)/bench/testdata/vlandemux ./images/host/vlandemux
 	@CGO_ENABLED=0 go build -o $(BUILT)/bench/dataplane ./e2e/bench/dataplane
 	@go build -o $(BUILT)/bench/bench ./e2e/bench

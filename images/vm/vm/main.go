@@ -1,6 +1,6 @@
 // Program vm runs a command on a stock Linux kernel: it boots one in QEMU with this machine's files below a throw-away
 // overlay, starts a Docker engine there, runs the command in the current directory, passes its output on and ends with its
-// exit status.
+// exit status. The same program is process 1 there.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vlandemux/vlandemux/images/vm/internal/child"
+	"github.com/vlandemux/vlandemux/images/vm/internal/guest"
 	"github.com/vlandemux/vlandemux/images/vm/internal/kernel"
 	"github.com/vlandemux/vlandemux/images/vm/internal/session"
 )
@@ -29,6 +30,9 @@ const (
 )
 
 func main() {
+	if os.Args[0] == guest.Init {
+		guest.Main(context.Background())
+	}
 	child.DieWithParent("go", "make") // go run and make: their machine goes with them
 	status := exitFailed
 	cmd := command(&status)

@@ -15,9 +15,19 @@ import (
 	"github.com/vlandemux/vlandemux/images/vm/internal/protocol"
 )
 
-// Run does everything. It returns only when not even the line to the runner could be opened; what it returns then belongs on
-// the console, which the runner shows. The caller calls PowerOff either way.
-func Run(ctx context.Context) error {
+// Init is what the kernel calls this program.
+const Init = "/init"
+
+// Main does everything, and ends the machine.
+func Main(ctx context.Context) {
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "vlandemux-init:", err) // on the console, which the runner shows
+	}
+	powerOff()
+}
+
+// run returns an error only when not even the line to the runner could be opened.
+func run(ctx context.Context) error {
 	if err := mountAll(kernelMounts()); err != nil {
 		return err
 	}
@@ -103,8 +113,8 @@ func prepare(config protocol.Config) error {
 	return loopbackUp()
 }
 
-// PowerOff ends the machine.
-func PowerOff() {
+// powerOff ends the machine.
+func powerOff() {
 	unix.Sync()
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	select {} // process 1 must not end: the kernel would panic

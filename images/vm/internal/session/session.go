@@ -3,6 +3,7 @@ package session
 
 import (
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,7 +103,7 @@ func prepare(ctx context.Context, opts *Options) (boot *kernel.Boot, memory *os.
 		strings.ToUpper(opts.acceleration.Name), opts.acceleration.Reason, opts.Processors, opts.Memory))
 	opts.Env = append(slices.Clone(opts.Env), "VLANDEMUX_VM_KERNEL="+boot.Name, "VLANDEMUX_VM_ACCEL="+opts.acceleration.Name)
 	shares = numberShares(opts.Shares)
-	if memory, err = makeInitramfs(ctx, *opts, boot, shares, filepath.Join(store.Dir, "init")); err != nil {
+	if memory, err = makeInitramfs(*opts, boot, shares); err != nil {
 		return nil, nil, nil, errors.Join(err, boot.Close())
 	}
 	return boot, memory, shares, nil
@@ -115,6 +116,14 @@ func check(opts Options) error {
 	}
 	if _, err := machine.Find(); err != nil {
 		return err
+	}
+	program, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		return fmt.Errorf("looking at this program: %w", err)
+	}
+	defer program.Close()
+	if program.Section(".interp") != nil {
+		return errors.New("starting a virtual machine: this program, its process 1, needs shared libraries: build it with CGO_ENABLED=0")
 	}
 	if opts.Docker {
 		if err := findDocker(); err != nil {
@@ -149,10 +158,10 @@ func numberShares(paths []string) []protocol.Share {
 }
 
 // makeInitramfs returns what the guest boots from: the kernel's modules, the init and its orders.
-func makeInitramfs(ctx context.Context, opts Options, boot *kernel.Boot, shares []protocol.Share, scratch string) (*os.File, error) {
-	program, err := buildInit(ctx, scratch)
+func makeInitramfs(opts Options, boot *kernel.Boot, shares []protocol.Share) (*os.File, error) {
+	program, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading this program, the guest's init: %w", err)
 	}
 	config, err := json.Marshal(protocol.Config{Args: opts.Args, Env: opts.Env, Dir: opts.Dir, Docker: opts.Docker, Shares: shares})
 	if err != nil {
@@ -163,7 +172,7 @@ func makeInitramfs(ctx context.Context, opts Options, boot *kernel.Boot, shares 
 			return fmt.Errorf("reading the modules of %s: %w", boot.Name, err)
 		}
 		return initramfs.Write(w, []initramfs.File{
-			{Path: "/init", Executable: true, Content: program},
+			{Path: guest.Init, Executable: true, Content: program},
 			{Path: protocol.ConfigPath, Content: config},
 		})
 	})
