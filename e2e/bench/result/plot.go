@@ -3,11 +3,14 @@ package result
 import (
 	"fmt"
 	"image/color"
+	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -32,9 +35,9 @@ func panels() []panel {
 	}
 }
 
+// A chart's size, and how many stand side by side.
 const (
-	plotWidth   = 36 * vg.Centimeter
-	plotHeight  = 24 * vg.Centimeter
+	chartSize   = 12 * vg.Centimeter
 	plotColumns = 3
 )
 
@@ -54,8 +57,10 @@ func WritePlot(path string, rows []Row) error {
 	if len(plots) == 0 {
 		return nil
 	}
-	svg := vgsvg.New(plotWidth, plotHeight)
-	arrange(plots, draw.New(svg))
+	columns := min(len(plots), plotColumns)
+	width, height := chartSize*vg.Length(columns), chartSize*vg.Length((len(plots)+columns-1)/columns)
+	svg := vgsvg.New(width, height)
+	arrange(plots, columns, draw.New(svg))
 	file, err := os.Create(path + ".svg")
 	if err != nil {
 		return fmt.Errorf("writing the plot: %w", err)
@@ -66,8 +71,8 @@ func WritePlot(path string, rows []Row) error {
 	if err := file.Close(); err != nil {
 		return fmt.Errorf("writing the plot: %w", err)
 	}
-	image := vgimg.New(plotWidth, plotHeight)
-	arrange(plots, draw.New(image))
+	image := vgimg.New(width, height)
+	arrange(plots, columns, draw.New(image))
 	if file, err = os.Create(path + ".png"); err != nil {
 		return fmt.Errorf("writing the plot: %w", err)
 	}
@@ -77,14 +82,12 @@ func WritePlot(path string, rows []Row) error {
 	return file.Close()
 }
 
-func arrange(plots []*plot.Plot, canvas draw.Canvas) {
-	lines := (len(plots) + plotColumns - 1) / plotColumns
-	grid := make([][]*plot.Plot, lines)
-	for i := range grid {
-		grid[i] = make([]*plot.Plot, plotColumns)
-		copy(grid[i], plots[i*plotColumns:min(len(plots), (i+1)*plotColumns)])
+func arrange(plots []*plot.Plot, columns int, canvas draw.Canvas) {
+	var grid [][]*plot.Plot
+	for line := range slices.Chunk(plots, columns) {
+		grid = append(grid, append(slices.Clone(line), make([]*plot.Plot, columns-len(line))...))
 	}
-	tiles := draw.Tiles{Rows: lines, Cols: plotColumns, PadX: 8 * vg.Millimeter, PadY: 8 * vg.Millimeter,
+	tiles := draw.Tiles{Rows: len(grid), Cols: columns, PadX: 8 * vg.Millimeter, PadY: 8 * vg.Millimeter,
 		PadTop: 3 * vg.Millimeter, PadBottom: 3 * vg.Millimeter, PadLeft: 3 * vg.Millimeter, PadRight: 3 * vg.Millimeter}
 	canvases := plot.Align(grid, tiles, canvas)
 	for i, line := range grid {
@@ -114,15 +117,20 @@ func (p panel) draw(rows []Row) (*plot.Plot, error) {
 	}
 	chart := plot.New()
 	chart.Title.Text = p.title
+	for _, font := range []*font.Font{&chart.Title.TextStyle.Font, &chart.X.Tick.Label.Font, &chart.Y.Tick.Label.Font, &chart.Legend.TextStyle.Font} {
+		font.Variant = "Sans"
+	}
 	var labels []string
 	for _, name := range names {
-		labels = append(labels, strings.Replace(name, "/", "/\n", 1))
+		labels = append(labels, strings.Replace(strings.TrimPrefix(name, "lab-"), "/", "/\n", 1))
 	}
 	chart.NominalX(labels...)
 	chart.X.Min, chart.X.Max = -0.5, float64(len(names))-0.5
 	chart.Legend.Top = true
 	chart.Legend.TextStyle.Font.Size = vg.Points(8)
 	chart.Add(plotter.NewGrid())
+	all := variantsOf(rows)
+	least, most := math.Inf(1), 0.0
 	for v, variant := range variants {
 		marks := marks{}
 		for n, name := range names {
@@ -131,6 +139,7 @@ func (p panel) draw(rows []Row) (*plot.Plot, error) {
 					// Side by side within the place of the name.
 					x := float64(n) + 0.7*(float64(v)+0.5)/float64(len(variants)) - 0.35
 					marks.XYs = append(marks.XYs, plotter.XY{X: x, Y: row.Median})
+					least, most = min(least, row.Min), max(most, row.Max)
 					marks.YErrors = append(marks.YErrors, struct{ Low, High float64 }{row.Median - row.Min, row.Max - row.Median})
 				}
 			}
@@ -143,14 +152,68 @@ func (p panel) draw(rows []Row) (*plot.Plot, error) {
 		if err != nil {
 			return nil, err
 		}
-		scatter.GlyphStyle = draw.GlyphStyle{Color: shade(v), Radius: vg.Points(3), Shape: draw.CircleGlyph{}}
-		bars.Color = shade(v)
+		colour := shade(slices.Index(all, variant))
+		scatter.GlyphStyle = draw.GlyphStyle{Color: colour, Radius: vg.Points(3), Shape: draw.CircleGlyph{}}
+		bars.Color = colour
 		chart.Add(scatter, bars)
 		chart.Legend.Add(variant, scatter)
 	}
-	chart.Y.Min = 0
-	chart.Y.Max *= 1.25 // room for the legend
+	chart.Y.Tick.Marker = ticks{}
+	room := 1 + 0.06*float64(len(variants)) // for the legend
+	chart.Y.Min, chart.Y.Max = 0, room*most
+	if least > 0 && most > 8*least { // on a linear axis the least would all look alike
+		chart.Y.Scale, chart.Y.Tick.Marker = plot.LogScale{}, ticks{logarithmic: true}
+		chart.Y.Min, chart.Y.Max = least/1.2, most*math.Pow(most/least, room-1)
+	}
 	return chart, nil
+}
+
+// variantsOf are the variants of all charts, each of which has one colour.
+func variantsOf(rows []Row) []string {
+	var all []string
+	for _, row := range rows {
+		if !slices.Contains(all, row.Variant) {
+			all = append(all, row.Variant)
+		}
+	}
+	return all
+}
+
+// ticks are at 1, 2 and 5 times a power of ten.
+type ticks struct{ logarithmic bool }
+
+// Ticks implements [plot.Ticker].
+func (t ticks) Ticks(least, most float64) []plot.Tick {
+	var all []plot.Tick
+	add := func(v float64) {
+		label := number(v)
+		if v < 1000 { // without zeros behind the point
+			label = strconv.FormatFloat(v, 'g', 3, 64)
+		}
+		if v >= least && v <= most {
+			all = append(all, plot.Tick{Value: v, Label: label})
+		}
+	}
+	decade := math.Pow(10, math.Floor(math.Log10(most-least)))
+	if t.logarithmic {
+		for decade = math.Pow(10, math.Floor(math.Log10(least))); decade < most; decade *= 10 {
+			add(decade)
+			add(2 * decade)
+			add(5 * decade)
+		}
+		return all
+	}
+	step := decade
+	switch {
+	case most < 2*decade:
+		step = decade / 5
+	case most < 5*decade:
+		step = decade / 2
+	}
+	for n := 0.0; n*step <= most; n++ {
+		add(n * step)
+	}
+	return all
 }
 
 // marks are medians with ranges.
