@@ -43,13 +43,15 @@ OUT   := $(REPORTS)$(if $(KERNEL),/$(NAME))
 BUILT := $(CURDIR)/build$(if $(KERNEL),/$(NAME))
 export KERNEL_SOURCES
 $(if $(and $(KERNEL),$(KEPT)),$(error KEEP: nobody can enter a lab inside of the virtual machine of KERNEL=$(KERNEL); EVIDENCE=always saves what there is of each spec))
+$(if $(KEPT),$(if $(filter-out 1,$(PROCS)),$(error KEEP holds one lab up at a time: PROCS=1)))
 VM     = $(BUILT)/vm --kernel=$(KERNEL) --sources="$$KERNEL_SOURCES" --console=$(OUT)/console.log --timeout=1h $(if $(CPUS),--cpus=$(CPUS)) \
 	--env=VLANDEMUX_SWITCH=$(or $(VLANDEMUX_SWITCH),all)
 
 GINKGO_FLAGS = --procs=$(PROCS) --output-dir=$(abspath $(OUT)) --junit-report=junit.xml --json-report=report.json \
 	$(if $(SEED),--seed=$(SEED)) $(if $(FOCUS),--focus="$$FOCUS") $(GINKGO_ARGS)
 
-PLAIN = [ -t 1 ] && [ -z "$$NO_COLOR" ] || plain=--no-color
+# In the environment: it is heeded by all that Ginkgo says.
+PLAIN = [ -t 1 ] && [ -z "$$NO_COLOR" ] || export GINKGO_NO_COLOR=1
 
 .DEFAULT_GOAL := help
 .PHONY: help sources e2e merge test demo bench lint package generate clean
@@ -87,16 +89,16 @@ sources:
 e2e: sources ## run the demux in Docker and check every scenario frame by frame
 	@mkdir -p $(OUT)
 	@go build -o $(BUILT)/ginkgo github.com/onsi/ginkgo/v2/ginkgo
-	@CGO_ENABLED=0 go build -o $(BUILT)/progress ./e2e/progress
+	@go build -o $(BUILT)/progress ./e2e/progress
 ifndef KERNEL
 	@go run ./harness/imagetool ensure
-	@$(PLAIN); VLANDEMUX_REPORTS=$(abspath $(OUT)) exec $(BUILT)/progress $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) ./e2e
+	@$(PLAIN); VLANDEMUX_REPORTS=$(abspath $(OUT)) exec $(BUILT)/progress $(BUILT)/ginkgo run $(GINKGO_FLAGS) ./e2e
 else
 	CGO_ENABLED=0 go build -o $(BUILT)/vm ./images/vm/vm
 	go run ./harness/imagetool build $(BUILT)/images
 	$(BUILT)/ginkgo build -o $(BUILT)/e2e.test ./e2e
-	@$(PLAIN); exec $(VM) --share=$(OUT) --env=EVIDENCE --env=GITHUB_ACTIONS $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(SHARD),--env=SHARD=$(SHARD)) $(if $(DEMUX),--env=DEMUX=$(DEMUX)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_KERNEL=$(KERNEL) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
-		--env=VLANDEMUX_REPORTS=$(abspath $(OUT)) -- $(BUILT)/progress $(BUILT)/ginkgo run $$plain $(GINKGO_FLAGS) $(BUILT)/e2e.test
+	@$(PLAIN); exec $(VM) --share=$(OUT) --env=EVIDENCE --env=GITHUB_ACTIONS --env=GINKGO_NO_COLOR $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(SHARD),--env=SHARD=$(SHARD)) $(if $(DEMUX),--env=DEMUX=$(DEMUX)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_KERNEL=$(KERNEL) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
+		--env=VLANDEMUX_REPORTS=$(abspath $(OUT)) -- $(BUILT)/progress $(BUILT)/ginkgo run $(GINKGO_FLAGS) $(BUILT)/e2e.test
 endif
 
 merge: ## make one report of those that parts of the suite (SHARD) have left in folders below SHARDS

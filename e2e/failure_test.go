@@ -3,6 +3,7 @@ package e2e
 import (
 	"cmp"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,11 +18,7 @@ import (
 
 // fail ends the node as Ginkgo's Fail does.
 func (s *suite) fail(message string, skip ...int) {
-	above := 1
-	if len(skip) > 0 {
-		above += skip[0]
-	}
-	s.interruption.fail(s.explain(message, above), above)
+	s.interruption.fail(s.explain(message, above(skip)), above(skip))
 }
 
 func (s *suite) check(err error) {
@@ -36,12 +33,21 @@ func (s *suite) explain(message string, skip int) string {
 	if spec.LeafNodeType != types.NodeTypeIt {
 		return message
 	}
-	return fmt.Sprintf("%s\n\nat %s\nevidence: %s\nagain: %s", strings.TrimRight(message, "\n"),
-		fromHere(types.NewCodeLocation(skip+1)), shown(s.evidence(spec.FullText())), againSpec(ginkgo.GinkgoRandomSeed(), spec.FullText()))
+	message = fmt.Sprintf("%s\n\nat %s", strings.TrimRight(message, "\n"), fromHere(types.NewCodeLocation(skip+1)))
+	if _, there, _ := entry[labFacts](&spec, labEntry); there { // without a lab there is no evidence
+		message += "\nevidence: " + shown(s.evidence(spec.FullText()))
+	}
+	return message + "\nagain: " + againSpec(ginkgo.GinkgoRandomSeed(), spec.FullText())
 }
 
-// evidence is the folder of a spec.
-func (s *suite) evidence(text string) string { return filepath.Join(s.reports, "evidence", slug(text)) }
+// evidence is the folder of a spec. Where another's text differs in signs alone, or after what is kept of it, a checksum tells them apart.
+func (s *suite) evidence(text string) string {
+	name := slug(text)
+	if slices.ContainsFunc(s.specs, func(other string) bool { return other != text && slug(other) == name }) {
+		name = fmt.Sprintf("%s-%08x", name, crc32.ChecksumIEEE([]byte(text)))
+	}
+	return filepath.Join(s.reports, "evidence", name)
+}
 
 // moduleRoot is the folder above the one that Go runs the suite in.
 func moduleRoot() string {
@@ -61,8 +67,10 @@ func fromHere(at types.CodeLocation) string { return failure.Line(moduleRoot(), 
 // repeated are the variables that decide what a run does, beside FOCUS and SEED.
 var repeated = []string{"ENGINES", "DOCKER_HOST", "DEMUX", "CAPTURES", "FULL", "VLANDEMUX_SWITCH", "VLANDEMUX_AXES", "SERVERS_IMAGE"}
 
-// againSpec is the command that runs one spec once more, with what it drew the last time.
-func againSpec(seed int64, text string) string { return again(seed, regexp.QuoteMeta(text)) }
+// againSpec is the command that runs one spec once more, with what it drew the last time. It is one line, whatever the spec is called.
+func againSpec(seed int64, text string) string {
+	return again(seed, regexp.MustCompile(`[\n\r\t]`).ReplaceAllString(regexp.QuoteMeta(text), `\s`))
+}
 
 // again is the command that runs what a FOCUS matches once more.
 func again(seed int64, focus ...string) string {
@@ -79,6 +87,22 @@ func again(seed int64, focus ...string) string {
 		words = append(words, "FOCUS="+quote(strings.Join(focus, "|")))
 	}
 	return strings.Join(words, " ")
+}
+
+// againRun is the command that runs once more what a run has run.
+func againRun(c types.SuiteConfig) string {
+	var args []string
+	if c.LabelFilter != "" {
+		args = append(args, quote("--label-filter="+c.LabelFilter))
+	}
+	for _, skip := range c.SkipStrings {
+		args = append(args, quote("--skip="+skip))
+	}
+	command := again(c.RandomSeed, c.FocusStrings...)
+	if len(args) > 0 {
+		command += " GINKGO_ARGS=" + quote(strings.Join(args, " "))
+	}
+	return command
 }
 
 var plainWord = regexp.MustCompile(`^[a-zA-Z0-9_./:,@%+=-]+$`)
@@ -122,21 +146,13 @@ func (s *suite) failedSpecs(report ginkgo.Report) string {
 	return strings.TrimRight(text.String(), "\n")
 }
 
-// annotations are what GitHub shows beside the lines of a change, in its own format; "" outside of its Actions.
+// annotations are what GitHub shows beside the lines of a change; "" outside of its Actions.
 func annotations(report ginkgo.Report) string {
-	if os.Getenv("GITHUB_ACTIONS") != "true" {
-		return ""
-	}
-	data := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
-	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
 	var lines []string
 	for _, spec := range report.SpecReports {
 		if spec.Failed() {
-			f := failureOf(&spec)
-			at := f.Location
-			lines = append(lines, fmt.Sprintf("::error file=%s,line=%d,title=%s::%s", property.Replace(shown(at.FileName)), at.LineNumber,
-				property.Replace(cmp.Or(spec.FullText(), spec.LeafNodeType.String())), data.Replace(failure.Cause(f.Message))))
+			lines = append(lines, failure.Annotation(moduleRoot(), cmp.Or(spec.FullText(), spec.LeafNodeType.String()), failureOf(&spec)))
 		}
 	}
-	return strings.Join(slices.Compact(lines), "\n")
+	return strings.TrimRight(strings.Join(slices.Compact(lines), ""), "\n")
 }

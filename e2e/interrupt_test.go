@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 )
 
 var errInterrupted = errors.New("interrupted")
@@ -49,13 +51,27 @@ func (i *interruption) bound(ctx context.Context) (context.Context, context.Canc
 	return ctx, func() { stop(); cancel(nil) }
 }
 
+// fail ends the goroutine that calls it, be it the spec's own or one that the spec has started, with all that is deferred. Ginkgo's own panic
+// ends the process where nobody recovers from it.
 func (i *interruption) fail(message string, skip ...int) {
-	above := 1
-	if len(skip) > 0 {
-		above += skip[0]
-	}
+	defer func() {
+		if e := recover(); e != nil {
+			if _, ginkgos := e.(types.GinkgoError); !ginkgos {
+				panic(e)
+			}
+		}
+		runtime.Goexit()
+	}()
 	if i.ctx.Err() != nil {
-		ginkgo.AbortSuite(context.Cause(i.ctx).Error()+": what ran has been ended and cleaned up, the rest is skipped", above)
+		ginkgo.AbortSuite(context.Cause(i.ctx).Error()+": what ran has been ended and cleaned up, the rest is skipped", above(skip))
 	}
-	ginkgo.Fail(message, above)
+	ginkgo.Fail(message, above(skip))
+}
+
+// above is how many callers a function that was told to skip some has its callee skip.
+func above(skip []int) int {
+	if len(skip) == 0 {
+		return 1
+	}
+	return 1 + skip[0]
 }

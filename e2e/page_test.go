@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -161,6 +162,9 @@ func (s *suite) pageSpec(spec *types.SpecReport, seed int64) (page.Spec, error) 
 func filesBelow(base, folder string) ([]string, error) {
 	var files []string
 	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // it could not be made
+			return nil
+		}
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -182,7 +186,7 @@ func (s *suite) runFacts(report ginkgo.Report, ranOn string) []page.Fact {
 	c := report.SuiteConfig
 	facts := []page.Fact{
 		{Name: "Ran on", Value: ranOn},
-		{Name: "Again", Value: again(c.RandomSeed, c.FocusStrings...)},
+		{Name: "Again", Value: againRun(c)},
 		{Name: "Processes", Value: fmt.Sprint(c.ParallelTotal)},
 	}
 	if len(c.FocusStrings) > 0 {

@@ -60,15 +60,19 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 	topology := c.Topology(variant)
 	bound, release := s.bound(ctx)
 	defer release()
+	fail := func(message string, skip ...int) {
+		defer release() // where another goroutine has failed, the case's own waits no longer
+		s.fail(message, above(skip))
+	}
 	lab, err := s.harness.Start(bound, topology, variant.Seed)
 	s.check(err)
-	ginkgo.DeferCleanup(func(ctx context.Context) { s.end(ctx, lab, text) })
+	ginkgo.DeferCleanup(func(ctx context.Context) { s.end(ctx, lab) })
 	reportLab(lab)
 	c.Run(bound, &scenarios.Run{
-		Gomega:  gomega.NewGomega(s.fail),
+		Gomega:  gomega.NewGomega(fail),
 		Variant: variant,
 		Lab:     lab,
-		Fail:    s.fail,
+		Fail:    fail,
 		Out:     ginkgo.GinkgoWriter,
 		Brief:   !verbose(),
 		Step:    func(text string) { ginkgo.By(text) },
@@ -77,7 +81,7 @@ func (s *suite) run(ctx ginkgo.SpecContext, c scenarios.Case, variant scenarios.
 
 // end closes the lab. A failed spec leaves its evidence first, and a lab that
 // leaves anything behind, or that made the kernel complain, fails the spec.
-func (s *suite) end(ctx context.Context, lab *harness.Lab, text string) {
+func (s *suite) end(ctx context.Context, lab *harness.Lab) {
 	err := lab.KernelComplaints(ctx)
 	spec := ginkgo.CurrentSpecReport()
 	if !spec.Failed() { // a window that is open because of a failure is closed by what saves the evidence, which the ledger's verdict is part of
@@ -85,9 +89,6 @@ func (s *suite) end(ctx context.Context, lab *harness.Lab, text string) {
 	}
 	if (spec.Failed() || err != nil || os.Getenv("EVIDENCE") == "always") && s.ctx.Err() == nil {
 		s.saveEvidence(ctx, lab, spec, err)
-	}
-	if spec.Failed() && !strings.Contains(failureOf(&spec).Message, "\nagain: ") { // a panic, or a spec whose time was over
-		ginkgo.AddReportEntry("again", againSpec(ginkgo.GinkgoRandomSeed(), text))
 	}
 	if s.keepUp(lab, spec, err) {
 		err = errors.Join(err, lab.Abandon())
@@ -125,7 +126,9 @@ func verbose() bool {
 
 var notInFileNames = regexp.MustCompile(`[^a-zA-Z0-9]+`)
 
-// slug makes a file name of a spec's text.
+// slug makes a file name of a spec's text, no longer than file systems take.
 func slug(text string) string {
-	return strings.Trim(notInFileNames.ReplaceAllString(text, "-"), "-")
+	const most = 200
+	name := strings.Trim(notInFileNames.ReplaceAllString(text, "-"), "-")
+	return name[:min(len(name), most)]
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // saveCapture writes one pcapng file of all taps of the last window. It has what each tap kept, and the wrong frames wherever they were seen.
-func (l *Lab) saveCapture(ctx context.Context, path string) (err error) {
+func (l *Lab) saveCapture(ctx context.Context, path string) error {
 	taps, err := l.host.agent.StopTaps(ctx)
 	if err != nil || len(taps) == 0 {
 		return err
@@ -55,6 +55,8 @@ func (l *Lab) saveCapture(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	return merged.Write(file)
+	if err := errors.Join(merged.Write(file), file.Close()); err != nil {
+		return errors.Join(err, os.Remove(path)) // half of it would mislead
+	}
+	return nil
 }

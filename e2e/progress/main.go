@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -34,13 +35,19 @@ func run(command []string, out *os.File) (status int, err error) {
 	if len(command) == 0 {
 		return 2, errors.New("no command: progress ginkgo run ./e2e")
 	}
-	events, err := os.CreateTemp("", "vlandemux-progress-")
+	folder, err := os.MkdirTemp("", "vlandemux-progress-")
+	if err != nil {
+		return 1, fmt.Errorf("making a folder for what the suite tells: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	events, err := os.Create(filepath.Join(folder, "events"))
 	if err != nil {
 		return 1, fmt.Errorf("making the file for the suite's events: %w", err)
 	}
-	defer func() { err = errors.Join(err, events.Close(), os.Remove(events.Name())) }()
+	defer events.Close() //nolint:errcheck // only read
+	begun := time.Now()
 	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // it ends by itself, and by the signals below
-	cmd.Env = append(os.Environ(), "VLANDEMUX_PROGRESS="+events.Name())
+	cmd.Env = append(os.Environ(), "VLANDEMUX_PROGRESS="+folder)
 	cmd.Stdin, cmd.Stderr = os.Stdin, os.Stderr
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
@@ -58,10 +65,15 @@ func run(command []string, out *os.File) (status int, err error) {
 	if err := cmd.Wait(); err != nil && !errors.As(err, &failed) {
 		return 1, err
 	}
-	if cmd.ProcessState.ExitCode() < 0 { // by a signal
-		return 1, nil
+	status = cmd.ProcessState.ExitCode()
+	if status < 0 { // by a signal
+		status = 1
 	}
-	return cmd.ProcessState.ExitCode(), nil
+	died, err := tellDead(folder, begun, out)
+	if died && status == 0 {
+		status = 1
+	}
+	return status, err
 }
 
 // show copies what the command prints and puts lines of its own in between, until the command has closed its output.

@@ -38,7 +38,8 @@ func (s *suite) read(events io.Reader) {
 // take takes an event. What is none changes nothing.
 func (s *suite) take(event []string) {
 	switch {
-	case event[0] == "run" && len(event) == 3:
+	case event[0] == "run" && len(event) == 3: // once more, with --repeat
+		*s = *newSuite(s.begun)
 		s.specs, _ = strconv.Atoi(event[1])
 		s.processes, _ = strconv.Atoi(event[2])
 	case event[0] == "last" && len(event) == 3:

@@ -4,6 +4,7 @@ package failure
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -51,7 +52,11 @@ func Of(spec *types.SpecReport, root string) types.Failure {
 	}
 	if late := f.AdditionalFailure; late != nil {
 		_, message, _ := strings.Cut(late.Failure.Message, "before it exited:\n")
-		f.Message, f.Location = f.Message+": "+cmp.Or(message, late.Failure.Message), late.Failure.Location
+		message = cmp.Or(message, late.Failure.Message)
+		if !strings.HasPrefix(message, f.Message) { // what was told already, such as that all are interrupted
+			message = f.Message + ": " + message
+		}
+		f.Message, f.Location = message, late.Failure.Location
 	}
 	for _, after := range spec.AdditionalFailures {
 		f.Message += fmt.Sprintf("\n\nand then, in %s: %s", after.Failure.FailureNodeType, cmp.Or(after.Failure.ForwardedPanic, after.Failure.Message))
@@ -71,6 +76,17 @@ func ours(root string, stack []types.CodeLocation, other types.CodeLocation) typ
 		}
 	}
 	return other
+}
+
+// Annotation is what GitHub shows of a spec's failure beside the line of a change, in its own format; "" outside of its Actions.
+func Annotation(root, spec string, f types.Failure) string {
+	if os.Getenv("GITHUB_ACTIONS") != "true" {
+		return ""
+	}
+	data := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
+	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+	return fmt.Sprintf("::error file=%s,line=%d,title=%s::%s\n",
+		property.Replace(Shown(root, f.Location.FileName)), f.Location.LineNumber, property.Replace(spec), data.Replace(Cause(f.Message)))
 }
 
 var (

@@ -52,6 +52,19 @@ func TestASpecWhoseTimeIsOverIsToldWithWhatItDid(t *testing.T) {
 	g.Expect(f.Message).To(HaveSuffix("and then, in DeferCleanup (Each): a link is left"))
 }
 
+func TestWhatIsToldTwiceIsReadOnce(t *testing.T) {
+	g := NewWithT(t)
+	f := failure.Of(&types.SpecReport{Failure: types.Failure{
+		Message: "Interrupted by Other Ginkgo Process", Location: at("/src/e2e/spec_test.go", 48),
+		AdditionalFailure: &types.AdditionalFailure{Failure: types.Failure{
+			Message:  "An interrupt occurred and then the following failure was recorded in the interrupted node before it exited:\nInterrupted by Other Ginkgo Process\n\nat scenarios/arp.go:4",
+			Location: at("/src/scenarios/arp.go", 4),
+		}},
+	}}, root)
+	g.Expect(failure.Cause(f.Message)).To(Equal("Interrupted by Other Ginkgo Process"))
+	g.Expect(failure.Line(root, f.Location)).To(Equal("scenarios/arp.go:4"))
+}
+
 func TestACauseIsOneLine(t *testing.T) {
 	for message, want := range map[string]string{
 		"": "no message",
