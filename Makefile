@@ -143,7 +143,7 @@ lint: sources ## gofmt, go vet, golangci-lint, actionlint, generated files up to
 	$(BUILT)/actionlint
 
 # A version begins with a digit: that of the tag, else of the commit.
-VERSION ?= $(patsubst v%,%,$(or $(shell git describe --tags --exact-match 2>/dev/null),0~$(shell git log -1 --format=%cd --date=format:%Y%m%d).$(shell git rev-parse --short HEAD)))
+VERSION ?= $(patsubst v%,%,$(or $(shell git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null),0~$(shell git log -1 --format=%cd --date=format:%Y%m%d).$(shell git rev-parse --short HEAD)))
 package: export ARCH = $(shell go env GOARCH)
 package: export BUILT := $(BUILT)/package
 package: export VERSION := $(VERSION)

@@ -65,6 +65,7 @@ func broken(g *WithT) (drawing *page.Drawing, window harness.ClosedWindow) {
 func example(g *WithT, n int) *page.Run {
 	lab, wrong := broken(g)
 	wrong.Verdict.Paths[0].Hops[0].Tags = []string{"802.1Q vid 7 + 802.1Q vid 8 + 802.1ad vid 9 + 802.1Q vid 10"}
+	wrong.Verdict.WrongFrames[0].Alike = 3
 	run := &page.Run{
 		Title: "vlandemux end to end", Started: time.Date(2026, 11, 26, 9, 0, 0, 0, time.UTC), Took: time.Minute,
 		Facts: []page.Fact{{Name: "Ran on", Value: "kernel 6.18 <b>&"}},
@@ -142,6 +143,9 @@ func TestThePageInABrowser(t *testing.T) {
 		g.Expect(rows).To(ContainElement(And(HavePrefix(hop.Tap+"\t"), ContainSubstring("\t"+at+"\t"), HaveSuffix(hop.Fault))))
 		red := eval[string](g, ctx, `getComputedStyle(document.querySelector('#s2 .frame tr.wrong td')).color`)
 		g.Expect(red).To(Equal("rgb(177, 18, 31)"))
+		heads := eval[[]string](g, ctx, `[...document.querySelectorAll('#s2 .frame h5')].map(h => h.innerText)`)
+		g.Expect(heads[0]).To(MatchRegexp(`^Wrong frame 1 of .* \(and 2 more in the same way\): `))
+		g.Expect(heads[1]).To(HavePrefix("Wrong frame 4 of "))
 	})
 	t.Run("a long stack of tags is told by its outer ones", func(t *testing.T) {
 		g := NewWithT(t)

@@ -81,7 +81,7 @@ func functions() template.FuncMap {
 		"phases":    func() []string { return append(harness.PhaseNames(), Rest) },
 		"filters":   filters,
 		"kinds":     kinds,
-		"of":        func(f harness.WrongFrame, i, all int) wrongFrame { return wrongFrame{&f, i + 1, all} },
+		"frames":    wrongFrames,
 		"named":     func(name string, total any) part { return part{name, total} },
 		"clock":     clock,
 		"day":       func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
@@ -105,10 +105,22 @@ func functions() template.FuncMap {
 	}
 }
 
-// wrongFrame is one of the wrong frames of a window.
+// wrongFrame is one of the wrong frames of a window. Its number is the one that the message has, which leaves those out that are like one before.
 type wrongFrame struct {
-	Frame      *harness.WrongFrame
-	Number, Of int
+	Frame            *harness.WrongFrame
+	Number, Of, Like int
+}
+
+func wrongFrames(v *harness.Verdict) []wrongFrame {
+	var all []wrongFrame
+	number := 1
+	for i := range v.WrongFrames {
+		f := &v.WrongFrames[i]
+		like := max(0, f.Alike-1)
+		all = append(all, wrongFrame{f, number, v.Wrong, like})
+		number += 1 + like
+	}
+	return all
 }
 
 // part is the switch or the demux, and what became of its frames.
