@@ -118,12 +118,17 @@ func quote(text string) string {
 // failureOf is a spec's failure, see [failure.Of].
 func failureOf(spec *types.SpecReport) types.Failure { return failure.Of(spec, moduleRoot()) }
 
+// failed tells whether a spec, or a node of the suite, has failed by itself: what every other process says when the first could not prepare is left out.
+func failed(spec *types.SpecReport) bool {
+	return spec.Failed() && !strings.HasPrefix(spec.Failure.Message, "SynchronizedBeforeSuite failed on Ginkgo parallel process #1")
+}
+
 // failedSpecs is a line of cause for each failed spec; those of one cause are told together.
 func (s *suite) failedSpecs(report ginkgo.Report) string {
 	specs := map[string][]types.SpecReport{}
 	var causes []string
 	for _, spec := range report.SpecReports {
-		if !spec.Failed() {
+		if !failed(&spec) {
 			continue
 		}
 		f := failureOf(&spec)
@@ -150,7 +155,7 @@ func (s *suite) failedSpecs(report ginkgo.Report) string {
 func annotations(report ginkgo.Report) string {
 	var lines []string
 	for _, spec := range report.SpecReports {
-		if spec.Failed() {
+		if failed(&spec) {
 			lines = append(lines, failure.Annotation(moduleRoot(), cmp.Or(spec.FullText(), spec.LeafNodeType.String()), failureOf(&spec)))
 		}
 	}

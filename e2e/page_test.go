@@ -78,7 +78,7 @@ func (s *suite) writePage(facts []page.Fact, reports ...ginkgo.Report) error {
 				continue
 			}
 			if spec.LeafNodeType != types.NodeTypeIt {
-				if spec.Failed() { // such as BeforeSuite: no spec has run
+				if failed(spec) { // such as BeforeSuite: no spec has run
 					failure := failureOf(spec)
 					run.Specs = append(run.Specs, page.Spec{
 						Scenario: spec.LeafNodeType.String(), Text: spec.LeafNodeText, State: page.Failed, Started: spec.StartTime, Took: spec.RunTime,

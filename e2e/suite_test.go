@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/e2e/internal/keep"
 	"github.com/vlandemux/vlandemux/e2e/internal/page"
@@ -119,11 +121,22 @@ func (s *suite) prepare(ctx context.Context) []byte {
 	_, skipped, err := s.readCaptures()
 	s.check(err)
 	s.skipped = skipped
-	// What an earlier run has left there is not this one's evidence.
-	s.check(os.RemoveAll(filepath.Join(s.reports, "evidence")))
+	s.check(s.clearReports())
 	ready, err := json.Marshal(s.prepareEngines(ctx))
 	s.check(err)
 	return ready
+}
+
+// clearReports sees that reports can be written. What an earlier run has left there is not this one's evidence.
+func (s *suite) clearReports() error {
+	err := errors.Join(os.RemoveAll(filepath.Join(s.reports, "evidence")), os.MkdirAll(s.reports, 0o755))
+	if err == nil {
+		err = unix.Access(s.reports, unix.W_OK)
+	}
+	if err != nil {
+		return fmt.Errorf("preparing %s for reports: %w; name another folder (make e2e REPORTS=DIR, VLANDEMUX_REPORTS for ginkgo)", shown(s.reports), err)
+	}
+	return nil
 }
 
 // tryOut runs the smallest lab there is on each switch, so that an engine or a
