@@ -26,41 +26,73 @@ func Build(ctx context.Context, dir, arch string) error {
 	return compile(ctx, dir, arch, append(Programs(), Runner()))
 }
 
-// compile builds all programs with one call of the go command, statically and reproducibly.
+// compile builds all programs into dir.
 func compile(ctx context.Context, dir, arch string, programs []Program) error {
+	c, err := newCompiler(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	return c.build(ctx, dir, arch, programs)
+}
+
+// compiler is the go command and the source of the programs.
+type compiler struct{ goCommand, source, temporary string }
+
+func newCompiler(ctx context.Context) (c compiler, err error) {
+	if c.goCommand, err = exec.LookPath("go"); err != nil {
+		return c, fmt.Errorf("compiling the images' programs: %w: %w; install Go and put it into PATH, "+
+			"or let %s name a folder of ready-made programs", ErrNoSource, err, Folder)
+	}
+	// Interrupted early, the go command leaves its temporary files; in this folder they go all the same.
+	if c.temporary, err = os.MkdirTemp("", "vlandemux-compile-"); err != nil {
+		return c, fmt.Errorf("making a folder for the compiler's temporary files: %w", err)
+	}
+	if c.source, err = sourceFolder(ctx, c.goCommand, c.temporary, sourceCandidates()...); err != nil {
+		c.close()
+	}
+	return c, err
+}
+
+func (c compiler) close() { os.RemoveAll(c.temporary) } //nolint:errcheck // what stays is a temporary file
+
+// build makes programs with one call of the go command, statically and reproducibly. What is up to date in dir is not linked again.
+func (c compiler) build(ctx context.Context, dir, arch string, programs []Program) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return fmt.Errorf("compiling the images' programs: %w", err)
 	}
-	goCommand, err := exec.LookPath("go")
-	if err != nil {
-		return fmt.Errorf("compiling the images' programs: %w: %w; install Go and put it into PATH, "+
-			"or let %s name a folder of ready-made programs", ErrNoSource, err, Folder)
-	}
-	// Interrupted early, the go command leaves its temporary files; in this folder they go all the same.
-	temporary, err := os.MkdirTemp("", "vlandemux-compile-")
-	if err != nil {
-		return fmt.Errorf("making a folder for the compiler's temporary files: %w", err)
-	}
-	defer os.RemoveAll(temporary) //nolint:errcheck // what stays is a temporary file
-	source, err := sourceFolder(ctx, goCommand, temporary, sourceCandidates()...)
-	if err != nil {
-		return err
-	}
-	args := []string{"build", "-o", dir + string(filepath.Separator), "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid="}
+	args := []string{"build", "-o", dir + string(filepath.Separator), "-trimpath", "-buildvcs=false", "-ldflags=-s -w"}
 	for _, program := range programs {
 		args = append(args, program.Packages...)
 	}
-	out, err := runGo(ctx, goCommand, temporary, source, arch, args...)
+	out, err := runGo(ctx, c.goCommand, c.temporary, c.source, arch, args...)
 	switch {
 	case err == nil:
 		return nil
 	case bytes.Contains(out, []byte(syscall.ENOSPC.Error())):
 		return fmt.Errorf("compiling the images' programs: %w in %s or in the go command's cache: make room there, "+
-			"or set TMPDIR and GOCACHE to folders on another disk", syscall.ENOSPC, filepath.Dir(temporary))
+			"or set TMPDIR and GOCACHE to folders on another disk", syscall.ENOSPC, filepath.Dir(c.temporary))
 	default:
-		return fmt.Errorf("compiling the images' programs in %s: %w\n%s", source, err, bytes.TrimSpace(out))
+		return fmt.Errorf("compiling the images' programs in %s: %w\n%s", c.source, err, bytes.TrimSpace(out))
 	}
+}
+
+// keep gives a folder for programs of an architecture that has those of the last time, locked until release is called. Where the source is not to be
+// written to, as in the go command's cache of modules, it is an empty one.
+func (c compiler) keep(arch string) (dir string, release func(), err error) {
+	dir = filepath.Join(c.source, "build", "images", arch)
+	if strings.Contains(c.source, "@") || os.MkdirAll(dir, 0o755) != nil {
+		return c.temporary, func() {}, nil
+	}
+	folder, err := os.Open(dir)
+	if err == nil {
+		err = syscall.Flock(int(folder.Fd()), syscall.LOCK_EX)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("locking the folder of the images' programs: %w", errors.Join(err, folder.Close()))
+	}
+	return dir, func() { folder.Close() }, nil //nolint:errcheck // it is only locked
 }
 
 // sourceCandidates are the working folder, which may lie in the module or in one that requires it, and the folder this package was compiled

@@ -76,16 +76,21 @@ func EnsurePrograms(ctx context.Context, e *engine.Engine, progress func(string)
 	}
 	folder := os.Getenv(Folder)
 	if folder == "" {
-		temporary, err := os.MkdirTemp("", "vlandemux-images-")
-		if err != nil {
-			return nil, fmt.Errorf("making a folder to compile into: %w", err)
-		}
-		defer os.RemoveAll(temporary) //nolint:errcheck // what stays is a temporary file
 		progress("compiling the images' programs")
-		if err := compile(ctx, temporary, e.Version().Arch, programs); err != nil {
+		c, err := newCompiler(ctx)
+		if err != nil {
 			return nil, err
 		}
-		folder = temporary
+		defer c.close()
+		dir, release, err := c.keep(e.Version().Arch)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		if err := c.build(ctx, dir, e.Version().Arch, programs); err != nil {
+			return nil, err
+		}
+		folder = dir
 	}
 	ids := make([]string, len(programs))
 	for i, program := range programs {
