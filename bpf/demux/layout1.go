@@ -68,9 +68,8 @@ func (s *pinSet) disown() error {
 	return nil
 }
 
-func (s *pinSet) readFirstLayout(d *Demux) (*snapshot, error) {
+func (s *pinSet) readFirstDevices(d *Demux) (*snapshot, error) {
 	snap := &snapshot{releases: s.owner.Releases}
-	names := make(map[uint32]string)
 	var (
 		ifindex uint32
 		record  struct{ Role, Mode, OwnsQdisc uint32 }
@@ -81,7 +80,6 @@ func (s *pinSet) readFirstLayout(d *Demux) (*snapshot, error) {
 		if err != nil {
 			return nil, err
 		}
-		names[ifindex] = name
 		device := snapshotDevice{name: name, record: bpfDevice{
 			Ifindex: ifindex, Role: bpfAttachRole(record.Role), Mode: bpfAttachMode(record.Mode), OwnsQdisc: record.OwnsQdisc, Flags: bpfDeviceForced,
 		}}
@@ -101,6 +99,15 @@ func (s *pinSet) readFirstLayout(d *Demux) (*snapshot, error) {
 	}
 	if err := entry.Err(); err != nil {
 		return nil, fmt.Errorf("reading what is attached: %w", err)
+	}
+	return snap, nil
+}
+
+// readFirstClients adds the clients to what is known of the devices.
+func (s *pinSet) readFirstClients(d *Demux, snap *snapshot) (*snapshot, error) {
+	names := make(map[uint32]string)
+	for i := range snap.devices {
+		names[snap.devices[i].record.Ifindex] = snap.devices[i].name
 	}
 	var (
 		mac    MAC

@@ -3,15 +3,12 @@ package demux
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/cilium/ebpf"
-	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
 	"golang.org/x/sys/unix"
 )
 
@@ -199,89 +196,3 @@ func (p *pins) there() bool {
 }
 
 func (p *pins) close() error { return p.dir.Close() }
-
-// RemovePins ends the dataplane whose pins are in the folder, with no process
-// running: it detaches the links and the clsact filters and removes the maps
-// and the folder. A Demux that is still there can only read from then on. Call
-// it in the network namespace of the interfaces. Without a dataplane in the folder the
-// error wraps [fs.ErrNotExist].
-func RemovePins(path string) error {
-	p, err := openPins(path)
-	if err != nil {
-		return err
-	}
-	set, err := p.current()
-	if err == nil && set == nil {
-		var strays bool
-		if strays, err = p.removeStrays(); strays && err == nil {
-			return errors.Join(p.remove(), p.close())
-		}
-		err = errors.Join(err, fmt.Errorf("looking for a dataplane in %s: %w", path, fs.ErrNotExist))
-	}
-	orphaned := false
-	if err == nil {
-		orphaned, err = p.removeOrphan(set)
-	}
-	if err = errors.Join(err, set.close(), p.close()); err != nil || orphaned {
-		return err
-	}
-	// Whoever can take it over can end it: one way in for all releases' pins.
-	d, err := Load(Options{PinPath: path})
-	if err != nil {
-		return err
-	}
-	return d.Detach()
-}
-
-// removeOrphan removes what is left of a dataplane whose network namespace has gone, and
-// reports whether it is one. A program of it that still is on an interface would tell
-// that the namespace is there.
-func (p *pins) removeOrphan(set *pinSet) (bool, error) {
-	here, err := netnsCookie()
-	if err != nil || set.layout == 1 || set.owner.Netns == here {
-		return false, err
-	}
-	unlock, err := p.lock()
-	if err != nil {
-		return false, err
-	}
-	defer unlock()
-	var (
-		key     deviceKey
-		record  bpfDevice
-		entry   = set.maps[bpfMapDevices].Iterate()
-		filters = false
-	)
-	for entry.Next(&key, &record) {
-		ifindex := int(record.Ifindex)
-		if record.Mode == bpfAttachModeMODE_CLSACT && ifindex != 0 {
-			filters = true
-		}
-		if record.Mode != bpfAttachModeMODE_TCX || ifindex == 0 {
-			continue
-		}
-		hook, err := tchook.OpenTCX(p.link(ifindex), ifindex, nil)
-		switch {
-		case errors.Is(err, tchook.ErrGone):
-		case err != nil:
-			return false, err
-		default:
-			return false, errors.Join(fmt.Errorf("detaching from %s: %w, which is still there: detach in that one", nameOf(key), ErrOtherNamespace), hook.Close())
-		}
-	}
-	if err := entry.Err(); err != nil {
-		return false, fmt.Errorf("reading the trunks and workers: %w", err)
-	}
-	// A clsact filter holds its program, which nothing else does.
-	for _, id := range programIDs(&set.owner) {
-		program, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
-		switch {
-		case !filters || errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return false, fmt.Errorf("looking whether program %d is still there (it takes CAP_SYS_ADMIN): %w: %w", id, ErrOtherNamespace, err)
-		default:
-			return false, errors.Join(fmt.Errorf("program %d: %w, where it still runs: detach in that one", id, ErrOtherNamespace), program.Close())
-		}
-	}
-	return true, errors.Join(set.first().remove(), p.remove())
-}

@@ -242,13 +242,12 @@ func (s *snapshot) add(before *snapshot, located bool) {
 	s.programs = append(s.programs, before.programs...)
 }
 
-// readAlone takes a snapshot of the set.
-func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
+// readDevices takes a snapshot of the set without its clients and sums.
+func (s *pinSet) readDevices(d *Demux) (*snapshot, error) {
 	if s.layout == 1 {
-		return s.readFirstLayout(d)
+		return s.readFirstDevices(d)
 	}
 	snap := &snapshot{programs: programIDs(&s.owner), releases: s.owner.Releases}
-	names, trunks := make(map[uint32]string), make(map[uint32]*device)
 	var (
 		key    deviceKey
 		record bpfDevice
@@ -260,19 +259,36 @@ func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
 			flooded = bpfTally{}
 		}
 		if record.Role == bpfAttachRoleROLE_WORKER {
-			names[record.Number] = nameOf(key)
 			var cpus []bpfTally
 			if err := s.maps[bpfMapWorkerFloods].Lookup(record.Number, &cpus); err != nil {
 				return nil, fmt.Errorf("reading counters of worker %s: %w", nameOf(key), err)
 			}
 			flooded = sumTally(flooded, cpus)
-		} else {
-			trunks[record.Number] = &device{name: nameOf(key)}
 		}
 		snap.devices = append(snap.devices, snapshotDevice{nameOf(key), record, flooded})
 	}
 	if err := entry.Err(); err != nil {
 		return nil, fmt.Errorf("reading the trunks and workers: %w", err)
+	}
+	return snap, nil
+}
+
+// readAlone takes a snapshot of the set.
+func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
+	snap, err := s.readDevices(d)
+	if err != nil {
+		return nil, err
+	}
+	if s.layout == 1 {
+		return s.readFirstClients(d, snap)
+	}
+	names, trunks := make(map[uint32]string), make(map[uint32]*device)
+	for i := range snap.devices {
+		if from := &snap.devices[i]; from.record.Role == bpfAttachRoleROLE_WORKER {
+			names[from.record.Number] = from.name
+		} else {
+			trunks[from.record.Number] = &device{name: from.name}
+		}
 	}
 	places, err := s.readPlaces(trunks)
 	if err != nil {
