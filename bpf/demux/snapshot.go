@@ -1,0 +1,245 @@
+package demux
+
+import "fmt"
+
+// snapshot is what an earlier set of maps holds, of whatever layout.
+type snapshot struct {
+	devices  []snapshotDevice
+	clients  []snapshotClient
+	programs []uint32
+	releases uint64
+
+	passed     bpfTally
+	drops      []bpfTally // by reason
+	eventsLost uint64
+	placesLost uint64
+}
+
+type snapshotDevice struct {
+	name    string
+	record  bpfDevice
+	flooded bpfTally
+}
+
+type snapshotClient struct {
+	mac     uint64
+	worker  string
+	slot    uint32 // in the set
+	located uint32 // the slot of its location, see pinSet.located
+	counted bpfClientTally
+	places  []Place
+}
+
+// read takes a snapshot of the set and of those before it.
+func (s *pinSet) read(d *Demux) (*snapshot, error) {
+	snap, err := s.readAlone(d)
+	if err != nil || s.former == nil {
+		return snap, err
+	}
+	before, err := s.former.read(d)
+	if err != nil {
+		return nil, err
+	}
+	located, err := s.located()
+	if err != nil {
+		return nil, err
+	}
+	snap.add(before, located != s)
+	return snap, nil
+}
+
+// add adds what the sets before counted. Its locations are theirs if they are located there.
+func (s *snapshot) add(before *snapshot, located bool) {
+	clients := make(map[uint64]*snapshotClient, len(before.clients))
+	for i := range before.clients {
+		clients[before.clients[i].mac] = &before.clients[i]
+	}
+	for i := range s.clients {
+		c := &s.clients[i]
+		if was := clients[c.mac]; was != nil {
+			c.counted.Rx.add(was.counted.Rx)
+			c.counted.Tx.add(was.counted.Tx)
+			if located {
+				c.located = was.located
+			}
+		}
+	}
+	for i := range s.devices {
+		for _, was := range before.devices {
+			if was.name == s.devices[i].name {
+				s.devices[i].flooded.add(was.flooded)
+			}
+		}
+	}
+	for reason := range min(len(s.drops), len(before.drops)) {
+		s.drops[reason].add(before.drops[reason])
+	}
+	s.passed.add(before.passed)
+	s.eventsLost += before.eventsLost
+	s.placesLost += before.placesLost
+	s.programs = append(s.programs, before.programs...)
+}
+
+// readDevices takes a snapshot of the set without its clients and sums.
+func (s *pinSet) readDevices(d *Demux) (*snapshot, error) {
+	if s.layout == 1 {
+		return s.readFirstDevices(d)
+	}
+	snap := &snapshot{programs: programIDs(&s.owner), releases: s.owner.Releases}
+	var (
+		key    deviceKey
+		record bpfDevice
+	)
+	entry := s.maps[bpfMapDevices].Iterate()
+	for entry.Next(&key, &record) {
+		flooded := record.FloodedBase
+		if s.former != nil {
+			flooded = bpfTally{}
+		}
+		if record.Role == bpfAttachRoleROLE_WORKER {
+			var cpus []bpfTally
+			if err := s.maps[bpfMapWorkerFloods].Lookup(record.Number, &cpus); err != nil {
+				return nil, fmt.Errorf("reading counters of worker %s: %w", nameOf(key), err)
+			}
+			flooded = sumTally(flooded, cpus)
+		}
+		snap.devices = append(snap.devices, snapshotDevice{nameOf(key), record, flooded})
+	}
+	if err := entry.Err(); err != nil {
+		return nil, fmt.Errorf("reading the trunks and workers: %w", err)
+	}
+	return snap, nil
+}
+
+// readAlone takes a snapshot of the set.
+func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
+	snap, err := s.readDevices(d)
+	if err != nil {
+		return nil, err
+	}
+	if s.layout == 1 {
+		return s.readFirstClients(d, snap)
+	}
+	names, trunks := make(map[uint32]string), make(map[uint32]*device)
+	for i := range snap.devices {
+		if from := &snap.devices[i]; from.record.Role == bpfAttachRoleROLE_WORKER {
+			names[from.record.Number] = from.name
+		} else {
+			trunks[from.record.Number] = &device{name: from.name}
+		}
+	}
+	places, err := s.readPlaces(trunks)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		index  uint32
+		bucket [bucketEntries][2]uint64
+		number uint64
+	)
+	buckets := s.maps[bpfMapClients].Iterate()
+	for buckets.Next(&index, &bucket) {
+		for _, e := range bucket {
+			mac, slot := e[0]&macMask, uint32(e[1])
+			if mac == 0 {
+				continue
+			}
+			if err := s.maps[bpfMapClientWorkers].Lookup(slot, &number); err != nil {
+				return nil, fmt.Errorf("reading the worker of %s: %w", macOf(mac), err)
+			}
+			worker, there := names[uint32(number)]
+			if !there {
+				continue
+			}
+			client, err := s.readClient(mac, slot, worker)
+			if err != nil {
+				return nil, err
+			}
+			client.places = places[slot]
+			snap.clients = append(snap.clients, client)
+		}
+	}
+	if err := buckets.Err(); err != nil {
+		return nil, fmt.Errorf("reading the assignments: %w", err)
+	}
+	return snap, s.readSums(snap)
+}
+
+// readPlaces reads where clients may be, by slot. The second layout lets each be anywhere.
+func (s *pinSet) readPlaces(trunks map[uint32]*device) (map[uint32][]Place, error) {
+	places := make(map[uint32][]Place)
+	if s.layout == 2 {
+		return places, nil
+	}
+	var (
+		key   bpfAllowedPlace
+		value uint8
+		rule  bpfPlaceRule
+		entry = s.maps[bpfMapAllowedPlaces].Iterate()
+	)
+	for entry.Next(&key, &value) {
+		if err := s.maps[bpfMapPlaceRules].Lookup(key.Slot, &rule); err != nil {
+			return nil, fmt.Errorf("reading whether a client is restricted: %w", err)
+		}
+		if trunk := trunks[key.Place>>placeTrunkShift]; trunk != nil && rule.Restricted != 0 {
+			allowed := allowedPlace{trunk: trunk, place: key.Place & (1<<placeTrunkShift - 1)}
+			places[key.Slot] = append(places[key.Slot], allowed.named())
+		}
+	}
+	if err := entry.Err(); err != nil {
+		return nil, fmt.Errorf("reading where clients may be: %w", err)
+	}
+	return places, nil
+}
+
+// readClient reads what every layout has in the same maps.
+func (s *pinSet) readClient(mac uint64, slot uint32, worker string) (c snapshotClient, err error) {
+	c = snapshotClient{mac: mac, worker: worker, slot: slot, located: slot}
+	var (
+		cpus []bpfClientTally
+		base bpfSlot
+	)
+	err = s.maps[bpfMapClientTallies].Lookup(slot, &cpus)
+	if err == nil {
+		err = s.maps[bpfMapSlots].Lookup(slot, &base)
+	}
+	if err != nil {
+		return c, fmt.Errorf("reading counters of %s: %w", macOf(mac), err)
+	}
+	if s.former != nil {
+		base = bpfSlot{}
+	}
+	now := add(cpus)
+	rx, tx := since(base.Base.Rx, now.Rx), since(base.Base.Tx, now.Tx)
+	c.counted.Rx.Packets, c.counted.Rx.Bytes = rx.Packets, rx.Bytes
+	c.counted.Tx.Packets, c.counted.Tx.Bytes = tx.Packets, tx.Bytes
+	return c, nil
+}
+
+// readSums reads what is counted for nobody. A later layout has more reasons and may
+// have more in cpu_states: what is longer is cut, what is shorter is zero.
+func (s *pinSet) readSums(snap *snapshot) error {
+	drops := s.maps[bpfMapDrops]
+	for reason := range min(drops.MaxEntries(), uint32(len(s.owner.DropBases))) {
+		var cpus []bpfTally
+		if err := drops.Lookup(reason, &cpus); err != nil {
+			return fmt.Errorf("reading drops: %w", err)
+		}
+		snap.drops = append(snap.drops, sumTally(s.owner.DropBases[reason], cpus))
+	}
+	snap.passed, snap.eventsLost, snap.placesLost = s.owner.PassedBase, s.owner.EventsLostBase, s.owner.PlacesLostBase
+	var cpus [][]byte
+	if err := s.maps[bpfMapCpuStates].Lookup(uint32(0), &cpus); err != nil {
+		return fmt.Errorf("reading counters of passed frames and lost events: %w", err)
+	}
+	for _, octets := range cpus {
+		words := wordsOf(octets)
+		snap.passed.Packets += words[0]
+		snap.passed.Bytes += words[1]
+		snap.eventsLost += words[2]
+		if s.layout > 1 {
+			snap.placesLost += words[3]
+		}
+	}
+	return nil
+}
