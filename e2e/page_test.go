@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -181,6 +182,15 @@ func readHistory(reports string) (page.History, error) {
 	return page.ReadHistory(filepath.Join(reports, "history.json"))
 }
 
+// revision is what this checkout is, "" if nobody knows.
+func revision() string {
+	said, err := exec.Command("git", "describe", "--always", "--dirty", "--tags").Output() //nolint:noctx // it is soon over
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(said))
+}
+
 // runFacts are what a person asks first of a run.
 func (s *suite) runFacts(report ginkgo.Report, ranOn string) []page.Fact {
 	c := report.SuiteConfig
@@ -188,6 +198,9 @@ func (s *suite) runFacts(report ginkgo.Report, ranOn string) []page.Fact {
 		{Name: "Ran on", Value: ranOn},
 		{Name: "Again", Value: againRun(c)},
 		{Name: "Processes", Value: fmt.Sprint(c.ParallelTotal)},
+	}
+	if r := revision(); r != "" {
+		facts = append(facts, page.Fact{Name: "Revision", Value: r})
 	}
 	if len(c.FocusStrings) > 0 {
 		facts = append(facts, page.Fact{Name: "Focus", Value: strings.Join(c.FocusStrings, ", ")})

@@ -103,7 +103,9 @@ func (s *suite) end(ctx context.Context, lab *harness.Lab) {
 // saveEvidence fills the spec's folder, and goes on where something cannot be had.
 func (s *suite) saveEvidence(ctx context.Context, lab *harness.Lab, spec ginkgo.SpecReport, late error) {
 	folder := s.evidence(spec.FullText())
-	account := harness.Account{Spec: spec.FullText(), Failure: failureOf(&spec).Message, Again: againSpec(ginkgo.GinkgoRandomSeed(), spec.FullText())}
+	account := harness.Account{
+		Spec: spec.FullText(), Failure: failureOf(&spec).Message, Again: againSpec(ginkgo.GinkgoRandomSeed(), spec.FullText()), Revision: revision(),
+	}
 	if late != nil {
 		account.Failure = strings.TrimSpace(account.Failure + "\n" + late.Error())
 	}

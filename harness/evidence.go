@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -39,8 +38,8 @@ func (l *Lab) Inputs() string {
 
 // Account is what is known of a spec besides its lab.
 type Account struct {
-	// Spec is its whole text, Failure why it failed, "" if it did not, Again the command that runs it once more.
-	Spec, Failure, Again string
+	// Spec is its whole text, Failure why it failed, "" if it did not, Again the command that runs it once more, Revision what it was built from.
+	Spec, Failure, Again, Revision string
 	// Steps are what it did when.
 	Steps []TimelineEntry
 }
@@ -133,15 +132,8 @@ func (l *Lab) verdicts(account Account) string {
 
 // facts are versions, seed, inputs, and how to get them again.
 func (l *Lab) facts(account Account) string {
-	revision := "not known"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, setting := range info.Settings {
-			if setting.Key == "vcs.revision" {
-				revision = setting.Value
-			}
-		}
-	}
-	text := fmt.Sprintf("%s\nagain: %s\n%s\nrevision %s · %s\n", account.Spec, account.Again, l, revision, runtime.Version())
+	text := fmt.Sprintf("%s\nagain: %s\n%s\nrevision %s · %s · Docker %s at %s\n", account.Spec, account.Again, l,
+		cmp.Or(account.Revision, "not known"), runtime.Version(), l.pool.engine.Version().Engine, l.pool.engine.Host())
 	for _, n := range l.Nodes() {
 		text += fmt.Sprintf("%s: container %s, process %d, image %s\n", n.Name, n.Container, n.PID, n.container.of.image)
 	}
