@@ -69,18 +69,19 @@ func detach(path string) (found bool, err error) {
 	if err := checkBPFFS(path); err != nil {
 		return false, fmt.Errorf("detaching: %w", err)
 	}
-	held, err := holdPins(path)
+	release, err := holdPins(path)
 	if err != nil {
 		return false, fmt.Errorf("detaching: %w", err)
 	}
 	found = true
+	pinned, _ := os.ReadDir(path)
 	switch err = demux.RemovePins(path); {
-	case errors.Is(err, fs.ErrNotExist) && !held.existed:
+	case errors.Is(err, fs.ErrNotExist) && len(pinned) == 0:
 		found, err = false, nil
 	case err != nil:
 		err = fmt.Errorf("detaching: %w", err)
 	}
-	return found, errors.Join(err, held.release())
+	return found, errors.Join(err, release())
 }
 
 func exists(path string) bool {
