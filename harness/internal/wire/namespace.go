@@ -18,7 +18,6 @@ import (
 // descriptor, not a path or a process ID, names it: those are reused.
 type namespace struct {
 	node    string
-	pid     int // whose it was opened as; 0 if it is the caller's or our own
 	file    *os.File
 	handle  *netlink.Handle
 	sockets map[int]*nl.SocketHandle // for requests that handle has no method for
@@ -30,7 +29,7 @@ func hostNamespace() (*namespace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the host's network namespace: %w", err)
 	}
-	return newNamespace(HostNode, 0, f)
+	return newNamespace(HostNode, f)
 }
 
 // processNamespace opens the namespace that process pid is in.
@@ -45,7 +44,7 @@ func processNamespace(node string, pid int) (*namespace, error) {
 	case err != nil:
 		return nil, fmt.Errorf("opening the network namespace of %s, process %d: %w", node, pid, err)
 	}
-	return newNamespace(node, pid, f)
+	return newNamespace(node, f)
 }
 
 // scratchNamespace makes a namespace that exists as long as it is held open.
@@ -67,11 +66,11 @@ func scratchNamespace(node string) (*namespace, error) {
 		}
 		return nil, err
 	}
-	return newNamespace(node, 0, f)
+	return newNamespace(node, f)
 }
 
-func newNamespace(node string, pid int, f *os.File) (_ *namespace, err error) {
-	ns := &namespace{node: node, pid: pid, file: f, sockets: map[int]*nl.SocketHandle{}}
+func newNamespace(node string, f *os.File) (_ *namespace, err error) {
+	ns := &namespace{node: node, file: f, sockets: map[int]*nl.SocketHandle{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, ns.close())

@@ -3,7 +3,6 @@ package wire
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -26,7 +25,7 @@ func (n *Network) Statistics() (Statistics, error) {
 	return all, nil
 }
 
-// read parses files of /proc/net in each namespace. Those of a container that has ended are left out.
+// read parses files of /proc/net in each namespace.
 func (n *Network) read(files ...string) (Statistics, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -37,34 +36,23 @@ func (n *Network) read(files ...string) (Statistics, error) {
 	for _, ns := range n.nodes {
 		counters := map[string]uint64{}
 		all[ns.node] = counters
-		readAll := func(process string) error {
+		err := ns.do(func() error {
 			for _, file := range files {
-				text, err := os.ReadFile("/proc/" + process + "/net/" + file)
-				if os.IsNotExist(err) {
-					continue // no IPv6, or a container that has ended
-				}
-				if err != nil {
-					return fmt.Errorf("reading the counters of %s: %w", ns.node, err)
-				}
-				if file == "dev" {
+				text, err := os.ReadFile("/proc/thread-self/net/" + file)
+				switch {
+				case os.IsNotExist(err): // no IPv6
+				case err != nil:
+					return err
+				case file == "dev":
 					parseDevices(string(text), counters)
-				} else {
+				default:
 					parseStack(string(text), counters)
 				}
 			}
 			return nil
-		}
-		var err error
-		switch {
-		case ns.pid != 0:
-			err = readAll(strconv.Itoa(ns.pid))
-		case ns == n.sw && slices.Contains(files, "dev"):
-			err = ns.do(func() error { return readAll("thread-self") })
-		case ns != n.sw: // which has no addresses and receives nothing
-			err = readAll("thread-self")
-		}
+		})
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("reading counters: %w", err)
 		}
 	}
 	return all, nil
