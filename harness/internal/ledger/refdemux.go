@@ -28,7 +28,10 @@ const whySevered = "its worker was going"
 // dropReasons are those that frames of a lab can be dropped for. Any other must not
 // be counted.
 func dropReasons() []string {
-	return []string{dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed, dropNoWorker, dropNoTrunk, dropTooLong, dropGroupLimit, dropWrongPlace}
+	return []string{
+		dropUntagged, dropInvalidSource, dropInvalidVLAN, dropUnknownClient, dropNotAssigned, dropUnlearned, dropTagFailed, dropNoWorker, dropNoTrunk,
+		dropTooLong, dropGroupLimit, dropWrongPlace,
+	}
 }
 
 // refDemux is the reference demux.
