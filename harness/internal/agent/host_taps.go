@@ -201,7 +201,7 @@ func (s *tapSet) journeys(w http.ResponseWriter, _ *http.Request) {
 		seen[i], errs[i] = tap.Sightings()
 	}
 	if err := errors.Join(errs...); err != nil {
-		fail(w, http.StatusInternalServerError, err, nil)
+		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")

@@ -20,7 +20,7 @@ func trafficRoutes(mux *http.ServeMux) {
 
 // Do implements [traffic.Agent].
 func (c *Client) Do(ctx context.Context, kind string, request any, event func(json.RawMessage) error) (json.RawMessage, error) {
-	return callStream[any, json.RawMessage, json.RawMessage](ctx, c, "/traffic/"+kind, request, nil, event)
+	return callStream[any, json.RawMessage, json.RawMessage](ctx, c, "/traffic/"+kind, request, nil, nil, event)
 }
 
 // Serve implements [traffic.Agent].

@@ -152,7 +152,8 @@ func serveCall(handler http.Handler, w http.ResponseWriter, r *http.Request) {
 		if reason == http.ErrAbortHandler { //nolint:errorlint // a value of its own, never wrapped
 			panic(reason)
 		}
-		fail(w, http.StatusInternalServerError, fmt.Errorf("the agent has a bug in %s: %v\n%s", r.URL.Path, reason, debug.Stack()), nil)
+		e := emitter[Nothing, Nothing]{w: w}
+		e.end(nil, fmt.Errorf("the agent has a bug in %s: %v\n%s", r.URL.Path, reason, debug.Stack()))
 	}()
 	handler.ServeHTTP(w, r)
 }

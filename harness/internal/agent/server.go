@@ -1,12 +1,9 @@
 package agent
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"net/netip"
 	"time"
 )
@@ -49,11 +46,6 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 
 // startServer calls path, whose stream begins with a ready line, and returns then. event, which may be nil, runs in the server's own goroutine.
 func startServer[Request, Event, Report any](ctx context.Context, c *Client, path string, request Request, event func(Event) error) (*Server, error) {
-	content, err := json.Marshal(request)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the request to %s: %w", path, err)
-	}
-	content = append(content, '\n') // nothing else ends a number, while the body goes on
 	held, release := io.Pipe()
 	ctx, cancel := context.WithCancel(ctx)
 	// The transport looks at the context only between reads of the body: wake it.
@@ -63,12 +55,7 @@ func startServer[Request, Event, Report any](ctx context.Context, c *Client, pat
 	go func() {
 		defer close(s.done)
 		defer cancel()
-		// The transport closes the body when the server has failed: only closing the pipe wakes whoever reads it.
-		body := struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(bytes.NewReader(content), held), held}
-		err := serveUntil[Event, Report](ctx, c, path, body, func(address netip.AddrPort) {
+		_, err := callStream[Request, Event, Report](ctx, c, path, request, held, func(address netip.AddrPort) {
 			s.address = address
 			close(listening)
 		}, event)
@@ -90,19 +77,4 @@ func startServer[Request, Event, Report any](ctx context.Context, c *Client, pat
 		}
 		return nil, s.err
 	}
-}
-
-func serveUntil[Event, Report any](ctx context.Context, c *Client, path string, content io.ReadCloser, ready func(netip.AddrPort), event func(Event) error) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, baseURL+path, content)
-	if err != nil {
-		return fmt.Errorf("making the request to %s: %w", path, err)
-	}
-	r.Header.Set(untilHeader, "1")
-	response, err := c.answer(r, nil)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close() //nolint:errcheck // only read
-	var report Report
-	return readStream(path, response.Body, &report, ready, event)
 }
