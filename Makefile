@@ -102,6 +102,7 @@ else
 endif
 
 merge: ## make one report of those that parts of the suite (SHARD) have left in folders below SHARDS
+	$(if $(SHARDS),,$(error merge: say where the reports of the parts are, each in a folder of its own: make merge SHARDS=DIR))
 	@SHARDS=$(abspath $(SHARDS)) go test -count=1 -v -run TestE2E ./e2e
 
 test: sources ## run the tests; those that touch a kernel run in a container, or in the VM alone
