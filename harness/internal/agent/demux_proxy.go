@@ -18,6 +18,8 @@ func (d *demuxChild) proxy() http.Handler {
 		// One connection a request: a demux that was restarted must never be asked on a connection of its predecessor.
 		DisableKeepAlives:  true,
 		DisableCompression: true,
+		// One that serves and says nothing is as useless as one that is never ready.
+		ResponseHeaderTimeout: d.start,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var dialer net.Dialer
 			return dialer.DialContext(ctx, "unix", d.socketPath())

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -24,13 +25,13 @@ const (
 	// demuxSocket is where it serves unless its arguments say otherwise.
 	demuxSocket = "/run/vlandemux.sock"
 	demuxLog    = 256 << 10 // octets of standard error kept
-	// demuxStart is how long it may take until it is ready: most take a tenth of a second, and emulated processors 20 times as long.
+	// demuxStart is how long it may take until it is ready, or answers: most take a tenth of a second, and emulated processors 20 times as long.
 	demuxStart = 90 * time.Second
 )
 
 // demuxChild is the demux as the agent's child.
 type demuxChild struct {
-	start   time.Duration // how long it may take until it is ready
+	start   time.Duration // how long it may take until it is ready, or answers
 	mu      sync.Mutex
 	running *child       // guarded by mu; nil before StartDemux and after StopDemux
 	log     *tail.Buffer // guarded by mu; of all runs
@@ -102,13 +103,28 @@ func (h *host) startDemux(ctx context.Context, args []string) (Nothing, error) {
 	case <-ready.found:
 	case <-running.done:
 		d.running = nil
-		return Nothing{}, fmt.Errorf("%s: it ended before it was ready: %w\n%s", doing, exitError(running.err), d.log)
+		return Nothing{}, fmt.Errorf("%s: it ended before it was ready: %w\n%s", doing, exitError(running.err), lastWords(d.log))
 	case <-bound.Done():
 		err := d.killLocked()
 		return Nothing{}, errors.Join(fmt.Errorf("%s: %w before a line with \"ready\" on its standard error, which it writes once it is attached and serves; it wrote:\n%s",
-			doing, context.Cause(bound), d.log), err)
+			doing, context.Cause(bound), lastWords(d.log)), err)
 	}
 	return Nothing{}, nil
+}
+
+// lastWords is the end of what a program wrote, which may be anything, for people with a terminal.
+func lastWords(log *tail.Buffer) string {
+	const most = 8 << 10
+	text := log.String()
+	if len(text) > most {
+		text = "[earlier output was dropped]\n" + text[len(text)-most:]
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // socketOf finds --socket in vlandemux's arguments.
@@ -138,7 +154,7 @@ func (d *demuxChild) stop(ctx context.Context, name string) error {
 	case <-d.running.done:
 		err := exitError(d.running.err)
 		d.running = nil
-		return fmt.Errorf("stopping vlandemux: it had ended by itself: %w\n%s", err, d.log)
+		return fmt.Errorf("stopping vlandemux: it had ended by itself: %w\n%s", err, lastWords(d.log))
 	default:
 	}
 	if err := d.running.signal(signal); err != nil {
@@ -147,12 +163,12 @@ func (d *demuxChild) stop(ctx context.Context, name string) error {
 	select {
 	case <-d.running.done:
 	case <-ctx.Done():
-		return fmt.Errorf("stopping vlandemux with SIG%s: %w, and it still runs; it wrote:\n%s", name, context.Cause(ctx), d.log)
+		return fmt.Errorf("stopping vlandemux with SIG%s: %w, and it still runs; it wrote:\n%s", name, context.Cause(ctx), lastWords(d.log))
 	}
 	err := d.running.err
 	d.running = nil
 	if err != nil && signal != unix.SIGKILL {
-		return fmt.Errorf("stopping vlandemux with SIG%s: %w\n%s", name, err, d.log)
+		return fmt.Errorf("stopping vlandemux with SIG%s: %w\n%s", name, err, lastWords(d.log))
 	}
 	return nil
 }

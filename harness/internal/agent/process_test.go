@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +18,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/tail"
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 	"golang.org/x/sys/unix"
@@ -179,6 +183,28 @@ func TestADemuxThatIsNeverReady(t *testing.T) {
 	_, err := h.startDemux(deadline(t, 30*time.Second), []string{"--hang"})
 	g.Expect(err).To(MatchError(And(ContainSubstring("3s passed before"), ContainSubstring("not ready: already waiting"))))
 	g.Expect(h.demux.processes()).To(BeEmpty())
+}
+
+func TestADemuxThatNeverAnswers(t *testing.T) {
+	g := NewWithT(t)
+	d := &demuxChild{start: 50 * time.Millisecond, socket: filepath.Join(t.TempDir(), "d.sock")}
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", d.socket)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer silent.Close()
+	proxy := httptest.NewServer(d.proxy())
+	defer proxy.Close()
+	_, err = control.NewClient(http.DefaultTransport, proxy.URL+"/demux").Status(deadline(t, 30*time.Second))
+	g.Expect(err).To(MatchError(And(ContainSubstring(d.socket), ContainSubstring("timeout"), ContainSubstring("does it run"))))
+}
+
+func TestLastWordsAreForPeople(t *testing.T) {
+	g := NewWithT(t)
+	log := tail.New(1 << 20)
+	fmt.Fprintf(log, "%s\n\x00\xff\x1b[31mno such\tinterface ☃\n", strings.Repeat("x", 1<<19))
+	words := lastWords(log)
+	g.Expect(words).To(HavePrefix("[earlier output was dropped]\nxxx"))
+	g.Expect(words).To(HaveSuffix("\n���[31mno such\tinterface ☃\n"))
+	g.Expect(len(words)).To(BeNumerically("<", 10<<10))
 }
 
 func TestNoDemuxOutlivesItsAgent(t *testing.T) {
