@@ -65,7 +65,7 @@ func shown(path string) string { return failure.Shown(moduleRoot(), path) }
 func fromHere(at types.CodeLocation) string { return failure.Line(moduleRoot(), at) }
 
 // repeated are the variables that decide what a run does, beside FOCUS and SEED.
-var repeated = []string{"ENGINES", "DOCKER_HOST", "DEMUX", "CAPTURES", "FULL", "VLANDEMUX_SWITCH", "VLANDEMUX_AXES", "SERVERS_IMAGE"}
+var repeated = []string{"ENGINES", "ENGINES_MIXED", "ENGINE_OF_NODE", "DOCKER_HOST", "DOCKER_CONTEXT", "DEMUX", "CAPTURES", "FULL", "VLANDEMUX_SWITCH", "VLANDEMUX_AXES", "SERVERS_IMAGE"}
 
 // againSpec is the command that runs one spec once more, with what it drew the last time. It is one line, whatever the spec is called.
 func againSpec(seed int64, text string) string {

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
 	"golang.org/x/sys/unix"
 
@@ -33,52 +34,17 @@ func TestMain(m *testing.M) {
 }
 
 func TestE2E(t *testing.T) {
-	gomega.RegisterFailHandler(ginkgo.Fail)
-	captures, err := fromRoot(os.Getenv("CAPTURES"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	reports, err := fromRoot(cmp.Or(os.Getenv("VLANDEMUX_REPORTS"), "reports"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	switches, err := switchKinds()
-	if err != nil {
-		t.Fatal(err)
-	}
-	engines, err := findEngines(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	history, err := readHistory(reports)
-	if err != nil {
-		t.Fatal(err)
-	}
-	own, err := shard.Parse(os.Getenv("SHARD"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	progress, err := openProgress()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &suite{
-		progress:     progress,
-		history:      history,
-		interruption: newInterruption(), engines: engines, guard: harness.StandGuard(), captures: captures, reports: reports, switches: switches,
-	}
 	if shards := os.Getenv("SHARDS"); shards != "" {
-		s.sumUp(t, shards)
+		(&suite{}).sumUp(t, shards)
 		return
 	}
-	s.first = s.priorities()
+	gomega.RegisterFailHandler(ginkgo.Fail)
 	config, reporter := ginkgo.GinkgoConfiguration()
-	s.pack(own, &config)
-	if err := s.spread(&config); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.keepLabs(&config); err != nil {
-		t.Fatal(err)
+	s, err := newSuite(t.Context(), &config)
+	if err != nil { // of a process that ends without telling Ginkgo why, Ginkgo tells at length that it has ended
+		ginkgo.ReportBeforeSuite(func(ginkgo.Report) { ginkgo.Fail(err.Error()) })
+		ginkgo.RunSpecs(t, "vlandemux", config, reporter)
+		t.FailNow() // Ginkgo asks the first process alone
 	}
 	ginkgo.SynchronizedBeforeSuite(s.prepare, s.connect)
 	ginkgo.ReportBeforeSuite(s.plan)
@@ -91,6 +57,40 @@ func TestE2E(t *testing.T) {
 		s.describe(scenario)
 	}
 	ginkgo.RunSpecs(t, "vlandemux", config, reporter)
+}
+
+// newSuite reads what a run is to be like, and changes Ginkgo's configuration accordingly.
+func newSuite(ctx context.Context, config *types.SuiteConfig) (*suite, error) {
+	s := &suite{interruption: newInterruption(), guard: harness.StandGuard()}
+	var own shard.Shard
+	var err error
+	if s.captures, err = fromRoot(os.Getenv("CAPTURES")); err != nil {
+		return nil, err
+	}
+	if s.reports, err = fromRoot(cmp.Or(os.Getenv("VLANDEMUX_REPORTS"), "reports")); err != nil {
+		return nil, err
+	}
+	if s.switches, err = switchKinds(); err != nil {
+		return nil, err
+	}
+	if own, err = shard.Parse(os.Getenv("SHARD")); err != nil {
+		return nil, err
+	}
+	if s.engines, err = findEngines(ctx); err != nil {
+		return nil, err
+	}
+	if s.history, err = readHistory(s.reports); err != nil {
+		return nil, err
+	}
+	if s.progress, err = openProgress(); err != nil {
+		return nil, err
+	}
+	s.first = s.priorities()
+	s.pack(own, config)
+	if err := s.spread(config); err != nil {
+		return nil, err
+	}
+	return s, s.keepLabs(config)
 }
 
 // suite is what the specs of one Ginkgo process share.
@@ -143,17 +143,19 @@ func (s *suite) clearReports() error {
 // kernel that can run none is told once, not by every spec. Its containers wait
 // for the first spec.
 func (s *suite) tryOut(ctx context.Context, h *harness.Harness) error {
+	ctx, release := h.WhileAlive(ctx)
+	defer release()
 	for _, kind := range s.switches {
 		lab, err := h.Start(ctx, harness.Topology{
 			Switch:  kind,
 			Clients: []harness.Client{{Name: "c0", MAC: harness.MAC{0x02, 5: 0}, Place: harness.Place{VLAN: harness.VLAN{Protocol: harness.Dot1Q, VID: 2}}, Worker: "w0"}},
 			Workers: []harness.Worker{{Name: "w0", MAC: harness.MAC{0x02, 5: 1}}},
 		}, 0)
-		if err != nil {
-			return err
+		if err == nil {
+			err = lab.Close()
 		}
-		if err := lab.Close(); err != nil {
-			return err
+		if err != nil {
+			return cmp.Or(context.Cause(ctx), err)
 		}
 	}
 	return nil
@@ -173,6 +175,7 @@ func (s *suite) connect(ctx context.Context, data []byte) {
 	if s.harness != nil {
 		return // the first process, which has prepared
 	}
+	s.check(s.asked)
 	s.harness, err = harness.Connect(ctx, harness.Options{
 		Engine: s.addresses[s.own()], Images: ready.Images[s.own()], Guard: s.guard, Log: ginkgo.GinkgoWriter,
 	})

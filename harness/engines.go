@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -20,6 +21,8 @@ const (
 	enginesVariable = "ENGINES"
 	// nodeVariable says how the engine of a node that Slurm has allocated is reached, {node} being its name.
 	nodeVariable = "ENGINE_OF_NODE"
+	// mixedVariable is "1" where engines may run on different kernels.
+	mixedVariable = "ENGINES_MIXED"
 )
 
 // EnginesFromEnvironment are the engines that ENGINES names, with commas between them: addresses as DOCKER_HOST takes them, or names of contexts
@@ -59,6 +62,9 @@ func slurmEngines(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("%s=%s: {node} is missing, so every node would have the same engine", nodeVariable, form)
 	}
 	out, err := exec.CommandContext(ctx, "scontrol", "show", "hostnames", list).Output()
+	if failed := (*exec.ExitError)(nil); errors.As(err, &failed) {
+		err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(failed.Stderr))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s with scontrol show hostnames %s: %w", doing, list, err)
 	}
@@ -75,9 +81,13 @@ func slurmEngines(ctx context.Context) ([]string, error) {
 // EngineVersion is what a Docker engine says of itself and of its machine.
 type EngineVersion = engine.Version
 
-// AskEngines asks engines what they are. All are asked at once; the error names every one that does not answer.
+// MixedEngines says whether engines may run on different kernels: ENGINES_MIXED=1.
+func MixedEngines() bool { return os.Getenv(mixedVariable) == "1" }
+
+// AskEngines asks engines what they are. All are asked at once; the error names every one that does not answer. If all do, it is an error that two are
+// the same, or that they run on different kernels, unless [MixedEngines] says they may.
 func AskEngines(ctx context.Context, addresses []string) ([]EngineVersion, error) {
-	versions, errs := make([]EngineVersion, len(addresses)), make([]error, len(addresses))
+	versions, identities, errs := make([]EngineVersion, len(addresses)), make([]string, len(addresses)), make([]error, len(addresses))
 	var asked sync.WaitGroup
 	for i, address := range addresses {
 		asked.Go(func() {
@@ -86,11 +96,26 @@ func AskEngines(ctx context.Context, addresses []string) ([]EngineVersion, error
 				errs[i] = err
 				return
 			}
-			versions[i], errs[i] = e.Version(), e.Close()
+			versions[i] = e.Version()
+			if len(addresses) > 1 {
+				identities[i], errs[i] = e.Identity(ctx)
+			}
+			errs[i] = errors.Join(errs[i], e.Close())
 		})
 	}
 	asked.Wait()
-	return versions, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil || len(addresses) == 1 {
+		return versions, err
+	}
+	for i := range addresses {
+		if first := slices.Index(identities, identities[i]); first < i {
+			return versions, fmt.Errorf("%s names one engine twice, as %s and as %s (%s)", enginesVariable, addresses[first], addresses[i], identities[i])
+		}
+	}
+	if MixedEngines() {
+		return versions, nil
+	}
+	return versions, SameKernel(addresses, versions)
 }
 
 // SameKernel says whether engines run on one kernel, so that what one can do another can too. If not, its error has a table of them.
@@ -106,5 +131,5 @@ func SameKernel(addresses []string, versions []EngineVersion) error {
 	}
 	_ = table.Flush() // a Builder takes everything
 	return fmt.Errorf("the engines run on different kernels, and not every spec can run on each:\n%s"+
-		"Name engines with one kernel in %s, or set ENGINES_MIXED=1 to run what all of them can", text.String(), enginesVariable)
+		"Name engines with one kernel in %s, or set %s=1 to run what all of them can", text.String(), enginesVariable, mixedVariable)
 }

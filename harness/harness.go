@@ -12,6 +12,11 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/images"
 )
 
+// WhileAlive returns a context that ends when the engine does not answer any more, and says so. It is to be cancelled.
+func (h *Harness) WhileAlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	return h.engine.WhileAlive(ctx)
+}
+
 // Images are the IDs of the images that labs are made from.
 type Images = images.Set
 

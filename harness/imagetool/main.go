@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string) error {
 	case len(args) == 3 && args[0] == "build":
 		return images.Build(ctx, args[1], args[2])
 	case len(args) == 1 && args[0] == "ensure":
-		return withEngines(ctx, ensure)
+		return ensureAll(ctx)
 	case len(args) > 2 && args[0] == "pack":
 		return withEngines(ctx, func(ctx context.Context, e *engine.Engine) error {
 			id, err := images.Pack(ctx, e, args[1], args[2:]...)
@@ -55,6 +55,9 @@ func run(ctx context.Context, args []string) error {
 
 func withEngines(ctx context.Context, do func(context.Context, *engine.Engine) error) error {
 	addresses, err := harness.EnginesFromEnvironment(ctx)
+	if err != nil {
+		return err
+	}
 	for _, address := range addresses {
 		e, connectErr := engine.Connect(ctx, address)
 		if connectErr != nil {
@@ -64,6 +67,18 @@ func withEngines(ctx context.Context, do func(context.Context, *engine.Engine) e
 		err = errors.Join(err, do(ctx, e), e.Close())
 	}
 	return err
+}
+
+// ensureAll loads nothing unless the suite can run on all of the engines.
+func ensureAll(ctx context.Context) error {
+	addresses, err := harness.EnginesFromEnvironment(ctx)
+	if err == nil {
+		_, err = harness.AskEngines(ctx, addresses)
+	}
+	if err != nil {
+		return err
+	}
+	return withEngines(ctx, ensure)
 }
 
 func ensure(ctx context.Context, e *engine.Engine) error {

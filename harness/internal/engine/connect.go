@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,6 +23,8 @@ const (
 	minAPI = "1.41"
 	// connectTimeout is how long an engine may take for its first answer.
 	connectTimeout = 10 * time.Second
+	// loginTimeout is how long ssh may take before that: twelve logins at once took more than ten seconds on two processors that had other work.
+	loginTimeout = 30 * time.Second
 )
 
 // Connect reaches the engine at an address: tcp://, unix:// or ssh:// as in DOCKER_HOST, or the name of a context of the docker command. When it is
@@ -35,19 +38,22 @@ func Connect(ctx context.Context, address string) (*Engine, error) {
 
 // connect gives the engine the timeout's time for its answers.
 func connect(ctx context.Context, address string, timeout time.Duration) (*Engine, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w within %v", errNoAnswer, timeout))
-	defer cancel()
-	e := &Engine{address: address, guard: newGuard(address)}
+	e := &Engine{address: address, guard: newGuard(address), patience: 3 * connectTimeout}
 	e.closing, e.close = context.WithCancel(context.WithoutCancel(ctx))
 	err := e.reach(ctx)
 	if err == nil {
-		err = e.greet(ctx)
+		greeted, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w within %v", errNoAnswer, timeout))
+		defer cancel()
+		err = e.greet(greeted)
 	}
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
+
+// schemes are what addresses begin with.
+func schemes() []string { return []string{"unix", "tcp", "ssh"} }
 
 // errNoAnswer is the cause when an engine has not answered in time.
 var errNoAnswer = errors.New("no answer")
@@ -79,7 +85,12 @@ func (e *Engine) reach(ctx context.Context) error {
 		}
 	}
 	e.host = host
+	if scheme, _, is := strings.Cut(host, "://"); is && !slices.Contains(schemes(), scheme) {
+		return fmt.Errorf("connecting to Docker at %s: no engine is reached by %q; an address begins with %s", host, scheme, strings.Join(schemes(), "://, ")+"://")
+	}
 	if strings.HasPrefix(host, "ssh:") {
+		ctx, cancel := context.WithTimeoutCause(ctx, loginTimeout, fmt.Errorf("%w within %v", errNoAnswer, loginTimeout))
+		defer cancel()
 		if e.tunnel, err = openTunnel(ctx, host); err != nil {
 			return &Error{Doing: "connecting to Docker at " + host, Kind: ErrNotAnswering, Err: err,
 				Hint: "see whether `ssh` gets there without a password; a path in the address names the engine's socket: ssh://HOST/run/user/1000/docker.sock"}
@@ -124,7 +135,7 @@ func (e *Engine) greet(ctx context.Context) error {
 // unreachable finds out why, since the client's own message has lost the reason: it dials once more and looks at the error number.
 func (e *Engine) unreachable(ctx context.Context, doing string, err error) error {
 	if silence := context.Cause(ctx); errors.Is(silence, errNoAnswer) {
-		return &Error{Doing: doing, Kind: ErrNotAnswering, Err: silence, Hint: "see whether `docker version` answers; restart the engine if not"}
+		return e.advise(doing, silence)
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
@@ -135,7 +146,7 @@ func (e *Engine) unreachable(ctx context.Context, doing string, err error) error
 	}
 	url, parseErr := client.ParseHostURL(e.host)
 	if parseErr != nil || !client.IsErrConnectionFailed(err) {
-		return e.explain(doing, err)
+		return e.advise(doing, err)
 	}
 	network := "tcp"
 	if url.Scheme == "unix" {
@@ -144,7 +155,8 @@ func (e *Engine) unreachable(ctx context.Context, doing string, err error) error
 	var dialer net.Dialer
 	conn, dialErr := dialer.DialContext(ctx, network, url.Host) // for a unix socket, the client puts its path there
 	if dialErr == nil {
-		return errors.Join(e.explain(doing, err), conn.Close())
+		return errors.Join(&Error{Doing: doing, Err: err,
+			Hint: "something listens there that is no Docker engine, or one that wants other certificates: check the address and DOCKER_CERT_PATH"}, conn.Close())
 	}
 	switch {
 	case errors.Is(dialErr, fs.ErrNotExist):
@@ -156,8 +168,8 @@ func (e *Engine) unreachable(ctx context.Context, doing string, err error) error
 				"or set DOCKER_HOST to an engine you may use"}
 	case errors.Is(dialErr, syscall.ECONNREFUSED):
 		return &Error{Doing: doing, Kind: ErrNotAnswering, Err: dialErr,
-			Hint: "nothing listens there: start the engine (systemctl start docker), or correct DOCKER_HOST"}
+			Hint: "nothing listens there: start the engine (systemctl start docker), or correct its address"}
 	default:
-		return &Error{Doing: doing, Kind: ErrNotAnswering, Err: dialErr, Hint: "check DOCKER_HOST and the way there"}
+		return &Error{Doing: doing, Kind: ErrNotAnswering, Err: dialErr, Hint: "check the address and the way there"}
 	}
 }

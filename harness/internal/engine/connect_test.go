@@ -59,6 +59,29 @@ func TestConnectExplains(t *testing.T) {
 		_, err := engine.Connect(t.Context(), "")
 		g.Expect(err).To(MatchError(And(ContainSubstring("nonsense"), ContainSubstring("check DOCKER_HOST"))))
 	})
+	t.Run("an address of another kind", func(t *testing.T) {
+		g := NewWithT(t)
+		_, err := engine.Connect(t.Context(), "http://rack:2375")
+		g.Expect(err).To(MatchError(And(ContainSubstring("http://rack:2375"), ContainSubstring(`no engine is reached by "http"`), ContainSubstring("unix://, tcp://, ssh://"))))
+	})
+	t.Run("no address and no context", func(t *testing.T) {
+		g := NewWithT(t)
+		_, err := engine.Connect(t.Context(), "unix:/run/docker.sock")
+		g.Expect(err).To(MatchError(And(ContainSubstring(`context "unix:/run/docker.sock"`), ContainSubstring("none of that name"), ContainSubstring("unix://, tcp://, ssh://"))))
+	})
+	t.Run("something else that listens", func(t *testing.T) {
+		g := NewWithT(t)
+		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		g.Expect(err).NotTo(HaveOccurred())
+		defer listener.Close()
+		go func() {
+			for conn, err := listener.Accept(); err == nil; conn, err = listener.Accept() {
+				_ = conn.Close()
+			}
+		}()
+		_, err = engine.Connect(t.Context(), "tcp://"+listener.Addr().String())
+		g.Expect(err).To(MatchError(And(ContainSubstring(listener.Addr().String()), ContainSubstring("no Docker engine, or one that wants other certificates"))))
+	})
 	t.Run("cancelled", func(t *testing.T) {
 		g := NewWithT(t)
 		silentSocket(t)

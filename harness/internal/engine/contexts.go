@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/containerd/errdefs"
 	dockercontext "github.com/docker/cli/cli/context"
 	"github.com/docker/cli/cli/context/store"
 	"github.com/docker/docker/client"
@@ -68,8 +70,11 @@ func readContext(name string) (host string, certificates *tls.Config, err error)
 		func() any { return &struct{}{} },
 		store.EndpointTypeGetter(dockerEndpoint, func() any { return &dockercontext.EndpointMetaBase{} })))
 	meta, err := contexts.GetMetadata(name)
+	if errdefs.IsNotFound(err) { // whose own words are a file named by a hash
+		return "", nil, fmt.Errorf("there is none of that name; `docker context ls` lists those there are, and an address begins with %s://", strings.Join(schemes(), "://, "))
+	}
 	if err != nil {
-		return "", nil, fmt.Errorf("%w; `docker context ls` lists those there are; choose one, or set DOCKER_HOST", err)
+		return "", nil, err
 	}
 	endpoint, ok := meta.Endpoints[dockerEndpoint].(dockercontext.EndpointMetaBase)
 	if !ok {

@@ -5,8 +5,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/docker/docker/client"
 )
@@ -24,12 +27,13 @@ type Version struct {
 
 // Engine is a connection to a Docker engine. It is safe for concurrent use.
 type Engine struct {
-	api     client.APIClient
-	address string  // as [Connect] was given it
-	host    string  // the address in use, for messages
-	tunnel  *tunnel // nil but for ssh://
-	version Version
-	guard   *guard
+	api      client.APIClient
+	address  string  // as [Connect] was given it
+	host     string  // the address in use, for messages
+	tunnel   *tunnel // nil but for ssh://
+	version  Version
+	guard    *guard
+	patience time.Duration // how long a busy engine may take to say that it is there
 
 	closing context.Context // ended by Close; what waits in the background ends with it
 	close   context.CancelFunc
@@ -41,14 +45,56 @@ func (e *Engine) Version() Version { return e.version }
 // Host returns the address in use, as DOCKER_HOST would give it.
 func (e *Engine) Host() string { return e.host }
 
-// Alive asks the engine, over a new connection, whether it is still there: one that is shutting down goes on answering on those it has. Errors
-// are those of [Connect].
+// Alive asks the engine whether it is still there: over a new connection, since one that is shutting down goes on answering on those it has, and over
+// this one, whose ssh may have ended. Errors are those of [Connect].
 func (e *Engine) Alive(ctx context.Context) error {
 	again, err := Connect(ctx, e.address)
+	if err == nil {
+		err = again.Close()
+	}
 	if err != nil {
 		return err
 	}
-	return again.Close()
+	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("%w within %v", errNoAnswer, connectTimeout))
+	defer cancel()
+	if _, err := e.api.Ping(ctx); err != nil {
+		return e.unreachable(ctx, "connecting to Docker at "+e.host, err)
+	}
+	return nil
+}
+
+// WhileAlive returns a context that ends when the engine does not answer any more, and says so: for what takes as long as it takes, such as loading an
+// image. It is to be cancelled.
+func (e *Engine) WhileAlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		tick := time.NewTicker(e.patience / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			asked, done := context.WithTimeoutCause(ctx, e.patience, fmt.Errorf("%w for %v", errNoAnswer, e.patience))
+			if _, err := e.api.Ping(asked); err != nil && ctx.Err() == nil {
+				cancel(e.advise("waiting for Docker at "+e.host, cmp.Or(context.Cause(asked), err)))
+			}
+			done()
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// Identity tells engines apart: two addresses with one identity lead to one engine.
+func (e *Engine) Identity(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("%w within %v", errNoAnswer, connectTimeout))
+	defer cancel()
+	info, err := e.api.Info(ctx)
+	if err != nil {
+		return "", e.explain("asking for what docker info says", cmp.Or(context.Cause(ctx), err))
+	}
+	return fmt.Sprintf("%s on %s, in %s", info.ID, info.Name, info.DockerRootDir), nil
 }
 
 // Close releases the connections. Close the containers first: how they end can't be learned any more.

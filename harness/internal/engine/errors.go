@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/containerd/errdefs"
+	"github.com/docker/docker/client"
 )
 
 // What an [Error] can be about, for errors.Is.
@@ -57,13 +59,29 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Err, e.Kind}
 }
 
-// explain adds what to do about an engine's refusal. Refusals are told apart by their words, since the API has no codes for them.
+// explain says which engine has refused, where a run has several, and adds what to do about it.
 func (e *Engine) explain(doing string, err error) error {
+	if e.address != "" {
+		doing += " on the engine " + e.address
+	}
+	return e.advise(doing, err)
+}
+
+// advise adds what to do about an engine's refusal. Refusals are told apart by their words, since the API has no codes for them.
+func (e *Engine) advise(doing string, err error) error {
 	out := &Error{Doing: doing, Err: err}
 	message := err.Error()
 	switch {
+	case errors.Is(err, ErrNotAnswering): // and it says what to do
+	case errors.Is(err, errNoAnswer), client.IsErrConnectionFailed(err):
+		if e.tunnel != nil {
+			out.Err = cmp.Or(lastWords(e.tunnel.stderr), err)
+		}
+		out.Kind = ErrNotAnswering
+		out.Hint = "see whether `docker version` answers; restart the engine if not"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-	case strings.Contains(message, "unable to apply caps"), strings.Contains(message, "permitted capabilit"):
+	case strings.Contains(message, "unable to apply caps"), strings.Contains(message, "permitted capabilit"),
+		strings.Contains(message, "container init: operation not permitted"): // by runc's version
 		out.Kind = ErrCapabilities
 		out.Hint = "this engine lacks NET_ADMIN, SYS_ADMIN, NET_RAW or SYSLOG itself (it runs in a container or a sandbox): " +
 			"use an engine that has them, on the machine itself or in a virtual machine, through DOCKER_HOST"

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,17 +39,19 @@ func (e *Engine) HasImage(ctx context.Context, ref string) (img Image, found boo
 	return img, true, nil
 }
 
-// LoadImage loads a docker-archive. Errors match [ErrNoSpace] when the engine's disk is full.
+// LoadImage loads a docker-archive, for as long as the engine answers. Errors match [ErrNoSpace] when the engine's disk is full.
 func (e *Engine) LoadImage(ctx context.Context, archive io.Reader) error {
 	const doing = "loading an image"
+	ctx, cancel := e.WhileAlive(ctx)
+	defer cancel()
 	resp, err := e.api.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
 	if err != nil {
-		return e.explain(doing, err)
+		return e.explain(doing, cmp.Or(context.Cause(ctx), err))
 	}
 	// The answer is a stream of messages, and a failure may come as one of them after a good status.
 	err = readMessages(resp.Body)
 	if err = errors.Join(err, resp.Body.Close()); err != nil {
-		return e.explain(doing, err)
+		return e.explain(doing, cmp.Or(context.Cause(ctx), err))
 	}
 	return nil
 }

@@ -125,6 +125,8 @@ func TestStartExplainsRefusals(t *testing.T) {
 	}{
 		{"capabilities", "POST /containers/c1/start", message(400, caps), engine.ErrCapabilities,
 			[]string{"starting container lab", caps, "NET_ADMIN, SYS_ADMIN, NET_RAW or SYSLOG", "DOCKER_HOST"}, true},
+		{"capabilities, in other words of runc", "POST /containers/c1/start", message(400, "runc create failed: unable to start container process: "+
+			"error during container init: operation not permitted: unknown"), engine.ErrCapabilities, []string{"NET_ADMIN, SYS_ADMIN, NET_RAW or SYSLOG"}, true},
 		{"the machine's processes, in a user namespace", "POST /containers/c1/start", message(400, noProc), engine.ErrCapabilities,
 			[]string{noProc, "rootless Docker", "an engine that root runs"}, true},
 		{"full disk at creation", "POST /containers/create", message(500, full), engine.ErrNoSpace,

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -123,7 +124,7 @@ func pretendSSH() int {
 	if err != nil {
 		return 255
 	}
-	fmt.Fprintln(file, strings.Join(os.Args[1:], " "))
+	fmt.Fprintln(file, os.Getpid(), strings.Join(os.Args[1:], " "))
 	var ends []string
 	for i, arg := range os.Args {
 		if arg == "-L" {
@@ -184,6 +185,17 @@ func TestConnectBySSH(t *testing.T) {
 	_, socket, _ := strings.Cut(string(args), "-L ")
 	socket, _, _ = strings.Cut(socket, ":")
 	g.Expect(filepath.Dir(socket)).NotTo(BeADirectory(), "what was made for it is gone")
+
+	lost, err := engine.Connect(t.Context(), "ssh://me@rack"+daemon.socket)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(lost.Alive(t.Context())).To(Succeed())
+	args, err = os.ReadFile(logins)
+	g.Expect(err).NotTo(HaveOccurred())
+	var pid int
+	g.Expect(fmt.Sscan(strings.Split(string(args), "\n")[1], &pid)).To(Equal(1))
+	g.Expect(syscall.Kill(pid, syscall.SIGKILL)).To(Succeed())
+	g.Eventually(lost.Alive).WithArguments(t.Context()).Should(MatchError(engine.ErrNotAnswering), "the engine is there, but the way to it is not")
+	g.Expect(lost.Close()).NotTo(Succeed())
 
 	_, err = engine.Connect(t.Context(), "ssh://stranger@rack")
 	g.Expect(err).To(MatchError(engine.ErrNotAnswering))
