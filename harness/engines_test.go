@@ -17,7 +17,8 @@ import (
 func TestEnginesFromEnvironment(t *testing.T) {
 	bin := t.TempDir()
 	t.Setenv("PATH", bin)
-	NewWithT(t).Expect(os.WriteFile(filepath.Join(bin, "scontrol"), []byte("#!/bin/sh\n[ \"$*\" = 'show hostnames n[1-2]' ] && printf 'n1\\nn2\\n' || { echo 'Invalid hostlist' >&2; exit 1; }\n"), 0o755)).To(Succeed())
+	scontrol := "#!/bin/sh\n[ \"$*\" = 'show hostnames n[1-2]' ] && printf 'n1\\nn2\\n' || { echo 'Invalid hostlist' >&2; exit 1; }\n"
+	NewWithT(t).Expect(os.WriteFile(filepath.Join(bin, "scontrol"), []byte(scontrol), 0o755)).To(Succeed())
 	for _, test := range []struct {
 		engines, nodes, form string
 		want                 []string

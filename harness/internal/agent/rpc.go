@@ -157,7 +157,7 @@ func open(ctx context.Context, c *Client, path string, request any, until io.Rea
 			io.Closer
 		}{io.MultiReader(r.Body, until), until}, -1
 	}
-	response, err := c.RoundTripper().RoundTrip(r)
+	response, err := c.RoundTripper().RoundTrip(r) //nolint:bodyclose // the body is returned: the caller closes it
 	if err != nil {
 		return nil, fmt.Errorf("calling %s: %w", path, err)
 	}

@@ -83,7 +83,7 @@ func (c compiler) build(ctx context.Context, dir, arch string, programs []Progra
 func (c compiler) keep(arch string) (dir string, release func(), err error) {
 	dir = filepath.Join(c.source, "build", "images", arch)
 	if strings.Contains(c.source, "@") || os.MkdirAll(dir, 0o755) != nil {
-		return c.temporary, func() {}, nil
+		return c.temporary, func() {}, nil //nolint:nilerr // compiled from nothing, as the first time
 	}
 	folder, err := os.Open(dir)
 	if err == nil {
