@@ -42,9 +42,9 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 		return nil, fmt.Errorf("the path is %d bytes long, a socket's can have %d", len(path), maxSocketPath)
 	}
 	// Two processes that start at once must not both find the socket stale.
-	unlock, err := Lock(path + ".lock")
+	unlock, err := lock(path + ".lock")
 	if err != nil {
-		return nil, fmt.Errorf("locking %s.lock (is another vlandemux starting?): %w", path, err)
+		return nil, err
 	}
 	defer unlock()
 	if err := checkFree(ctx, path); err != nil {
@@ -75,40 +75,28 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 	return &socketListener{UnixListener: unixListener, path: path, made: made}, nil
 }
 
-// Lock makes and locks a folder that nobody but its owner can open, and so nobody else can lock. Who unlocks removes
-// it. The error is [unix.EWOULDBLOCK] if another process has locked it.
-func Lock(path string) (unlock func() error, err error) {
-	for { // whoever held it before may have removed the folder after it was opened here
-		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
-		}
-		folder, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+// lock makes and locks a file that nobody but its owner can open, and so nobody else can lock. Who
+// unlocks removes it, hence the loop.
+func lock(path string) (unlock func(), err error) {
+	for {
+		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("making its lock: %w", err)
 		}
-		held, err := folder.Stat()
+		held, err := file.Stat()
 		if err == nil && held.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
-			err = fmt.Errorf("%s belongs to another user: remove it, or choose another path", path)
+			err = errors.New("it belongs to another user: remove it, or choose another --socket")
 		}
 		if err == nil {
-			err = unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+			err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		}
 		if err != nil {
-			return nil, errors.Join(err, folder.Close())
+			return nil, errors.Join(fmt.Errorf("locking %s (is another vlandemux starting?): %w", path, err), file.Close())
 		}
 		if now, err := os.Lstat(path); err == nil && os.SameFile(held, now) {
-			return func() error {
-				err := os.Remove(path)
-				if errors.Is(err, fs.ErrNotExist) { // its file system was unmounted
-					err = nil
-				}
-				return errors.Join(err, folder.Close())
-			}, nil
+			return func() { _ = errors.Join(os.Remove(path), file.Close()) }, nil
 		}
-		if err := folder.Close(); err != nil {
+		if err := file.Close(); err != nil {
 			return nil, err
 		}
 	}

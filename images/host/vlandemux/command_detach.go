@@ -69,19 +69,18 @@ func detach(path string) (found bool, err error) {
 	if err := checkBPFFS(path); err != nil {
 		return false, fmt.Errorf("detaching: %w", err)
 	}
-	release, err := holdPins(path)
+	held, err := holdPins(path)
 	if err != nil {
 		return false, fmt.Errorf("detaching: %w", err)
 	}
 	found = true
-	pinned, _ := os.ReadDir(path)
 	switch err = demux.RemovePins(path); {
-	case errors.Is(err, fs.ErrNotExist) && len(pinned) == 0:
+	case errors.Is(err, fs.ErrNotExist) && !held.existed:
 		found, err = false, nil
 	case err != nil:
 		err = fmt.Errorf("detaching: %w", err)
 	}
-	return found, errors.Join(err, release())
+	return found, errors.Join(err, held.release())
 }
 
 func exists(path string) bool {

@@ -51,11 +51,11 @@ func run(ctx context.Context, settings config, reread func() (config, error), lo
 		return err
 	}
 
-	release, err := holdPins(settings.bpffs)
+	pins, err := holdPins(settings.bpffs)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, release()) }()
+	defer func() { err = errors.Join(err, pins.release()) }()
 	plane, err := demux.Load(demux.Options{
 		Capacity:   settings.capacity,
 		Untagged:   demux.UntaggedPolicy(settings.untagged),
