@@ -104,17 +104,21 @@ func TestASlowReaderHoldsUpNobody(t *testing.T) {
 	g.Eventually(subscribed, patience).Should(BeClosed())
 	quick, _ := watch(t.Context(), t, dial(t, socket))
 
-	// More than the backlog and every buffer on the way hold, one by one for the quick reader.
-	const total = 8_000
-	for n := range total {
-		plane.events <- moved(n)
-		select {
-		case e := <-quick:
-			if want := moved(n).MAC.String(); e.MAC.String() != want {
-				t.Fatalf("event %d is of %s, want %s", n, e.MAC, want)
+	// More than the backlog and every buffer on the way hold, few at a time for the quick reader, and all within what the server waits for a reader.
+	const total, few = 8_000, 50
+	for n := 0; n < total; n += few {
+		for i := range few {
+			plane.events <- moved(n + i)
+		}
+		for i := range few {
+			select {
+			case e := <-quick:
+				if want := moved(n + i).MAC.String(); e.MAC.String() != want {
+					t.Fatalf("event %d is of %s, want %s", n+i, e.MAC, want)
+				}
+			case <-time.After(patience):
+				t.Fatalf("event %d did not come", n+i)
 			}
-		case <-time.After(patience):
-			t.Fatalf("event %d did not come", n)
 		}
 	}
 	close(resume)
