@@ -85,7 +85,7 @@ func (s *suite) end(ctx context.Context, lab *harness.Lab) {
 	err := lab.KernelComplaints(ctx)
 	spec := ginkgo.CurrentSpecReport()
 	if !spec.Failed() { // a window that is open because of a failure is closed by what saves the evidence, which the ledger's verdict is part of
-		err = errors.Join(err, lab.Settled())
+		err = errors.Join(err, lab.CheckClosed())
 	}
 	if (spec.Failed() || err != nil || os.Getenv("EVIDENCE") == "always") && s.ctx.Err() == nil {
 		s.saveEvidence(ctx, lab, spec, err)

@@ -261,12 +261,12 @@ func (l *Lab) Nodes() []*Node {
 // as they were when new, and are ended otherwise; it is an error if the lab has left
 // anything behind, or a window open. Closing twice is safe.
 func (l *Lab) Close() error {
-	return errors.Join(l.Settled(), l.takeDown(l.pool.give))
+	return errors.Join(l.CheckClosed(), l.takeDown(l.pool.give))
 }
 
-// Settled is an error if a window was left open, or if anything happened after
+// CheckClosed is an error if a window was left open, or if anything happened after
 // the last one was closed. It is told once.
-func (l *Lab) Settled() error {
+func (l *Lab) CheckClosed() error {
 	if w := l.swapWindow(nil); w != nil {
 		return fmt.Errorf("the window opened at %s was never closed: nothing that happened since has been checked; close it", w.Opened)
 	}

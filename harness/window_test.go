@@ -52,6 +52,6 @@ func TestAWindowThatIsNotClosedIsAnError(t *testing.T) {
 	g := NewWithT(t)
 	lab := &Lab{}
 	lab.swapWindow(&Window{Opened: "scenarios/x.go:7", lab: lab})
-	g.Expect(lab.Settled()).To(MatchError(ContainSubstring("the window opened at scenarios/x.go:7 was never closed")))
-	g.Expect(lab.Settled()).To(Succeed(), "it was said")
+	g.Expect(lab.CheckClosed()).To(MatchError(ContainSubstring("the window opened at scenarios/x.go:7 was never closed")))
+	g.Expect(lab.CheckClosed()).To(Succeed(), "it was said")
 }

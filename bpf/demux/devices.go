@@ -84,7 +84,7 @@ const (
 	bpfOptionPassUntagged    = 1
 	bpfOptionPassUnknown     = 2
 	bpfOptionUnknownWorker   = 4
-	bpfOptionSettled         = 8
+	bpfOptionMigrated        = 8
 	bpfOptionAgeShift        = 8
 	bpfOptionAgeMask         = 1<<20 - 1
 	bpfOptionGroupLimitShift = 32

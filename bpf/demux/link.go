@@ -151,7 +151,7 @@ func (d *Demux) unfit(a *device, link *Link) (string, error) {
 		return "", nil
 	}
 	handle := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: link.Index, Name: link.Name}}
-	addresses, err := settled(func() ([]netlink.Addr, error) { return d.net.AddrList(handle, netlink.FAMILY_ALL) })
+	addresses, err := uninterrupted(func() ([]netlink.Addr, error) { return d.net.AddrList(handle, netlink.FAMILY_ALL) })
 	if err != nil {
 		return "", fmt.Errorf("listing its addresses: %w", err)
 	}
@@ -160,7 +160,7 @@ func (d *Demux) unfit(a *device, link *Link) (string, error) {
 			return "it has the address " + address.IPNet.String(), nil
 		}
 	}
-	routes, err := settled(func() ([]netlink.Route, error) {
+	routes, err := uninterrupted(func() ([]netlink.Route, error) {
 		return d.net.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: link.Index}, netlink.RT_FILTER_OIF)
 	})
 	if err != nil {
@@ -185,10 +185,10 @@ func (d *Demux) below(link *Link) *device {
 	return d.byIndex[link.peer]
 }
 
-// settled lists again when the kernel says that the list changed while it was read:
+// uninterrupted lists again when the kernel says that the list changed while it was read:
 // on some hosts interfaces come and go all the time. It gives up in the end, since
 // the lock of the demux is held.
-func settled[T any](list func() (T, error)) (all T, err error) {
+func uninterrupted[T any](list func() (T, error)) (all T, err error) {
 	for range 100 {
 		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
 			break

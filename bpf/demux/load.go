@@ -64,7 +64,7 @@ type Demux struct {
 	workerNumbers []bool            // in use; 0 is none's
 	limits        [2]map[uint32]int // by role: how many devices have each limit
 	ran           bool              // a program may run
-	settled       bool              // the maps have all that earlier ones had
+	migrated      bool              // the maps have all that earlier ones had
 	tookOver      bool
 	formerNames   map[string]*device // the devices by their names in the earlier maps
 	missed        []Change           // what had happened before Load
@@ -298,8 +298,8 @@ func (d *Demux) saveOwner() error {
 	d.base.Programs, d.base.OlderPrograms = [4]uint32{}, [12]uint32{}
 	copy(d.base.OlderPrograms[:], d.programs[copy(d.base.Programs[:], d.programs):])
 	d.base.Options = d.opts.bits()
-	if d.settled {
-		d.base.Options |= bpfOptionSettled
+	if d.migrated {
+		d.base.Options |= bpfOptionMigrated
 	}
 	var err error
 	if d.base.Netns, err = netnsCookie(); err != nil {

@@ -74,8 +74,8 @@ func (d *Demux) loadObjects(set *pinSet) error {
 			spec.Maps[name].Pinning = ebpf.PinByName
 		}
 	}
-	d.settled = set == nil || set.former == nil
-	if !d.settled {
+	d.migrated = set == nil || set.former == nil
+	if !d.migrated {
 		located, err := set.former.located()
 		if err != nil {
 			return err

@@ -114,7 +114,7 @@ func (p *pins) current() (latest *pinSet, err error) {
 			err = errors.Join(err, set.close())
 			continue
 		}
-		if latest.whole() && set.owner.Options&bpfOptionSettled == 0 {
+		if latest.whole() && set.owner.Options&bpfOptionMigrated == 0 {
 			set.former, latest = latest, set
 			set.owner.PassedBase, set.owner.DropBases, set.owner.EventsLostBase, set.owner.PlacesLostBase = bpfTally{}, [32]bpfTally{}, 0, 0
 			continue

@@ -284,7 +284,7 @@ struct owner {
 #define OPTION_PASS_UNTAGGED 1
 #define OPTION_PASS_UNKNOWN 2
 #define OPTION_UNKNOWN_WORKER 4
-#define OPTION_SETTLED 8   /* no option: the maps have all that earlier ones had */
+#define OPTION_MIGRATED 8  /* no option: the maps have all that earlier ones had */
 #define OPTION_AGE_SHIFT 8 /* 20 bits: seconds */
 #define OPTION_GROUP_LIMIT_SHIFT 32
 

@@ -156,7 +156,7 @@ func (d *Demux) mergeFrom(now *snapshot) error {
 	}
 	d.base.PassedBase, d.base.EventsLostBase, d.base.PlacesLostBase = now.passed, now.eventsLost, now.placesLost
 	copy(d.base.DropBases[:], now.drops)
-	d.settled = true
+	d.migrated = true
 	return errors.Join(append(errs, d.saveOwner())...)
 }
 

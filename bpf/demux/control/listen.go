@@ -19,8 +19,8 @@ const (
 	socketMode = 0o660
 	// maxSocketPath is the longest path that fits a sockaddr_un, in bytes.
 	maxSocketPath = 107
-	// probeTimeout bounds the attempt to connect to a socket that is in the way.
-	probeTimeout = time.Second
+	// tryTimeout bounds the attempt to connect to a socket that is in the way.
+	tryTimeout = time.Second
 )
 
 // ErrSocketInUse is a socket on which another process serves.
@@ -121,7 +121,7 @@ func checkFree(ctx context.Context, path string) error {
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("there is a file of another kind (%v); choose another --socket", info.Mode())
 	}
-	dialer := net.Dialer{Timeout: probeTimeout}
+	dialer := net.Dialer{Timeout: tryTimeout}
 	conn, err := dialer.DialContext(ctx, "unix", path)
 	switch {
 	case err == nil:
