@@ -56,6 +56,23 @@ func TestProgramsOfAnImageTalkAcrossTheLab(t *testing.T) {
 	g.Expect(h.Close()).To(Succeed())
 }
 
+// /etc is there on every machine that a Docker engine runs on.
+func TestAnImageHasItsEnvironmentAndMounts(t *testing.T) {
+	g := NewWithT(t)
+	topology := pair()
+	topology.Clients[0].Image = &harness.Image{
+		Name: busybox(t), Command: []string{"/bin/busybox", "sleep", "3600"}, Environment: []string{"SAID=in the environment"},
+		Mounts: []harness.Mount{{Source: "/etc", Target: "/there"}},
+	}
+	lab, err := harness.Start(t.Context(), topology)
+	g.Expect(err).NotTo(HaveOccurred())
+	output, status, err := lab.Exec(t.Context(), "c0", "/bin/busybox", "sh", "-c", `echo "$SAID"; busybox grep /there /proc/mounts; test -f /there/passwd`)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(MatchRegexp(`^in the environment\n\S+ /there \S+ ro,.*\n$`))
+	g.Expect(status).To(BeZero(), "a file that is there")
+	g.Expect(lab.Close()).To(Succeed())
+}
+
 func TestAnImageThatFailsIsAnErrorOfItsLab(t *testing.T) {
 	g := NewWithT(t)
 	h, lab := imageLab(t.Context(), g, "nonsense")
