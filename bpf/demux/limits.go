@@ -10,7 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
-	"github.com/vlandemux/vlandemux/bpf/internal/ethtool"
+	"github.com/vlandemux/vlandemux/bpf/ethtool"
 	"golang.org/x/sys/unix"
 )
 

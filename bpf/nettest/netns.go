@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vlandemux/vlandemux/bpf/internal/ethtool"
+	"github.com/vlandemux/vlandemux/bpf/ethtool"
 	"golang.org/x/sys/unix"
 )
 

@@ -178,6 +178,7 @@ func (o options) besides(path string) (kept []result.Row) {
 // notes say what a variant is, and what it cannot do.
 func notes() map[string]string {
 	return map[string]string{
+		"fed":                "frames/ without a sender's socket: the kernel hands pages to the client's end (BPF_PROG_RUN, live frames), the trunk's driver makes packets of them, 64 at a time.",
 		"direct":             "one veth between client and worker, no host.",
 		"limit":              "pops or pushes the tag and redirects, nothing else.",
 		"seed":               "the algorithm of BCC's vlan_learning: shared atomic counters, the location stored in three pieces with each frame, a copy sent and the frame dropped.",

@@ -8,7 +8,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/vlandemux/vlandemux/bpf/internal/ethtool"
+	"github.com/vlandemux/vlandemux/bpf/ethtool"
 )
 
 // KernelNames asks the kernel for interface names, one cheap call each, so that a rename

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -19,25 +21,53 @@ const sending = 100 * time.Millisecond
 type rate struct {
 	name    string
 	running *running
-	senders []*sender // each on a processor of its own
-	dropped bool      // the frames end in the program
+	sources []source // each on a processor of its own
+	dropped bool     // the frames end in the program
+}
+
+// source is where frames come from: a sender or a feeder.
+type source interface {
+	// rate returns how many frames it has sent, and how many a second.
+	rate() (sent int, perSecond float64, err error)
+}
+
+// way is one of those on which frames come to the trunk.
+type way struct {
+	name   string
+	source func(*running, frames) (source, error)
+	fed    bool
+}
+
+// ways that were asked for. What fed needs stays on afterwards, so it is the last.
+func (b *bench) ways(measurement string) []way {
+	return slices.DeleteFunc([]way{
+		{name: "frames", source: (*running).sender},
+		{name: "fed", source: (*running).feeder, fed: true},
+	}, func(w way) bool { return !b.wants(w.name + "/" + measurement) })
+}
+
+// prepare makes the variants ready for frames that come on the way.
+func (w way) prepare(started []*running) error {
+	var errs []error
+	for _, r := range started {
+		if w.fed {
+			errs = append(errs, r.poll())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // frameRates measures frames a second that arrive at the worker, of pinned senders
 // that lose none: 60 octets, of one client and of many in turn.
 func (b *bench) frameRates(ctx context.Context) (err error) {
-	if b.wants("frames/60") {
+	if len(b.ways("60")) > 0 {
 		if err := b.oneClient(ctx); err != nil {
 			return err
 		}
 	}
 	for _, clients := range []int{1, 1000, 65536, 1_000_000} {
-		name := fmt.Sprintf("frames/%d", clients)
-		if !b.wants(name) {
-			continue
-		}
-		if err := b.manyClients(ctx, name, clients); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if err := b.manyClients(ctx, clients); err != nil {
+			return fmt.Errorf("%d clients: %w", clients, err)
 		}
 	}
 	return nil
@@ -46,7 +76,6 @@ func (b *bench) frameRates(ctx context.Context) (err error) {
 // oneClient compares all variants: one client, both processors, and a flood of
 // unknown MACs, of ours and of a program that drops them without a look.
 func (b *bench) oneClient(ctx context.Context) (err error) {
-	var rates []rate
 	var started []*running
 	defer func() { err = errors.Join(err, closeAll(started)) }()
 	for _, v := range []variant{direct(), limit(), ours(), seed(), peer(), xdp(), macvlan(), u32(), nft(), flower(), ovs(), drop()} {
@@ -56,58 +85,91 @@ func (b *bench) oneClient(ctx context.Context) (err error) {
 			continue
 		}
 		started = append(started, r)
+	}
+	for _, w := range b.ways("60") {
+		rates, err := w.oneClient(started)
+		if err == nil {
+			err = b.takeRates(rates)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w way) oneClient(started []*running) (rates []rate, err error) {
+	if err := w.prepare(started); err != nil {
+		return nil, err
+	}
+	for _, r := range started {
+		v := r.variant
 		if v.name == "drop" || v.name == "ours" {
-			strangers, err := r.sender(frames{clients: 65536, burst: burst, tagged: true, address: strangerMAC})
+			strangers, err := w.source(r, frames{clients: 65536, burst: burst, tagged: true, address: strangerMAC})
 			if err != nil {
-				return err
+				return nil, err
 			}
-			rates = append(rates, rate{name: "frames/unknown", running: r, senders: []*sender{strangers}, dropped: true})
+			rates = append(rates, rate{name: w.name + "/unknown", running: r, sources: []source{strangers}, dropped: true})
 		}
 		if v.name == "drop" {
 			continue
 		}
-		var each []*sender
+		var each []source
 		for cpu := range min(2, runtime.NumCPU()) {
-			s, err := r.sender(frames{clients: 1, first: cpu, burst: burst, tagged: v.tagged, address: clientMAC})
+			s, err := w.source(r, frames{clients: 1, first: cpu, burst: burst, tagged: v.tagged, address: clientMAC})
 			if err != nil {
-				return err
+				return nil, err
 			}
 			each = append(each, s)
 		}
-		rates = append(rates, rate{name: "frames/60", running: r, senders: each[:1]})
+		rates = append(rates, rate{name: w.name + "/60", running: r, sources: each[:1]})
 		if len(each) > 1 {
-			rates = append(rates, rate{name: "frames/60/2cpus", running: r, senders: each})
+			rates = append(rates, rate{name: w.name + "/60/2cpus", running: r, sources: each})
 		}
 	}
-	return b.takeRates(rates)
+	return rates, nil
 }
 
 // manyClients compares the variants that have a table.
-func (b *bench) manyClients(ctx context.Context, name string, clients int) (err error) {
-	var rates []rate
+func (b *bench) manyClients(ctx context.Context, clients int) (err error) {
+	ways := b.ways(strconv.Itoa(clients))
+	if len(ways) == 0 {
+		return nil
+	}
 	var started []*running
 	defer func() { err = errors.Join(err, closeAll(started)) }()
+	f := frames{clients: clients, burst: burst, tagged: true, address: clientMAC}
 	for _, v := range []variant{limit(), ours(), seed()} {
 		r, err := v.start(ctx, clients)
 		if err != nil {
 			return err
 		}
 		started = append(started, r)
-		f := frames{clients: clients, burst: burst, tagged: true, address: clientMAC}
 		if err := r.learn(f); err != nil {
 			return err
 		}
-		s, err := r.sender(f)
-		if err != nil {
+	}
+	for _, w := range ways {
+		if err := w.prepare(started); err != nil {
 			return err
 		}
-		rates = append(rates, rate{name: name, running: r, senders: []*sender{s}})
+		var rates []rate
+		for _, r := range started {
+			s, err := w.source(r, f)
+			if err != nil {
+				return err
+			}
+			rates = append(rates, rate{name: fmt.Sprintf("%s/%d", w.name, clients), running: r, sources: []source{s}})
+		}
+		if err := b.takeRates(rates); err != nil {
+			return err
+		}
 	}
-	return b.takeRates(rates)
+	return nil
 }
 
 // sender sends from the client's end, until the path is closed.
-func (r *running) sender(f frames) (*sender, error) {
+func (r *running) sender(f frames) (source, error) {
 	s, err := newSender(r.phys, clientEnd, f)
 	if err == nil {
 		r.keep(s)
@@ -153,10 +215,10 @@ func (r rate) measure() (float64, error) {
 	var perSecond float64
 	var sent int
 	var group errgroup.Group
-	for cpu, s := range r.senders {
+	for cpu, s := range r.sources {
 		group.Go(func() error {
 			return pinned(cpu, func() error {
-				frames, rate, err := s.rate(sending)
+				frames, rate, err := s.rate()
 				mu.Lock()
 				defer mu.Unlock()
 				sent += frames

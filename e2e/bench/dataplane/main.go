@@ -58,13 +58,14 @@ func run() error {
 		{"program", b.programs},
 		{"group", b.groups},
 		{"frames", b.frameRates},
+		{"fed", b.frameRates},
 		{"tcp", b.streams},
 		{"rr", b.streams},
 		{"start", b.tables},
 	}
 	var errs []error
 	for _, group := range groups {
-		if !b.wants(group.name) || group.name == "rr" && b.wants("tcp") {
+		if !b.wants(group.name) || group.name == "rr" && b.wants("tcp") || group.name == "fed" && b.wants("frames") {
 			continue
 		}
 		start := time.Now()

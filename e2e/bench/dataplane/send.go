@@ -53,6 +53,19 @@ type frames struct {
 	toClients bool
 }
 
+// frame is a frame of the worker to itself: the client's address is filled in later.
+func (f frames) frame() []byte {
+	frame := make([]byte, 12, frameLength+4)
+	for _, at := range []int{0, 6} {
+		*(*mac)(frame[at:]) = workerMAC()
+	}
+	if f.tagged {
+		frame = append(frame, 0x81, 0x00, 0, 1)
+	}
+	frame = append(frame, 0x88, 0xb5) // for experiments
+	return frame[:len(frame)+frameLength-14]
+}
+
 // sender sends frames through a packet socket that bypasses the qdisc: each
 // frame has arrived, or waits for the processor the sender is on, when the
 // call returns.
@@ -93,15 +106,7 @@ func newSender(ns *namespace, name string, f frames) (*sender, error) {
 	}
 	s.messages = make([]message, f.burst)
 	for i := range s.messages {
-		frame := make([]byte, 12, frameLength+4)
-		for _, at := range []int{0, 6} { // the client's is filled in later
-			*(*mac)(frame[at:]) = workerMAC()
-		}
-		if f.tagged {
-			frame = append(frame, 0x81, 0x00, 0, 1)
-		}
-		frame = append(frame, 0x88, 0xb5) // for experiments
-		frame = frame[:len(frame)+frameLength-14]
+		frame := f.frame()
 		s.buffers = append(s.buffers, frame)
 		s.messages[i].header.Iov = &unix.Iovec{Base: &frame[0], Len: uint64(len(frame))}
 		s.messages[i].header.Iovlen = 1
@@ -167,12 +172,12 @@ func (s *sender) send(n int) (int, error) {
 	return sent, nil
 }
 
-// rate sends for about that long and returns how many, and the frames a second:
+// rate sends for a while and returns how many, and the frames a second:
 // the median of slices of 128, so that one in which another process had the
 // processor does not count.
-func (s *sender) rate(d time.Duration) (sent int, perSecond float64, err error) {
+func (s *sender) rate() (sent int, perSecond float64, err error) {
 	var rates []float64
-	for start := time.Now(); time.Since(start) < d; {
+	for start := time.Now(); time.Since(start) < sending; {
 		slice := time.Now()
 		n, err := s.send(2 * burst)
 		sent += n

@@ -15,7 +15,7 @@ import (
 // Change is what became of one name and variant since an earlier run.
 type Change struct {
 	Row
-	Old Row
+	Old Row // its N is 0 where the earlier run has no such row
 	// P is the probability that noise alone makes such a difference.
 	P float64
 	// Significant says that P is below the level that benchstat uses, 0.05.
@@ -39,6 +39,7 @@ func (r *Run) Compare(path string) ([]Change, error) {
 	for _, row := range r.Rows() {
 		i := slices.IndexFunc(old, func(o Row) bool { return o.Name == row.Name && o.Variant == row.Variant && o.Unit == row.Unit })
 		if i < 0 {
+			changes = append(changes, Change{Row: row})
 			continue
 		}
 		c := Change{Row: row, Old: old[i]}
@@ -80,8 +81,13 @@ func better(unit string) bool { return strings.HasSuffix(unit, "/s") }
 // WriteChanges writes what changed beyond the noise, and how much did not.
 func WriteChanges(w io.Writer, changes []Change) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	same := 0
+	same, added := 0, 0
 	for _, c := range changes {
+		if c.Old.N == 0 {
+			added++
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\tnew\n", c.Name, c.Variant, number(c.Median), c.Unit)
+			continue
+		}
 		if !c.Significant {
 			same++
 			continue
@@ -96,6 +102,7 @@ func WriteChanges(w io.Writer, changes []Change) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%d of %d changed beyond the noise (Mann-Whitney U test, p < 0.05)\n", len(changes)-same, len(changes))
+	compared := len(changes) - added
+	_, err := fmt.Fprintf(w, "%d of %d changed beyond the noise (Mann-Whitney U test, p < 0.05)\n", compared-same, compared)
 	return err
 }

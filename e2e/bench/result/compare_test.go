@@ -12,7 +12,7 @@ import (
 
 func runOf(values map[string][]float64) *result.Run {
 	var run result.Run
-	for _, name := range []string{"program/phys2virt", "frames/60", "tcp"} {
+	for _, name := range []string{"program/phys2virt", "frames/60", "fed/60", "tcp"} {
 		unit := "ns"
 		if name != "program/phys2virt" {
 			unit = "frames/s"
@@ -45,6 +45,7 @@ func TestOnlyChangesBeyondTheNoiseAreTold(t *testing.T) {
 	now := runOf(map[string][]float64{
 		"program/phys2virt": {80, 81, 82, 83, 84, 85},      // clearly better: less is better
 		"frames/60":         {15, 25, 35, 45, 55, 65},      // within the noise
+		"fed/60":            {70},                          // not measured then
 		"tcp":               {50, 51, 52, 53, 54, 55, 56.}, // better, but the ranges meet
 	})
 	tests := []struct {
@@ -60,7 +61,7 @@ func TestOnlyChangesBeyondTheNoiseAreTold(t *testing.T) {
 			g := NewWithT(t)
 			changes, err := now.Compare(write(t, old, test.samples))
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(changes).To(HaveLen(3))
+			g.Expect(changes).To(HaveLen(4))
 			var told []string
 			for _, c := range changes {
 				if c.Significant {
@@ -71,6 +72,8 @@ func TestOnlyChangesBeyondTheNoiseAreTold(t *testing.T) {
 			var text strings.Builder
 			g.Expect(result.WriteChanges(&text, changes)).To(Succeed())
 			g.Expect(text.String()).To(MatchRegexp(`program/phys2virt +ours +102 → 82\.5 +ns +-19\.5 % +better`))
+			g.Expect(text.String()).To(MatchRegexp(`fed/60 +ours +70.0 +frames/s +new\n`))
+			g.Expect(text.String()).To(ContainSubstring("of 3 changed"))
 		})
 	}
 }

@@ -30,6 +30,8 @@ func panels() []panel {
 		{title: "group frame, ns, by clients of the worker", names: []string{"group/100", "group/10000", "group/100000"}},
 		{title: "frames a second, 60 octets", names: []string{"frames/60", "frames/60/2cpus", "frames/unknown"}},
 		{title: "frames a second, by clients", names: []string{"frames/1", "frames/1000", "frames/65536", "frames/1000000"}},
+		{title: "fed as by a NIC, frames a second", names: []string{"fed/60", "fed/60/2cpus", "fed/unknown"}},
+		{title: "fed, frames a second, by clients", names: []string{"fed/1", "fed/1000", "fed/65536", "fed/1000000"}},
 		{title: "TCP, Gbit/s", names: []string{"tcp"}},
 		{title: "lab, s", names: []string{"lab-up/7", "lab-up/33", "lab-down/7", "lab-down/33", "lab-pool-up/7", "lab-pool-up/33"}},
 	}

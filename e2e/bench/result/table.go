@@ -23,7 +23,7 @@ func (m Machine) String() string {
 
 // baseline returns the variant that the others of a name are compared with.
 func baseline(rows []Row, name string) (Row, bool) {
-	for _, want := range []string{"limit", "bare", "direct"} {
+	for _, want := range []string{"limit", "bare", "direct", "drop"} {
 		for _, row := range rows {
 			if row.Name == name && row.Variant == want {
 				return row, true
@@ -33,7 +33,7 @@ func baseline(rows []Row, name string) (Row, bool) {
 	return Row{}, false
 }
 
-// WriteTable writes the rows for people.
+// WriteTable writes the rows for people, and the notes on their groups and variants.
 func WriteTable(w io.Writer, rows []Row, notes map[string]string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(table, "name\tvariant\tmedian\tunit\tmin\tmax\tn\t× limit\t\n")
@@ -60,12 +60,15 @@ func WriteTable(w io.Writer, rows []Row, notes map[string]string) error {
 	}
 	said := map[string]bool{}
 	for _, row := range rows {
-		if note := notes[row.Variant]; note != "" && !said[row.Variant] {
-			said[row.Variant] = true
-			if len(said) == 1 {
-				fmt.Fprintln(w)
+		group, _, _ := strings.Cut(row.Name, "/")
+		for _, word := range []string{group, row.Variant} {
+			if note := notes[word]; note != "" && !said[word] {
+				said[word] = true
+				if len(said) == 1 {
+					fmt.Fprintln(w)
+				}
+				fmt.Fprintf(w, "%s: %s\n", word, note)
 			}
-			fmt.Fprintf(w, "%s: %s\n", row.Variant, note)
 		}
 	}
 	return nil

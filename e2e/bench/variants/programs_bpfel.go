@@ -29,6 +29,7 @@ const (
 	ProgramsMapSeedEgress      = "seed_egress"
 	ProgramsMapSeedIngress     = "seed_ingress"
 	ProgramsProgEmpty          = "empty"
+	ProgramsProgFeed           = "feed"
 	ProgramsProgLimitPhys2virt = "limit_phys2virt"
 	ProgramsProgLimitVirt2phys = "limit_virt2phys"
 	ProgramsProgPeerPhys2virt  = "peer_phys2virt"
@@ -38,6 +39,15 @@ const (
 	ProgramsProgSeedVirt2phys  = "seed_virt2phys"
 	ProgramsProgXdpPass        = "xdp_pass"
 	ProgramsProgXdpPhys2virt   = "xdp_phys2virt"
+	ProgramsVarFeedClients     = "feed_clients"
+	ProgramsVarFeedDest        = "feed_dest"
+	ProgramsVarFeedNext        = "feed_next"
+	ProgramsVarFeedSent        = "feed_sent"
+	ProgramsVarFeedSource      = "feed_source"
+	ProgramsVarFeedStride      = "feed_stride"
+	ProgramsVarFeedTagged      = "feed_tagged"
+	ProgramsVarFeedTimes       = "feed_times"
+	ProgramsVarFeedTo          = "feed_to"
 	ProgramsVarTci             = "tci"
 	ProgramsVarTrunk           = "trunk"
 	ProgramsVarWorker          = "worker"
@@ -86,6 +96,7 @@ type ProgramsSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProgramsProgramSpecs struct {
 	Empty          *ebpf.ProgramSpec `ebpf:"empty"`
+	Feed           *ebpf.ProgramSpec `ebpf:"feed"`
 	LimitPhys2virt *ebpf.ProgramSpec `ebpf:"limit_phys2virt"`
 	LimitVirt2phys *ebpf.ProgramSpec `ebpf:"limit_virt2phys"`
 	PeerPhys2virt  *ebpf.ProgramSpec `ebpf:"peer_phys2virt"`
@@ -109,9 +120,18 @@ type ProgramsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProgramsVariableSpecs struct {
-	Tci    *ebpf.VariableSpec `ebpf:"tci"`
-	Trunk  *ebpf.VariableSpec `ebpf:"trunk"`
-	Worker *ebpf.VariableSpec `ebpf:"worker"`
+	FeedClients *ebpf.VariableSpec `ebpf:"feed_clients"`
+	FeedDest    *ebpf.VariableSpec `ebpf:"feed_dest"`
+	FeedNext    *ebpf.VariableSpec `ebpf:"feed_next"`
+	FeedSent    *ebpf.VariableSpec `ebpf:"feed_sent"`
+	FeedSource  *ebpf.VariableSpec `ebpf:"feed_source"`
+	FeedStride  *ebpf.VariableSpec `ebpf:"feed_stride"`
+	FeedTagged  *ebpf.VariableSpec `ebpf:"feed_tagged"`
+	FeedTimes   *ebpf.VariableSpec `ebpf:"feed_times"`
+	FeedTo      *ebpf.VariableSpec `ebpf:"feed_to"`
+	Tci         *ebpf.VariableSpec `ebpf:"tci"`
+	Trunk       *ebpf.VariableSpec `ebpf:"trunk"`
+	Worker      *ebpf.VariableSpec `ebpf:"worker"`
 }
 
 // ProgramsObjects contains all objects after they have been loaded into the kernel.
@@ -149,9 +169,18 @@ func (m *ProgramsMaps) Close() error {
 //
 // It can be passed to LoadProgramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProgramsVariables struct {
-	Tci    *ebpf.Variable `ebpf:"tci"`
-	Trunk  *ebpf.Variable `ebpf:"trunk"`
-	Worker *ebpf.Variable `ebpf:"worker"`
+	FeedClients *ebpf.Variable `ebpf:"feed_clients"`
+	FeedDest    *ebpf.Variable `ebpf:"feed_dest"`
+	FeedNext    *ebpf.Variable `ebpf:"feed_next"`
+	FeedSent    *ebpf.Variable `ebpf:"feed_sent"`
+	FeedSource  *ebpf.Variable `ebpf:"feed_source"`
+	FeedStride  *ebpf.Variable `ebpf:"feed_stride"`
+	FeedTagged  *ebpf.Variable `ebpf:"feed_tagged"`
+	FeedTimes   *ebpf.Variable `ebpf:"feed_times"`
+	FeedTo      *ebpf.Variable `ebpf:"feed_to"`
+	Tci         *ebpf.Variable `ebpf:"tci"`
+	Trunk       *ebpf.Variable `ebpf:"trunk"`
+	Worker      *ebpf.Variable `ebpf:"worker"`
 }
 
 // ProgramsPrograms contains all programs after they have been loaded into the kernel.
@@ -159,6 +188,7 @@ type ProgramsVariables struct {
 // It can be passed to LoadProgramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProgramsPrograms struct {
 	Empty          *ebpf.Program `ebpf:"empty"`
+	Feed           *ebpf.Program `ebpf:"feed"`
 	LimitPhys2virt *ebpf.Program `ebpf:"limit_phys2virt"`
 	LimitVirt2phys *ebpf.Program `ebpf:"limit_virt2phys"`
 	PeerPhys2virt  *ebpf.Program `ebpf:"peer_phys2virt"`
@@ -173,6 +203,7 @@ type ProgramsPrograms struct {
 func (p *ProgramsPrograms) Close() error {
 	return _ProgramsClose(
 		p.Empty,
+		p.Feed,
 		p.LimitPhys2virt,
 		p.LimitVirt2phys,
 		p.PeerPhys2virt,

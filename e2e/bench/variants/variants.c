@@ -152,6 +152,46 @@ int seed_virt2phys(struct __sk_buff *skb)
 	return TC_ACT_SHOT;
 }
 
+/* Run with live frames, a NIC that gets a frame of each client in turn: the kernel has a page for each frame of a
+ * batch, and whoever got it before has moved its addresses.
+ */
+#define FEED_SLICE 128
+#define FEED_SLICES 512
+
+const volatile __u32 feed_to = 0;     /* ifindex, of the network namespace it is run in */
+const volatile __u64 feed_dest = 0;   /* address, its first octet in bits 0 to 7 */
+const volatile __u8 feed_source = 0;  /* first octet of the clients' addresses */
+const volatile __u32 feed_clients = 1;
+const volatile __u32 feed_stride = 0; /* at most feed_clients */
+const volatile bool feed_tagged = false;
+__u32 feed_next = 0; /* number of the client */
+__u64 feed_sent = 0; /* frames */
+__u64 feed_times[FEED_SLICES] = {}; /* when each slice of FEED_SLICE frames began, CLOCK_MONOTONIC */
+
+SEC("xdp")
+int feed(struct xdp_md *xdp)
+{
+	__u16 *data = (void *)(long)xdp->data;
+	__u32 client = feed_next, next = client + feed_stride;
+	__u64 sent = feed_sent;
+
+	if (data + 8 > (__u16 *)(long)xdp->data_end)
+		return XDP_DROP;
+	feed_next = next < feed_clients ? next : next - feed_clients;
+	if (!(sent % FEED_SLICE))
+		feed_times[sent / FEED_SLICE % FEED_SLICES] = bpf_ktime_get_ns();
+	feed_sent = sent + 1;
+	__builtin_memcpy(data, (void *)&(__u64){feed_dest}, ETH_ALEN);
+	data[3] = feed_source;
+	data[4] = bpf_htons(client >> 16);
+	data[5] = bpf_htons(client);
+	if (feed_tagged) {
+		data[6] = bpf_htons(ETH_P_8021Q);
+		data[7] = bpf_htons(1 + client % 4094);
+	}
+	return bpf_redirect(feed_to, 0);
+}
+
 /* The client's access port, at egress and ingress of the client's interface: it
  * gives TCP a tagged path on kernels without VLAN interfaces.
  */

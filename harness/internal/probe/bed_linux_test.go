@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"testing"
 	"time"
-	"unsafe"
 
 	. "github.com/onsi/gomega"
 	"github.com/vishvananda/netlink"
@@ -110,28 +109,6 @@ func (b *bed) send(batch *Batch, after ...func(sent int)) {
 			do(i + 1)
 		}
 	}
-}
-
-// setOff switches an offload off through its old ethtool command.
-func (b *bed) setOff(name string, command uint32) {
-	b.t.Helper()
-	const siocEthtool = 0x8946
-	value := struct{ command, data uint32 }{command, 0}
-	var request struct {
-		name [unix.IFNAMSIZ]byte
-		data unsafe.Pointer
-		_    [16]byte
-	}
-	copy(request.name[:], name)
-	var pin runtime.Pinner
-	defer pin.Unpin()
-	pin.Pin(&value)
-	request.data = unsafe.Pointer(&value)
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	b.Expect(err).NotTo(HaveOccurred())
-	defer func() { _ = unix.Close(fd) }()
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), siocEthtool, uintptr(unsafe.Pointer(&request)))
-	b.Expect(errno).To(BeZero(), "ethtool command %#x on %s", command, name)
 }
 
 // kept are the frames that the tap kept whole.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/bpf/linux"
+	"github.com/vlandemux/vlandemux/bpf/nettest"
 )
 
 // Every frame, in order, at either end.
@@ -78,10 +79,7 @@ func seesEveryFrame(t *testing.T, pairs, count int) {
 // The kernel segments on one way, this package on the other: octet for octet the same.
 func TestSegmentsAsTheKernelDoes(t *testing.T) {
 	ways := map[string]func(*bed){
-		"checksums by the kernel": func(b *bed) {
-			const ethtoolSetTxChecksum = 0x17
-			b.setOff("a", ethtoolSetTxChecksum)
-		},
+		"checksums by the kernel": func(b *bed) { nettest.SegmentInSoftware(b.t, "a") },
 		"checksums left to the card": func(b *bed) {
 			b.Expect(netlink.LinkSetGSOMaxSize(link(b.WithT, "a"), 900)).To(Succeed())
 		},
