@@ -5,15 +5,9 @@ import (
 	"fmt"
 )
 
-// Assign gives the client a worker, and attaches the worker if it is not yet.
-// Counters of the client begin at 0. Errors: [*BadMACError], [*AssignedError],
-// [*FullError], and those of AttachWorker.
-func (d *Demux) Assign(mac MAC, worker string) error {
-	return d.AssignAll([]Assignment{{MAC: mac, Worker: worker}})
-}
-
-// AssignAll is Assign for many clients at once: all of them or, with an error,
-// none. A worker that the demux remembers may be absent; any other is attached.
+// AssignAll gives clients their workers: all of them or, with an error, none. A worker
+// that the demux remembers may be absent; any other is attached. Counters of the clients begin
+// at 0. Errors: [ErrBadMAC], [ErrAssigned], [ErrFull], and those of AttachWorker.
 func (d *Demux) AssignAll(assignments []Assignment) error {
 	return d.change(func() error {
 		if err := d.checkNew(assignments); err != nil {
@@ -57,11 +51,11 @@ func (d *Demux) checkNew(assignments []Assignment) error {
 		}
 		workers[a.Worker] = true
 		if e := d.table.find(a.MAC.word()); e != nil {
-			return fmt.Errorf("assigning %s to %s: %w", a.MAC, a.Worker, &AssignedError{Worker: d.clientOf(e).worker.name})
+			return fmt.Errorf("assigning %s to %s: %w to %s", a.MAC, a.Worker, ErrAssigned, d.clientOf(e).worker.name)
 		}
 	}
 	if len(assignments) > len(d.free) {
-		return fmt.Errorf("assigning %s: %w", assignments[len(d.free)].MAC, &FullError{Capacity: d.opts.Capacity})
+		return fmt.Errorf("assigning %s: %w", assignments[len(d.free)].MAC, full(d.opts.Capacity))
 	}
 	return nil
 }
@@ -120,7 +114,7 @@ func (d *Demux) insertAll(arrivals []arrival) error {
 			slot := d.free[0]
 			way, ok, err := d.insert(a)
 			if err == nil && !ok && len(way) == 0 {
-				err = fmt.Errorf("the table of clients has no room for it: %w", &FullError{Capacity: d.opts.Capacity})
+				err = full(d.opts.Capacity)
 			}
 			if err != nil {
 				err = fmt.Errorf("assigning %s to %s: %w", macOf(a.mac), a.worker.name, err)
@@ -200,16 +194,11 @@ func (d *Demux) insert(a arrival) (moves []move, ok bool, err error) {
 	return nil, true, nil
 }
 
-// Reassign gives the client another worker, between two frames. What is known
-// about its location and its counters stays, but for a location where it may not be any more. A group frame which the old or the
-// new worker sends while it runs may miss the client. Errors: [*BadMACError],
+// ReassignAll gives clients other workers, each between two frames: all of them or, with an
+// error, none. What is known about their locations and their counters stay, but for a location where
+// the client may not be any more. A group frame which the old or the new worker sends meanwhile may miss a client.
+// When it returns, no program handles a frame for a former worker any more. Errors: [ErrBadMAC],
 // [ErrNotAssigned], and those of AttachWorker.
-func (d *Demux) Reassign(mac MAC, worker string) error {
-	return d.ReassignAll([]Assignment{{MAC: mac, Worker: worker}})
-}
-
-// ReassignAll is Reassign for many clients at once: all of them or, with an error,
-// none. When it returns, no program handles a frame for a former worker any more.
 func (d *Demux) ReassignAll(assignments []Assignment) error {
 	return d.change(func() error {
 		slots, err := d.slotsFor("reassigning", assignments)
@@ -287,7 +276,7 @@ func (d *Demux) slotsFor(doing string, assignments []Assignment) ([]uint32, erro
 
 // Unassign takes the client's worker away; its counters and location are gone.
 // Once it returns no program handles a frame for that client any more. A worker
-// without clients is detached. Errors: [*BadMACError], [ErrNotAssigned].
+// without clients is detached. Errors: [ErrBadMAC], [ErrNotAssigned].
 func (d *Demux) Unassign(mac MAC) error { return d.UnassignAll([]MAC{mac}) }
 
 // UnassignAll is Unassign for many clients at once: all of them or, with an error, none.

@@ -16,7 +16,7 @@ type Assignment struct {
 	// Places are those where the client may be: its frames from any other are dropped as
 	// "wrong_place", and its location stays. With one place, that is its location from the start. None: anywhere.
 	Places []Place `json:"places,omitempty"`
-	// Force attaches the worker although [UnfitError] says something against it. Ignored when reading.
+	// Force attaches the worker although it looks like one of the host's own ([ErrUnfit]). Ignored when reading.
 	Force bool `json:"-"`
 }
 

@@ -17,9 +17,9 @@ func filterName(role bpfAttachRole) string {
 }
 
 // AttachTrunk runs phys2virt on the interface of that name and remembers it as a
-// trunk. It does nothing if it is one already. With force, what [UnfitError] says
-// against the interface is no hindrance. Errors: [ErrUnknownInterface],
-// [ErrWrongRole], [ErrServed], [*UnfitError].
+// trunk. It does nothing if it is one already. With force, an
+// interface that looks like one of the host's own is taken too. Errors: [ErrUnknownInterface],
+// [ErrWrongRole], [ErrServed], [ErrUnfit].
 func (d *Demux) AttachTrunk(name string, force bool) (AttachMode, error) {
 	return d.attachNamed(name, bpfAttachRoleROLE_TRUNK, force)
 }

@@ -52,7 +52,7 @@ func Example() {
 		if err != nil {
 			return err
 		}
-		if err := d.Assign(mac, "worker9"); err != nil {
+		if err := d.AssignAll([]demux.Assignment{{MAC: mac, Worker: "worker9"}}); err != nil {
 			return err
 		}
 		assignments, err := d.Assignments()

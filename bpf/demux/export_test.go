@@ -5,6 +5,16 @@ import (
 	"time"
 )
 
+// Assign is AssignAll for one client.
+func (d *Demux) Assign(mac MAC, worker string) error {
+	return d.AssignAll([]Assignment{{MAC: mac, Worker: worker}})
+}
+
+// Reassign is ReassignAll for one client.
+func (d *Demux) Reassign(mac MAC, worker string) error {
+	return d.ReassignAll([]Assignment{{MAC: mac, Worker: worker}})
+}
+
 // LeaseDrops lets the programs tell of drops for so long, as a reader does that is killed then.
 func LeaseDrops(d *Demux, lease time.Duration) error { return d.watchDrops(lease) }
 

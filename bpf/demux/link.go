@@ -90,20 +90,6 @@ func (d *Demux) linkByName(name string) (*Link, error) {
 	return &link, nil
 }
 
-// UnfitError says why an interface is not taken without force. What it says last
-// is true of the interface now.
-type UnfitError struct {
-	Name   string
-	Reason string // a clause: "it has the address 192.0.2.1/24"
-}
-
-func (e *UnfitError) Error() string {
-	return fmt.Sprintf("attaching %s: %s; its traffic would go to the demux, force it if that is meant", e.Name, e.Reason)
-}
-
-// Unwrap returns [ErrUnfit].
-func (e *UnfitError) Unwrap() error { return ErrUnfit }
-
 // checkLink refuses an interface that cannot have the device's role, one that
 // somebody else's vlandemux serves, and, unless forced, one that the host itself uses.
 func (d *Demux) checkLink(a *device, link *Link) error {
@@ -111,10 +97,10 @@ func (d *Demux) checkLink(a *device, link *Link) error {
 		return fmt.Errorf("attaching %s: %w: it is attached as %s", a.name, ErrWrongRole, other.name)
 	}
 	if link.Loopback {
-		return &cannotError{a.name, "it is the loopback interface"}
+		return fmt.Errorf("attaching %s: %w: it is the loopback interface", a.name, ErrWrongRole)
 	}
 	if !link.Ethernet {
-		return &cannotError{a.name, "its frames have no Ethernet header"}
+		return fmt.Errorf("attaching %s: %w: its frames have no Ethernet header", a.name, ErrWrongRole)
 	}
 	if err := d.checkServed(a, link.Index); err != nil {
 		return err
@@ -127,16 +113,10 @@ func (d *Demux) checkLink(a *device, link *Link) error {
 		return fmt.Errorf("looking at interface %s: %w", a.name, err)
 	}
 	if reason != "" {
-		return &UnfitError{Name: a.name, Reason: reason}
+		return fmt.Errorf("attaching %s: %w: %s; its traffic would go to the demux, force it if that is meant", a.name, ErrUnfit, reason)
 	}
 	return nil
 }
-
-type cannotError struct{ name, reason string }
-
-func (e *cannotError) Error() string { return fmt.Sprintf("attaching %s: %s", e.name, e.reason) }
-
-func (e *cannotError) Unwrap() error { return ErrWrongRole }
 
 // unfit is what is against taking the interface from the host. A trunk may have
 // addresses: what is untagged can be left to the stack.
@@ -213,25 +193,13 @@ func (d *Demux) checkServed(a *device, ifindex int) error {
 		case other:
 			return fmt.Errorf("attaching %s: %w (program %d): detach it there", a.name, ErrServed, id)
 		case errors.Is(err, unix.EPERM):
-			return &servedError{a.name, id}
+			return fmt.Errorf("attaching %s: %w, or may: program %d is on it, and this process may not see whose it is: take it off, or run with CAP_SYS_ADMIN", a.name, ErrServed, id)
 		case err != nil:
 			return fmt.Errorf("looking at program %d on %s: %w", id, a.name, err)
 		}
 	}
 	return nil
 }
-
-// servedError means that nobody knows. It wraps [ErrServed].
-type servedError struct {
-	name    string
-	program ebpf.ProgramID
-}
-
-func (e *servedError) Error() string {
-	return fmt.Sprintf("attaching %s: program %d is on it, and this process may not see whether it is another vlandemux's: take it off, or run with CAP_SYS_ADMIN", e.name, e.program)
-}
-
-func (e *servedError) Unwrap() error { return ErrServed }
 
 // isOurs tells whether a program is of this dataplane, of this process or one before it.
 func (d *Demux) isOurs(id ebpf.ProgramID) bool {

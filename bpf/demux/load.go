@@ -77,7 +77,7 @@ type Demux struct {
 // was made by an earlier release or with another capacity is copied. Clients may move meanwhile: frames
 // follow them, but group frames follow those above 16,384 at the end only.
 //
-// Errors: [ErrIncompatiblePins], [ErrOtherNamespace], [*FullError] for a capacity
+// Errors: [ErrIncompatiblePins], [ErrOtherNamespace], [ErrFull] for a capacity
 // that is less than the assignments there are. Then the earlier dataplane goes on.
 // An error from the verifier carries its whole log.
 func Load(opts Options) (_ *Demux, err error) {

@@ -9,15 +9,15 @@ import (
 // MAC is a hardware address as the maps key it.
 type MAC [6]byte
 
-// ParseMAC reads six octets in any form [net.ParseMAC] takes. The error is a
-// [*BadMACError]. Whether the address can be assigned is for [MAC.Validate].
+// ParseMAC reads six octets in any form [net.ParseMAC] takes. The error is
+// [ErrBadMAC]. Whether the address can be assigned is for [MAC.Validate].
 func ParseMAC(s string) (MAC, error) {
 	if m, ok := parseColons(s); ok {
 		return m, nil
 	}
 	hw, err := net.ParseMAC(s)
 	if err != nil || len(hw) != len(MAC{}) {
-		return MAC{}, &BadMACError{Text: s, Reason: "six octets such as 02:00:00:00:00:01 are expected"}
+		return MAC{}, badMAC(s, "six octets such as 02:00:00:00:00:01 are expected")
 	}
 	return MAC(hw), nil
 }
@@ -38,14 +38,14 @@ func parseColons(s string) (m MAC, ok bool) {
 // Compare orders addresses by their octets.
 func (m MAC) Compare(other MAC) int { return bytes.Compare(m[:], other[:]) }
 
-// Validate returns a [*BadMACError] unless m is the address of one station:
+// Validate returns [ErrBadMAC] unless m is the address of one station:
 // not zero, and without the group bit.
 func (m MAC) Validate() error {
 	switch {
 	case m == MAC{}:
-		return &BadMACError{Text: m.String(), Reason: "it is zero"}
+		return badMAC(m.String(), "it is zero")
 	case m[0]&1 != 0:
-		return &BadMACError{Text: m.String(), Reason: "it is a group address, no station sends from it"}
+		return badMAC(m.String(), "it is a group address, no station sends from it")
 	}
 	return nil
 }

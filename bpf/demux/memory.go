@@ -11,26 +11,28 @@ import (
 // mapMemory maps an array map into memory, as a slice of its values: reading and
 // writing them takes no system call. The size of T must be
 // that of a value, and a multiple of 8: values stand at such distances.
-func mapMemory[T any](m *ebpf.Map, name string) ([]T, error) {
+func mapMemory[T any](into *[]T, m *ebpf.Map) error {
 	var value T
 	entries, size := int(m.MaxEntries()), int(unsafe.Sizeof(value))
 	if m.ValueSize() != uint32(size) {
-		return nil, fmt.Errorf("mapping %s into memory: values have %d octets, not %d", name, m.ValueSize(), size)
+		return fmt.Errorf("mapping %v into memory: values have %d octets, not %d", m, m.ValueSize(), size)
 	}
 	page := unix.Getpagesize()
 	memory, err := unix.Mmap(m.FD(), 0, (entries*size+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("mapping %s into memory: %w", name, err)
+		return fmt.Errorf("mapping %v into memory: %w", m, err)
 	}
-	return unsafe.Slice((*T)(unsafe.Pointer(&memory[0])), entries), nil
+	*into = unsafe.Slice((*T)(unsafe.Pointer(&memory[0])), entries)
+	return nil
 }
 
-// unmapMemory takes what mapMemory gave, or nil.
-func unmapMemory[T any](values []T) error {
-	if values == nil {
+// unmapMemory takes back what mapMemory gave, if it has.
+func unmapMemory[T any](values *[]T) error {
+	if *values == nil {
 		return nil
 	}
-	size := len(values) * int(unsafe.Sizeof(values[0]))
+	first, size := &(*values)[0], len(*values)*int(unsafe.Sizeof((*values)[0]))
+	*values = nil
 	page := unix.Getpagesize()
-	return unix.Munmap(unsafe.Slice((*byte)(unsafe.Pointer(&values[0])), (size+page-1)/page*page))
+	return unix.Munmap(unsafe.Slice((*byte)(unsafe.Pointer(first)), (size+page-1)/page*page))
 }

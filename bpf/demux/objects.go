@@ -106,32 +106,12 @@ func drawSeeds() (seeds [2]uint64, err error) {
 }
 
 // mapAll maps what user space reads and writes without system calls.
-func (d *Demux) mapAll() (err error) {
-	if d.buckets, err = mapMemory[[bucketEntries]entry](d.objs.Clients, bpfMapClients); err != nil {
-		return err
-	}
-	if d.locations, err = mapMemory[word](d.objs.Locations, bpfMapLocations); err != nil {
-		return err
-	}
-	if d.former, err = mapMemory[word](d.objs.FormerLocations, bpfMapFormerLocations); err != nil {
-		return err
-	}
-	if d.slots, err = mapMemory[bpfSlot](d.objs.Slots, bpfMapSlots); err != nil {
-		return err
-	}
-	if d.clientWorkers, err = mapMemory[word](d.objs.ClientWorkers, bpfMapClientWorkers); err != nil {
-		return err
-	}
-	if d.states, err = mapMemory[bpfWorkerState](d.objs.WorkerStates, bpfMapWorkerStates); err != nil {
-		return err
-	}
-	if d.settings, err = mapMemory[bpfSettings](d.objs.SettingsMap, bpfMapSettingsMap); err != nil {
-		return err
-	}
-	if d.policies, err = mapMemory[bpfPolicies](d.objs.PoliciesMap, bpfMapPoliciesMap); err != nil {
-		return err
-	}
-	if d.placeRules, err = mapMemory[placeRule](d.objs.PlaceRules, bpfMapPlaceRules); err != nil {
+func (d *Demux) mapAll() error {
+	err := errors.Join(
+		mapMemory(&d.buckets, d.objs.Clients), mapMemory(&d.locations, d.objs.Locations), mapMemory(&d.former, d.objs.FormerLocations),
+		mapMemory(&d.slots, d.objs.Slots), mapMemory(&d.clientWorkers, d.objs.ClientWorkers), mapMemory(&d.states, d.objs.WorkerStates),
+		mapMemory(&d.settings, d.objs.SettingsMap), mapMemory(&d.policies, d.objs.PoliciesMap), mapMemory(&d.placeRules, d.objs.PlaceRules))
+	if err != nil {
 		return err
 	}
 	d.allowed = make(map[uint32][]allowedPlace)
@@ -174,9 +154,8 @@ func kernelName() string {
 }
 
 func (d *Demux) releaseMaps() error {
-	err := errors.Join(unmapMemory(d.buckets), unmapMemory(d.locations), unmapMemory(d.former), unmapMemory(d.slots), unmapMemory(d.clientWorkers),
-		unmapMemory(d.states), unmapMemory(d.settings), unmapMemory(d.policies), unmapMemory(d.placeRules), d.objs.Close(), d.inner.Close())
-	d.buckets, d.locations, d.former, d.slots, d.clientWorkers, d.states, d.settings, d.policies, d.placeRules = nil, nil, nil, nil, nil, nil, nil, nil, nil
+	err := errors.Join(unmapMemory(&d.buckets), unmapMemory(&d.locations), unmapMemory(&d.former), unmapMemory(&d.slots), unmapMemory(&d.clientWorkers),
+		unmapMemory(&d.states), unmapMemory(&d.settings), unmapMemory(&d.policies), unmapMemory(&d.placeRules), d.objs.Close(), d.inner.Close())
 	d.objs, d.inner = bpfObjects{}, nil
 	return err
 }

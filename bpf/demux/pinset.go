@@ -119,15 +119,15 @@ func (s *pinSet) located() (*pinSet, error) {
 	if s.former == nil {
 		return s, nil
 	}
-	locations, err := mapMemory[word](s.maps[bpfMapLocations], bpfMapLocations)
-	if err != nil {
+	var locations []word
+	if err := mapMemory(&locations, s.maps[bpfMapLocations]); err != nil {
 		return nil, err
 	}
 	refers := false
 	for slot := range locations {
 		refers = refers || inFormerMaps(locations[slot].Load())
 	}
-	if err := unmapMemory(locations); err != nil || !refers {
+	if err := unmapMemory(&locations); err != nil || !refers {
 		return s, err
 	}
 	return s.former.located()

@@ -24,33 +24,13 @@ const (
 
 // String returns the name of the reason as counters print it: "untagged".
 func (r DropReason) String() string {
-	switch r {
-	case DropUntagged:
-		return "untagged"
-	case DropInvalidSource:
-		return "invalid_source"
-	case DropInvalidVLAN:
-		return "invalid_vlan"
-	case DropUnknownClient:
-		return "unknown_client"
-	case DropNotAssigned:
-		return "not_assigned"
-	case DropUnlearned:
-		return "unlearned"
-	case DropTagFailed:
-		return "tag_failed"
-	case DropCopyFailed:
-		return "copy_failed"
-	case DropNoWorker:
-		return "no_worker"
-	case DropTooLong:
-		return "too_long"
-	case DropGroupLimit:
-		return "group_limit"
-	case DropWrongPlace:
-		return "wrong_place"
-	case DropNoTrunk:
-		return "no_trunk"
+	names := [...]string{
+		DropUntagged: "untagged", DropInvalidSource: "invalid_source", DropInvalidVLAN: "invalid_vlan", DropUnknownClient: "unknown_client",
+		DropNotAssigned: "not_assigned", DropUnlearned: "unlearned", DropTagFailed: "tag_failed", DropNoWorker: "no_worker", DropTooLong: "too_long",
+		DropNoTrunk: "no_trunk", DropGroupLimit: "group_limit", DropWrongPlace: "wrong_place", DropCopyFailed: "copy_failed",
+	}
+	if int(r) < len(names) && names[r] != "" {
+		return names[r]
 	}
 	return fmt.Sprintf("reason_%d", uint32(r))
 }

@@ -12,7 +12,7 @@ const recountedSlots = 1 << 14
 // earlier program runs any more. Frames go through the earlier ones still.
 func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 	if len(old.clients) > d.opts.Capacity {
-		return nil, fmt.Errorf("%d clients are assigned: %w", len(old.clients), &FullError{Capacity: d.opts.Capacity})
+		return nil, fmt.Errorf("%d clients are assigned: %w", len(old.clients), full(d.opts.Capacity))
 	}
 	records := make(map[*device]bpfDevice)
 	d.releases = old.releases
@@ -120,8 +120,8 @@ func (d *Demux) giveBack(from *pinSet, then *snapshot) error {
 	if err != nil || located == from {
 		return err
 	}
-	taken, err := mapMemory[word](from.maps[bpfMapLocations], bpfMapLocations)
-	if err != nil {
+	var taken []word
+	if err := mapMemory(&taken, from.maps[bpfMapLocations]); err != nil {
 		return err
 	}
 	d.ran = true
@@ -136,7 +136,7 @@ func (d *Demux) giveBack(from *pinSet, then *snapshot) error {
 			}
 		}
 	}
-	return errors.Join(err, unmapMemory(taken))
+	return errors.Join(err, unmapMemory(&taken))
 }
 
 // mergeFrom adds what the earlier maps counted up to the moment when the last of their

@@ -78,7 +78,7 @@ func (c Change) Do(plane Dataplane) error {
 	if assigned+len(c.Fresh) <= plane.Capacity() {
 		first, last = last, first
 	} else if assigned+len(c.Fresh)-len(c.Gone) > plane.Capacity() {
-		return &demux.FullError{Capacity: plane.Capacity()}
+		return fmt.Errorf("%w: %d assignments are more than its capacity of %d: unassign clients, or load with a larger capacity", demux.ErrFull, assigned+len(c.Fresh)-len(c.Gone), plane.Capacity())
 	}
 	if len(c.Moved) > 0 {
 		if err := plane.ReassignAll(c.Moved); err != nil {

@@ -42,10 +42,10 @@ func (f *fakePlane) assign(a demux.Assignment) error {
 		return fmt.Errorf("attaching %s: %w", worker, demux.ErrUnknownInterface)
 	}
 	if a, ok := f.assigned[mac]; ok {
-		return fmt.Errorf("%s: %w", mac, &demux.AssignedError{Worker: a.Worker})
+		return fmt.Errorf("%s: %w to %s", mac, demux.ErrAssigned, a.Worker)
 	}
 	if len(f.assigned) == f.capacity {
-		return &demux.FullError{Capacity: f.capacity}
+		return demux.ErrFull
 	}
 	f.assigned[mac] = a
 	return nil

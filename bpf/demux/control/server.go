@@ -254,9 +254,6 @@ func (s *Server) putAssignment(w http.ResponseWriter, r *http.Request) (any, err
 		change = s.options.Dataplane.ReassignAll
 	}
 	if err := change(wanted); err != nil {
-		if assigned, ok := errors.AsType[*demux.AssignedError](err); ok && !request.Reassign {
-			return nil, assigned // whoever asks knows the rest
-		}
 		return nil, err
 	}
 	s.warnOfWorkers(wanted)

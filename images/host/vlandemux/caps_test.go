@@ -116,7 +116,7 @@ func TestAProgramThatCannotBeSeenIsNotForced(t *testing.T) {
 	for _, taken := range [][2]string{{"t0", "w1"}, {"u0", "w0"}} {
 		session := run(taken[0], taken[1])
 		g.Eventually(session, patience).Should(gexec.Exit(exitFailure))
-		g.Expect(session.Err).To(gbytes.Say("this process may not see whether it is another vlandemux's: .*CAP_SYS_ADMIN"))
+		g.Expect(session.Err).To(gbytes.Say("this process may not see whose it is: .*CAP_SYS_ADMIN"))
 	}
 	b.port("t1").send(tagged(frame(gateway, clientA, "up"), 12))
 	g.Eventually(func() uint64 { return b.counters(clientA).Rx.Packets }, patience).Should(BeEquivalentTo(1))

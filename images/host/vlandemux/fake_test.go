@@ -64,7 +64,7 @@ func (f *fakePlane) DetachWorker(name string) error { return letGo(f.workers, na
 
 func (f *fakePlane) AssignAll(list []demux.Assignment) error {
 	if len(f.assigned)+len(list) > f.capacity {
-		return &demux.FullError{Capacity: f.capacity}
+		return demux.ErrFull
 	}
 	for _, a := range list {
 		f.assigned[a.MAC] = a.Worker

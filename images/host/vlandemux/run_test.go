@@ -236,7 +236,7 @@ func TestClientsComeAndGoWhileTrafficFlows(t *testing.T) {
 	g.Expect(asking("assign", clientB+"=w0", "02:00:00:00:00:0c=w0")).To(ContainSubstring("all 2 assignments are in use"))
 	g.Expect(b.status().Assignments).To(HaveLen(1), "the first of the two is taken back")
 	g.Expect(asking("assign", clientB+"=w7")).To(ContainSubstring("attaching w7: unknown interface in this network namespace, there are: lo, "))
-	g.Expect(asking("assign", clientB+"=t0")).To(ContainSubstring("in the other role"))
+	g.Expect(asking("assign", clientB+"=t0")).To(ContainSubstring("cannot have that role"))
 	g.Expect(asking("unassign", clientA, clientB)).To(ContainSubstring(clientB + ": not assigned"))
 	g.Expect(b.status().Assignments).To(HaveLen(1))
 
@@ -292,7 +292,7 @@ func TestAFailedStartLeavesEverythingAsItWas(t *testing.T) {
 	run := func(args ...string) string {
 		return b.refused(append([]string{"run", "--bpffs", b.bpffs, "--socket", b.socket}, args...)...)
 	}
-	g.Expect(run("--trunk", "t0", "--assign", clientA+"=lo")).To(ContainSubstring("attaching lo: it is the loopback interface"))
+	g.Expect(run("--trunk", "t0", "--assign", clientA+"=lo")).To(ContainSubstring("it is the loopback interface"))
 	g.Expect(run("--assign", clientA+"=w0")).To(ContainSubstring("no trunk: give the interface"))
 	b.setUp("lo") // else the kernel takes any address for one of its own
 	g.Expect(run("--trunk", "t0", "--metrics", "192.0.2.1:9400")).To(ContainSubstring("serving metrics on 192.0.2.1:9400"))
@@ -302,7 +302,7 @@ func TestAFailedStartLeavesEverythingAsItWas(t *testing.T) {
 	other, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(errors.Join(os.Mkdir(b.bpffs, 0o700), other.Pin(filepath.Join(b.bpffs, "other")))).To(Succeed())
-	g.Expect(run("--trunk", "t0", "--assign", clientA+"=lo")).To(ContainSubstring("attaching lo: it is the loopback interface"))
+	g.Expect(run("--trunk", "t0", "--assign", clientA+"=lo")).To(ContainSubstring("it is the loopback interface"))
 	left, err := os.ReadDir(b.bpffs)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(left).To(HaveExactElements(HaveField("Name()", "other")))
@@ -314,8 +314,8 @@ func TestAFailedStartLeavesEverythingAsItWas(t *testing.T) {
 		ContainSubstring("another vlandemux runs with these pins"))
 	g.Eventually(session.Terminate(), patience).Should(gexec.Exit(0))
 
-	g.Expect(run("--trunk", "u0", "--assign", clientB+"=w1", "--capacity", "1")).To(ContainSubstring("all 1 assignments are in use"))
-	g.Expect(run("--trunk", "w0", "--capacity", "1")).To(ContainSubstring("in the other role"))
+	g.Expect(run("--trunk", "u0", "--assign", clientB+"=w1", "--capacity", "1")).To(ContainSubstring("more than its capacity of 1"))
+	g.Expect(run("--trunk", "w0", "--capacity", "1")).To(ContainSubstring("cannot have that role"))
 	for name, want := range map[string]int{"t0": 1, "w0": 1, "u0": 0, "w1": 0} {
 		g.Expect(b.programs(name)).To(Equal(want), name)
 	}

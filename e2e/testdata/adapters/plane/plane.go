@@ -77,10 +77,10 @@ func (p *plane) Assign(mac demux.MAC, worker string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c := p.clients[mac]; c != nil {
-		return fmt.Errorf("%s: %w", mac, &demux.AssignedError{Worker: c.worker})
+		return fmt.Errorf("%s: %w to %s", mac, demux.ErrAssigned, c.worker)
 	}
 	if len(p.clients) == p.settings.capacity {
-		return &demux.FullError{Capacity: p.settings.capacity}
+		return demux.ErrFull
 	}
 	return p.give(mac, worker)
 }
