@@ -3,6 +3,7 @@ package demux_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,4 +97,43 @@ func TestEventsLost(t *testing.T) {
 	lost := b.counters().EventsLost
 	b.Expect(lost).To(BeNumerically(">", 0))
 	b.Expect(b.events(int(moves - lost))).To(HaveLen(int(moves - lost)))
+}
+
+// Two CPUs that learn where one client is, each time somewhere else, tell of one way through all the places: who comes to one
+// leaves it again, but for the last.
+func TestEventsOfAClientThatTwoCPUsSee(t *testing.T) {
+	b := start(t, demux.Options{})
+	b.assign(mac(1), 0)
+	b.far[0].CountOnly()
+	const rounds, frames = 8, 5000 // of each CPU: the ring has room for the events of a round
+	var begin demux.Location       // of a round
+	for round := range rounds {
+		var group sync.WaitGroup
+		for trunk, port := range b.sw {
+			group.Go(func() {
+				places := [][]byte{fromClient(1, tag(uint16(2*trunk))).Bytes(), fromClient(1, tag(uint16(2*trunk+1))).Bytes()}
+				for i := range frames {
+					b.Expect(port.SendRaw(nettest.GSO{}, places[i%len(places)])).To(Succeed())
+				}
+			})
+		}
+		group.Wait()
+		sent := uint64(2*frames*(round+1) + round)
+		b.Eventually(func() uint64 { return b.client(1).Rx.Packets }).Should(Equal(sent))
+		b.learn(0, 1, tag(4))
+		end, enough := b.location(1), errors.New("enough")
+		times := map[demux.Location]int{}
+		times[begin]++
+		times[end]--
+		b.Expect(b.demux.ReadEvents(t.Context(), func(e demux.Event) error {
+			times[e.From]--
+			if times[e.To]++; e.To == end {
+				return enough
+			}
+			return nil
+		})).To(MatchError(enough))
+		b.Expect(times).To(HaveEach(BeZero()), "came, less left, round %d", round)
+		begin = end
+	}
+	b.Expect(b.counters().EventsLost).To(BeZero())
 }
