@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,8 +106,9 @@ func TestEventsOfAClientThatTwoCPUsSee(t *testing.T) {
 	b := start(t, demux.Options{})
 	b.assign(mac(1), 0)
 	b.far[0].CountOnly()
-	const rounds, frames = 8, 5000 // of each CPU: the ring has room for the events of a round
+	const rounds, frames = 4, 5000 // of each CPU: the ring has room for the events of a round
 	var begin demux.Location       // of a round
+	var total atomic.Int64
 	for round := range rounds {
 		var group sync.WaitGroup
 		for trunk, port := range b.sw {
@@ -114,6 +116,9 @@ func TestEventsOfAClientThatTwoCPUsSee(t *testing.T) {
 				places := [][]byte{fromClient(1, tag(uint16(2*trunk))).Bytes(), fromClient(1, tag(uint16(2*trunk+1))).Bytes()}
 				for i := range frames {
 					b.Expect(port.SendRaw(nettest.GSO{}, places[i%len(places)])).To(Succeed())
+					if sent := int(total.Add(1)); i%50 == 0 {
+						b.Expect(await(b.far[0], sent)).To(BeTrue())
+					}
 				}
 			})
 		}
