@@ -20,7 +20,7 @@ func AddressSpace() Scenario {
 		Summary: "Clients with MACs, VIDs, priorities and tag protocols from the whole space are told apart from each other and from strangers.",
 		Cases: []Case{{
 			Text:     "serves 66 clients and drops whoever differs from one in a single bit or octet",
-			Topology: func(v Variant) harness.Topology { return rack(v, 2) },
+			Topology: with(2, nil),
 			Run:      addressSpace,
 		}},
 	}
@@ -70,7 +70,7 @@ func addressSpace(ctx context.Context, r *Run) {
 		fmt.Fprintf(r.Out, "  %s  %-32s %s\n", m.mac, m.tag, m.worker.Name)
 	}
 	for _, c := range t.Clients {
-		members = append(members, member{mac: c.MAC, tag: harness.Tag{Protocol: c.VLAN.Protocol, TCI: c.VLAN.VID}, worker: r.WorkerOf(c)})
+		members = append(members, member{mac: c.MAC, tag: c.VLAN.Tag(0), worker: r.WorkerOf(c)})
 	}
 
 	window := r.Introduce(ctx)

@@ -37,19 +37,13 @@ func silentClient(ctx context.Context, r *Run) {
 	rounds := 0
 	wait(func() bool { return !located[c1.MAC] }, func() {
 		rounds++
-		b := r.Batch(fmt.Sprintf("c0, round %d", rounds), each, c0.MAC, w0.MAC)
-		b.Rate = rate
-		r.Send(ctx, window, c0.Name, b)
+		r.Send(ctx, window, c0.Name, r.Batch(fmt.Sprintf("c0, round %d", rounds), each, c0.MAC, w0.MAC).Paced(rate))
 		r.Send(ctx, window, w1.Name, r.Batch(fmt.Sprintf("to the silent client, round %d", rounds), 1, w1.MAC, c1.MAC))
 	})
-	toNobody := []harness.Batch{r.Batch("to the client that is forgotten", each, w1.MAC, c1.MAC), r.Batch("to all of w1", each, w1.MAC, broadcast())}
-	for i := range toNobody {
-		toNobody[i].Rate = rate / 10 // they take 100 ms: the demux and the taps have clocks of their own
-	}
-	r.Send(ctx, window, w1.Name, toNobody...)
-	again := r.Batch("from the client that was silent, with a priority", 1, c1.MAC, w1.MAC)
-	again.Size, again.Tags = 64, []harness.Tag{{Protocol: c1.VLAN.Protocol, TCI: 5<<13 | c1.VLAN.VID}}
-	r.Check(window.Inject(ctx, c1.Trunk, again))
+	const slow = rate / 10 // they take 100 ms: the demux and the taps have clocks of their own
+	r.Send(ctx, window, w1.Name,
+		r.Batch("to the client that is forgotten", each, w1.MAC, c1.MAC).Paced(slow), r.Batch("to all of w1", each, w1.MAC, broadcast()).Paced(slow))
+	r.Check(window.Inject(ctx, c1.Trunk, r.Batch("from the client that was silent, with a priority", 1, c1.MAC, w1.MAC).Tagged(c1.VLAN.Tag(5))))
 	r.Await(ctx, window, map[string]uint64{"w1/eth0": uint64(1 + rounds + 2*each + 1)})
 	located[c1.MAC] = true
 	r.Send(ctx, window, w1.Name, r.Batch("to the client that is learned again", each, w1.MAC, c1.MAC))

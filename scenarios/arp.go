@@ -25,16 +25,21 @@ func ARP() Scenario {
 			{
 				Text:     "answers 64 clients of one address, each from its own worker",
 				Labels:   []string{"arp"},
-				Topology: func(v Variant) harness.Topology { return rack(v, 2) },
+				Topology: with(2, nil),
 				Run: func(ctx context.Context, r *Run) {
 					client, worker, none := clientPrefix(IPv4).Addr(), workerPrefix(IPv4).Addr(), netip.IPv4Unspecified()
 					resolve(ctx, r, arpRequest, client, worker, none)
 				},
 			},
 			{
-				Text:     "answers 64 clients of one link-local IPv6 address, each from its own worker",
-				Labels:   []string{"link-local"},
-				Topology: linkLocal,
+				Text:   "answers 64 clients of one link-local IPv6 address, each from its own worker",
+				Labels: []string{"link-local"},
+				Topology: with(2, func(t *harness.Topology) {
+					for i := range t.Clients {
+						t.Clients[i].Addresses = []netip.Prefix{netip.MustParsePrefix("fe80::100/64")}
+						t.Workers[i].Addresses = []netip.Prefix{netip.MustParsePrefix("fe80::5/64")}
+					}
+				}),
 				Run: func(ctx context.Context, r *Run) {
 					t := r.Lab.Topology
 					resolve(ctx, r, solicitation, t.Clients[0].Addresses[0].Addr(), t.Workers[0].Addresses[0].Addr(), netip.IPv6Unspecified())
@@ -42,16 +47,6 @@ func ARP() Scenario {
 			},
 		},
 	}
-}
-
-// linkLocal gives all clients one link-local address, and all workers another.
-func linkLocal(v Variant) harness.Topology {
-	t := rack(v, 2)
-	for i := range t.Clients {
-		t.Clients[i].Addresses = []netip.Prefix{netip.MustParsePrefix("fe80::100/64")}
-		t.Workers[i].Addresses = []netip.Prefix{netip.MustParsePrefix("fe80::5/64")}
-	}
-	return t
 }
 
 // arpRequest asks everybody who has target (RFC 826). Of sender's address itself it is an

@@ -30,11 +30,9 @@ func CounterAccuracy() Scenario {
 			},
 			{
 				Text: "holds for frames of up to 9014 octets",
-				Topology: func(v Variant) harness.Topology {
-					t := rack(v, 2)
+				Topology: with(2, func(t *harness.Topology) {
 					t.MTU = 9000
-					return t
-				},
+				}),
 				Run: jumboFrames,
 			},
 			{
@@ -81,21 +79,17 @@ func CounterAccuracy() Scenario {
 			{
 				Text:   "counts what is too long for a worker's MTU, and carries the rest",
 				Labels: []string{"mtu"},
-				Topology: func(v Variant) harness.Topology {
-					t := rack(v, 2)
+				Topology: with(2, func(t *harness.Topology) {
 					t.Workers[0].MTU = 1000
 					t.Workers[1].Offloads = true // and so has the trunk
-					return t
-				},
+				}),
 				Run: narrowWorker,
 			},
 			{
 				Text: "leaves frames without a tag to the host's stack when it is told to, and no others",
-				Topology: func(v Variant) harness.Topology {
-					t := rack(v, 2)
+				Topology: with(2, func(t *harness.Topology) {
 					t.Demux.Untagged = demux.UntaggedPass
-					return t
-				},
+				}),
 				Run: passUntagged,
 			},
 		},
@@ -219,27 +213,22 @@ func everyTag(ctx context.Context, r *Run) {
 				w := r.WorkerOf(c)
 				outer := harness.Tag{Protocol: c.VLAN.Protocol, TCI: pcp<<13 | dei<<12 | c.VLAN.VID}
 				name := fmt.Sprintf("%s pcp %d dei %d", c.Name, pcp, dei)
-				two := r.Batch(name+" two tags", each, c.MAC, w.MAC)
-				two.Tags, two.Size = []harness.Tag{outer, {Protocol: harness.Dot1Q, TCI: 7<<13 | 100}}, 80
-				one := r.Batch(name+" one tag", each, c.MAC, w.MAC)
-				one.Tags, one.Size = []harness.Tag{outer}, 64
-				many := r.Batch(name+" eight tags", each, c.MAC, w.MAC)
-				many.Tags, many.Size = append([]harness.Tag{outer}, inner(rng, 7)...), 100
-				r.Check(window.Inject(ctx, c.Trunk, two, one, many))
+				r.Check(window.Inject(ctx, c.Trunk,
+					r.Batch(name+" two tags", each, c.MAC, w.MAC).Tagged(outer, harness.Tag{Protocol: harness.Dot1Q, TCI: 7<<13 | 100}),
+					r.Batch(name+" one tag", each, c.MAC, w.MAC).Tagged(outer),
+					r.Batch(name+" eight tags", each, c.MAC, w.MAC).Tagged(append([]harness.Tag{outer}, inner(rng, 7)...)...)))
 				atWorkers[w.Name+"/eth0"] += 3 * each
 			}
 			r.Await(ctx, window, atWorkers)
 			for _, c := range clients {
 				w := r.WorkerOf(c)
 				name := fmt.Sprintf("%s pcp %d dei %d", c.Name, pcp, dei)
-				back := r.Batch(name+" answer", each, w.MAC, c.MAC)
-				tagged := r.Batch(name+" tagged answer", each, w.MAC, c.MAC)
-				tagged.Tags, tagged.Size = []harness.Tag{{Protocol: harness.Dot1Q, TCI: 3<<13 | 1<<12 | 200}}, 80
-				many := r.Batch(name+" answer with eight tags", each, w.MAC, c.MAC)
-				many.Tags, many.Size = inner(rng, 8), 100
-				all := many
-				all.Name, all.ID, all.Destination = name+" to all, with eight tags", r.Seed.BatchID(name+" to all"), broadcast()
-				r.Send(ctx, window, w.Name, back, tagged, many, all)
+				many := inner(rng, 8)
+				r.Send(ctx, window, w.Name,
+					r.Batch(name+" answer", each, w.MAC, c.MAC),
+					r.Batch(name+" tagged answer", each, w.MAC, c.MAC).Tagged(harness.Tag{Protocol: harness.Dot1Q, TCI: 3<<13 | 1<<12 | 200}),
+					r.Batch(name+" answer with eight tags", each, w.MAC, c.MAC).Tagged(many...),
+					r.Batch(name+" to all, with eight tags", each, w.MAC, broadcast()).Tagged(many...))
 				atWorkers[w.Name+"/eth0"] += 4 * each
 				atClients[c.Name+"/eth0"] += 4 * each
 			}
@@ -266,21 +255,18 @@ const groupLimit = 100
 func everyDrop(ctx context.Context, r *Run) {
 	t := r.Lab.Topology
 	c0, c1, c2, w0, w1 := t.Clients[0], t.Clients[1], t.Clients[2], t.Workers[0], t.Workers[1]
-	tagged := func(b harness.Batch, protocol, tci uint16) harness.Batch {
-		b.Tags, b.Size = []harness.Tag{{Protocol: protocol, TCI: tci}}, 64
-		return b
-	}
+	tag := func(protocol, tci uint16) harness.Tag { return harness.Tag{Protocol: protocol, TCI: tci} }
 	stranger := func(name string) harness.MAC { return station(r.Seed.Rand(name)) }
-	cut := numbered(0, c2.MAC, w1.MAC, harness.Tag{Protocol: c2.VLAN.Protocol, TCI: c2.VLAN.VID})
+	cut := numbered(0, c2.MAC, w1.MAC, c2.VLAN.Tag(0))
 	cut[16], cut[17] = 0x81, 0x00
 	window := r.OpenWindow(ctx)
 	r.Check(window.Inject(ctx, 0,
 		r.Batch("untagged", 11, c1.MAC, w1.MAC),
-		tagged(r.Batch("group source", 13, multicast(), w1.MAC), harness.Dot1Q, c1.VLAN.VID),
-		tagged(r.Batch("zero source", 17, harness.MAC{}, w1.MAC), harness.Dot1Q, c1.VLAN.VID),
-		tagged(r.Batch("VID 4095", 19, c1.MAC, w1.MAC), harness.Dot1Q, 4095),
+		r.Batch("group source", 13, multicast(), w1.MAC).Tagged(tag(harness.Dot1Q, c1.VLAN.VID)),
+		r.Batch("zero source", 17, harness.MAC{}, w1.MAC).Tagged(tag(harness.Dot1Q, c1.VLAN.VID)),
+		r.Batch("VID 4095", 19, c1.MAC, w1.MAC).Tagged(tag(harness.Dot1Q, 4095)),
 		r.raw("cut within their second tag", [][]byte{cut[:20], cut[:21]}),
-		tagged(r.Batch("unknown client", 23, stranger("source"), w1.MAC), harness.Dot1AD, c1.VLAN.VID),
+		r.Batch("unknown client", 23, stranger("source"), w1.MAC).Tagged(tag(harness.Dot1AD, c1.VLAN.VID)),
 	))
 	r.Send(ctx, window, w0.Name,
 		r.Batch("to a client nobody has seen", 29, w0.MAC, c0.MAC),
@@ -325,12 +311,7 @@ func passUntagged(ctx context.Context, r *Run) {
 	t := r.Lab.Topology
 	c0, w0 := t.Clients[0], t.Workers[0]
 	stranger := station(r.Seed.Rand("stranger"))
-	tag := harness.Tag{Protocol: c0.VLAN.Protocol, TCI: c0.VLAN.VID}
 	window := r.Introduce(ctx)
-	tagged := func(b harness.Batch) harness.Batch {
-		b.Tags, b.Size = []harness.Tag{tag}, 64
-		return b
-	}
 	flow := func(b harness.Batch, family Family) harness.Batch {
 		client, worker := crafted(family)
 		b.Flow, b.Size, b.MaxSize = &harness.Flow{Protocol: harness.UDP, Source: client, Destination: worker}, 90, 1514
@@ -341,8 +322,8 @@ func passUntagged(ctx context.Context, r *Run) {
 		flow(r.Batch("untagged IPv4", each, c0.MAC, w0.MAC), IPv4),
 		flow(r.Batch("untagged IPv6 to all", each, stranger, broadcast()), IPv6),
 		r.Batch("untagged from a group", each, multicast(), w0.MAC),
-		tagged(r.Batch("tagged", each, c0.MAC, w0.MAC)),
-		tagged(r.Batch("tagged from a stranger", each, stranger, w0.MAC)),
+		r.Batch("tagged", each, c0.MAC, w0.MAC).Tagged(c0.VLAN.Tag(0)),
+		r.Batch("tagged from a stranger", each, stranger, w0.MAC).Tagged(c0.VLAN.Tag(0)),
 	))
 	r.Send(ctx, window, w0.Name,
 		r.Batch("to a client", each, w0.MAC, c0.MAC), r.Batch("to a stranger", each, w0.MAC, stranger), r.Batch("to all", each, w0.MAC, broadcast()))
@@ -373,7 +354,7 @@ func narrowWorker(ctx context.Context, r *Run) {
 	last := r.Batch("super-packets with another priority", 3, c0.MAC, r.WorkerOf(c0).MAC)
 	client, worker := crafted(IPv4)
 	last.Size, last.GSO, last.Flow = 0, &harness.GSO{SegmentSize: 1400, Segments: 9}, &harness.Flow{Protocol: harness.TCP, Source: client, Destination: worker}
-	last.Tags = []harness.Tag{{Protocol: c0.VLAN.Protocol, TCI: 5<<13 | c0.VLAN.VID}} // c0 is there, although none of them gets through
+	last.Tags = []harness.Tag{c0.VLAN.Tag(5)} // c0 is there, although none of them gets through
 	r.Check(window.Inject(ctx, c0.Trunk, last))
 	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Demux.Ended).To(gomega.And(gomega.HaveLen(1), gomega.HaveKeyWithValue("too_long", gomega.BeNumerically(">", 900))), "frames dropped")

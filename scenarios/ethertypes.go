@@ -16,7 +16,7 @@ func EtherTypes() Scenario {
 		Labels:  []string{"ethertypes"},
 		Cases: []Case{{
 			Text:     "carries frames of every EtherType to a station and to link-local groups",
-			Topology: func(v Variant) harness.Topology { return rack(v, 2) },
+			Topology: with(2, nil),
 			Run:      etherTypes,
 		}},
 	}

@@ -18,11 +18,9 @@ func Faults() Scenario {
 		Labels:  []string{"fault"},
 		Cases: []Case{{
 			Text: "finds the one frame that a link drops, doubles, corrupts or delays",
-			Topology: func(v Variant) harness.Topology {
-				t := rack(v, 2)
+			Topology: with(2, func(t *harness.Topology) {
 				t.Trunks = 2
-				return t
-			},
+			}),
 			Run: faults,
 		}},
 	}
@@ -123,8 +121,7 @@ func delayed(ctx context.Context, r *Run) {
 		r.Step(what)
 		window := r.OpenWindow(ctx)
 		r.Check(window.Fault(ctx, link.tap, f))
-		b := r.Batch(what, frames, link.from, link.to)
-		b.Rate = rate
+		b := r.Batch(what, frames, link.from, link.to).Paced(rate)
 		r.Send(ctx, window, link.sender, b)
 		r.Await(ctx, window, map[string]uint64{c0.Name + "/eth0": frames, w0.Name + "/eth0": frames})
 		verdict, err := window.Close(ctx)

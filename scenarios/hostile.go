@@ -20,13 +20,13 @@ func Hostile() Scenario {
 			{
 				Text:     "loses no frame of known clients while unknown sources flood the trunk",
 				Labels:   []string{"flood-unknown"},
-				Topology: func(v Variant) harness.Topology { return rack(v, 2) },
+				Topology: with(2, nil),
 				Run:      floodUnknown,
 			},
 			{
 				Text:     "sends replies where a MAC was seen last, be it spoofed, and never to a worker of others",
 				Labels:   []string{"spoof", "duplicate-mac"},
-				Topology: func(v Variant) harness.Topology { return rack(v, 3) },
+				Topology: with(3, nil),
 				Run:      spoofed,
 			},
 		},
@@ -41,7 +41,7 @@ func floodUnknown(ctx context.Context, r *Run) {
 		r.Step(fmt.Sprintf("scaled down: %d unknown sources and not 100,000, since the processors are emulated", total))
 	}
 	c0 := r.Lab.Topology.Clients[0]
-	tag := harness.Tag{Protocol: c0.VLAN.Protocol, TCI: c0.VLAN.VID}
+	tag := c0.VLAN.Tag(0)
 	known := map[harness.MAC]bool{}
 	for _, c := range r.Lab.Topology.Clients {
 		known[c.MAC] = true
@@ -62,9 +62,7 @@ func floodUnknown(ctx context.Context, r *Run) {
 				known[mac] = true
 				frames = append(frames, numbered(0, mac, w0.MAC, tag))
 			}
-			b := r.raw(fmt.Sprintf("unknown sources from %d on", sent), frames)
-			b.Rate = rate
-			if err := window.Inject(sending, c0.Trunk, b); err != nil {
+			if err := window.Inject(sending, c0.Trunk, r.raw(fmt.Sprintf("unknown sources from %d on", sent), frames).Paced(rate)); err != nil {
 				return err
 			}
 		}
@@ -76,8 +74,7 @@ func floodUnknown(ctx context.Context, r *Run) {
 			node     string
 			from, to harness.MAC
 		}{{c.Name, c.MAC, w.MAC}, {w.Name, w.MAC, c.MAC}} {
-			b := r.Batch(end.node+" meanwhile", 200, end.from, end.to)
-			b.Rate = 4_000
+			b := r.Batch(end.node+" meanwhile", 200, end.from, end.to).Paced(4_000)
 			group.Go(func() error { return r.sendUntil(sending, window, flooded, end.node, b) })
 		}
 	}
@@ -92,13 +89,12 @@ func spoofed(ctx context.Context, r *Run) {
 	t := r.Lab.Topology
 	c0, c1 := t.Clients[0], t.Clients[1]
 	w0, w2 := r.WorkerOf(c0), t.Workers[2]
-	there := harness.Tag{Protocol: c1.VLAN.Protocol, TCI: 3<<13 | c1.VLAN.VID}
+	there := c1.VLAN.Tag(3)
 	window := r.Introduce(ctx)
 	arrived, back := uint64(1), uint64(len(t.Clients)) // at w0: its client's introduction; at the trunk: all
 	for turn := range turns {
 		name := func(what string) string { return fmt.Sprintf("%s, turn %d", what, turn+1) }
-		claims := r.Batch(name("a stranger says it is c0"), 1, c0.MAC, w0.MAC)
-		claims.Tags, claims.Size = []harness.Tag{there}, 64
+		claims := r.Batch(name("a stranger says it is c0"), 1, c0.MAC, w0.MAC).Tagged(there)
 		for _, speak := range []func() error{
 			func() error { return window.Inject(ctx, c1.Trunk, claims) },
 			func() error { return window.Send(ctx, c0.Name, r.Batch(name("c0 itself"), 1, c0.MAC, w0.MAC)) },
@@ -106,8 +102,7 @@ func spoofed(ctx context.Context, r *Run) {
 			r.Check(speak())
 			arrived, back = arrived+1, back+1
 			r.Await(ctx, window, map[string]uint64{"w0/eth0": arrived})
-			b := r.Batch(name(fmt.Sprintf("reply after frame %d", arrived)), replies, w0.MAC, c0.MAC)
-			r.Send(ctx, window, w0.Name, b)
+			r.Send(ctx, window, w0.Name, r.Batch(name(fmt.Sprintf("reply after frame %d", arrived)), replies, w0.MAC, c0.MAC))
 			r.Send(ctx, window, w2.Name, r.Batch(name(fmt.Sprintf("of another worker after frame %d", arrived)), foreign, w2.MAC, c0.MAC))
 			arrived, back = arrived+replies, back+replies
 			r.Await(ctx, window, map[string]uint64{"w0/eth0": arrived, "host/trunk0": back})
@@ -120,20 +115,13 @@ func spoofed(ctx context.Context, r *Run) {
 	const each, rate = 400, 4_000 // frames, frames/s of each sender
 	window = r.OpenWindow(ctx)
 	paced := func(name string, from, to harness.MAC) harness.Batch {
-		b := r.Batch(name, each, from, to)
-		b.Rate = rate
-		return b
+		return r.Batch(name, each, from, to).Paced(rate)
 	}
 	var group errgroup.Group
-	send := func(node string, b harness.Batch) {
-		group.Go(func() error { return window.Send(ctx, node, b) })
-	}
-	claims := paced("the stranger", c0.MAC, w0.MAC)
-	claims.Tags, claims.Size = []harness.Tag{there}, 64
-	group.Go(func() error { return window.Inject(ctx, c1.Trunk, claims) })
-	send(c0.Name, paced("c0", c0.MAC, w0.MAC))
-	send(w0.Name, paced("replies to one of them", w0.MAC, c0.MAC))
-	send(w0.Name, paced("to all", w0.MAC, broadcast()))
+	group.Go(func() error { return window.Inject(ctx, c1.Trunk, paced("the stranger", c0.MAC, w0.MAC).Tagged(there)) })
+	group.Go(func() error { return window.Send(ctx, c0.Name, paced("c0", c0.MAC, w0.MAC)) })
+	group.Go(func() error { return window.Send(ctx, w0.Name, paced("replies to one of them", w0.MAC, c0.MAC)) })
+	group.Go(func() error { return window.Send(ctx, w0.Name, paced("to all", w0.MAC, broadcast())) })
 	r.Check(group.Wait())
 	verdict = r.Close(ctx, window)
 	r.Expect(verdict.Demux.Ended).To(gomega.BeEmpty(), "frames dropped")

@@ -177,8 +177,7 @@ func pingPong(ctx context.Context, r *Run) {
 	for i := range moves {
 		to := []harness.Place{away, home}[i%2]
 		load := func(text, node string, source, destination harness.MAC) func() error {
-			b := r.Batch(fmt.Sprintf("%s during move %d", text, i+1), perMove, source, destination)
-			b.Rate = rate
+			b := r.Batch(fmt.Sprintf("%s during move %d", text, i+1), perMove, source, destination).Paced(rate)
 			return func() error { return window.Send(ctx, node, b) }
 		}
 		var group errgroup.Group

@@ -19,47 +19,39 @@ func Operator() Scenario {
 		Cases: []Case{
 			{
 				Text: "hands a client from worker to worker while another one talks",
-				Topology: func(v Variant) harness.Topology {
-					t := rack(v, 3)
+				Topology: with(3, func(t *harness.Topology) {
 					t.Clients[0].Worker = ""
 					t.Clients[2].Worker = "w0" // a worker without any client is none of the demux's
 					t.Demux.Capacity = 3       // whoever is assigned gets what another has left
-					return t
-				},
+				}),
 				Run: reassign,
 			},
 			{
 				Text: "loses no frame of others, and doubles none, when assignments change under load",
-				Topology: func(v Variant) harness.Topology {
-					t := rack(v, 3)
+				Topology: with(3, func(t *harness.Topology) {
 					t.Clients[2].Worker = "w0" // shares it with c0, which is the one that changes
 					t.Demux.Capacity = 3
-					return t
-				},
+				}),
 				Run: changeUnderLoad,
 			},
 			{
 				Text: "refuses what cannot be done and keeps what was there",
-				Topology: func(v Variant) harness.Topology {
-					t := rack(v, 2)
+				Topology: with(2, func(t *harness.Topology) {
 					t.Demux.Capacity = 2
-					return t
-				},
+				}),
 				Run: refuse,
 			},
 			{
 				Text:   "loses no frame when vlandemux is killed, started again and upgraded",
 				Labels: []string{"upgrade"},
-				Topology: func(v Variant) harness.Topology {
-					t := rack(v, 2)
+				Topology: with(2, func(t *harness.Topology) {
 					t.Demux.Untagged, t.Demux.Unknown = demux.UntaggedPass, demux.UnknownPass
-					return t
-				},
+				}),
 				Run: restart,
 			},
 			{
 				Text:     "says how many events were lost while nobody read them, and goes on",
-				Topology: func(v Variant) harness.Topology { return rack(v, 2) },
+				Topology: with(2, nil),
 				Run:      eventsLost,
 			},
 		},
@@ -104,8 +96,7 @@ func changeUnderLoad(ctx context.Context, r *Run) {
 	changed := make(chan struct{})
 	group, sending := errgroup.WithContext(ctx)
 	send := func(node string, from, to harness.MAC) {
-		b := r.Batch(fmt.Sprintf("%s to %s", node, to), perBatch, from, to)
-		b.Rate = rate
+		b := r.Batch(fmt.Sprintf("%s to %s", node, to), perBatch, from, to).Paced(rate)
 		group.Go(func() error { return r.sendUntil(sending, window, changed, node, b) })
 	}
 	send(c0.Name, c0.MAC, w0.MAC)
@@ -174,19 +165,14 @@ func restart(ctx context.Context, r *Run) {
 	c0, c1 := r.Lab.Topology.Clients[0], r.Lab.Topology.Clients[1]
 	w0, w1 := r.WorkerOf(c0), r.WorkerOf(c1)
 	stranger := station(r.Seed.Rand("stranger"))
-	tagged := func(name string, from harness.MAC, tci uint16) harness.Batch {
-		b := r.Batch(name, 7, from, w1.MAC)
-		b.Tags, b.Size = []harness.Tag{{Protocol: c1.VLAN.Protocol, TCI: tci}}, 64
-		return b
-	}
 	r.Check(window.Inject(ctx, c1.Trunk,
-		r.Batch("untagged", 5, c1.MAC, w1.MAC), tagged("from a stranger", stranger, c1.VLAN.VID), tagged("VID 4095", c1.MAC, 4095),
-		tagged("c1 with a priority", c1.MAC, 5<<13|c1.VLAN.VID)))
+		r.Batch("untagged", 5, c1.MAC, w1.MAC), r.Batch("from a stranger", 7, stranger, w1.MAC).Tagged(c1.VLAN.Tag(0)),
+		r.Batch("VID 4095", 7, c1.MAC, w1.MAC).Tagged(harness.Tag{Protocol: c1.VLAN.Protocol, TCI: 4095}),
+		r.Batch("c1 with a priority", 7, c1.MAC, w1.MAC).Tagged(c1.VLAN.Tag(5))))
 	r.Send(ctx, window, w1.Name, r.Batch("to nobody", 3, w1.MAC, stranger), r.Batch("to all", 3, w1.MAC, broadcast()))
 	var group errgroup.Group
 	send := func(node string, from, to harness.MAC) {
-		b := r.Batch(node+" to "+to.String(), 5_000, from, to)
-		b.Rate = 2_500
+		b := r.Batch(node+" to "+to.String(), 5_000, from, to).Paced(2_500)
 		group.Go(func() error { return window.Send(ctx, node, b) })
 	}
 	send(c0.Name, c0.MAC, w0.MAC)
@@ -223,8 +209,7 @@ func eventsLost(ctx context.Context, r *Run) {
 		frames[i] = numbered(uint32(i), c0.MAC, r.WorkerOf(c0).MAC, tag)
 	}
 	window := r.Introduce(ctx)
-	b := r.raw("every frame from another VLAN than the one before", frames)
-	b.Rate = rate
+	b := r.raw("every frame from another VLAN than the one before", frames).Paced(rate)
 	r.Check(r.Lab.RestartDemux(ctx, "KILL", func() error { return window.Inject(ctx, c0.Trunk, b) }))
 	r.Send(ctx, window, c0.Name, r.Batch("c0 at home", 5, c0.MAC, r.WorkerOf(c0).MAC))
 	verdict, err := window.Close(ctx)

@@ -21,46 +21,38 @@ func Policies() Scenario {
 		Cases: []Case{
 			{
 				Text: "leaves frames of unknown MACs to the host's stack",
-				Topology: func(v Variant) harness.Topology {
-					t := rack(v, 2)
+				Topology: with(2, func(t *harness.Topology) {
 					t.Demux.Unknown = demux.UnknownPass
-					return t
-				},
+				}),
 				Run: unknownMACs("passed"),
 			},
 			{
 				Text: "gives frames of unknown MACs that are not too long to the default worker, which has no way back",
-				Topology: func(v Variant) harness.Topology {
-					t := rack(v, 3)
+				Topology: with(3, func(t *harness.Topology) {
 					t.Clients = t.Clients[:2]
 					t.Demux.Unknown, t.Workers[2].MTU = "w2", 1000
-					return t
-				},
+				}),
 				Run: unknownMACs("forwarded"),
 			},
 			{
 				Text:   "serves clients at their places alone, and reaches one that is silent",
 				Labels: []string{"wrong-place"},
-				Topology: func(v Variant) harness.Topology {
-					t := rack(v, 3)
+				Topology: with(3, func(t *harness.Topology) {
 					t.Trunks = 2
 					other := t.Clients[0].Place
 					other.Trunk = 1
 					t.Clients[0].Allowed = []harness.Place{t.Clients[0].Place, other}
 					t.Clients[1].Allowed = []harness.Place{t.Clients[1].Place}
-					return t
-				},
+				}),
 				Run: wrongPlaces,
 			},
 			{
 				Text:   "forgets where a client is that sends nothing, and learns it again",
 				Labels: []string{"age"},
-				Topology: func(v Variant) harness.Topology {
-					t := rack(v, 3)
+				Topology: with(3, func(t *harness.Topology) {
 					t.Demux.Age = time.Second
 					t.Clients[2].Allowed = []harness.Place{t.Clients[2].Place}
-					return t
-				},
+				}),
 				Run: silentClient,
 			},
 		},
@@ -83,19 +75,14 @@ func wrongPlaces(ctx context.Context, r *Run) {
 		r.Await(ctx, window, map[string]uint64{c0.Name + "/eth0": uint64(each * (i + 1))})
 		r.Send(ctx, window, w0.Name, r.Batch(name("to the mover"), each, w0.MAC, c0.MAC), r.Batch(name("to all of w0"), each, w0.MAC, broadcast()))
 	}
-	tagged := func(b harness.Batch, vlan harness.VLAN) harness.Batch {
-		b.Tags = []harness.Tag{{Protocol: vlan.Protocol, TCI: vlan.VID}}
-		return b
-	}
 	other := c1.VLAN
 	other.Protocol ^= harness.Dot1Q ^ harness.Dot1AD
-	longer := tagged(r.Batch("c1's MAC on the other trunk", each, c1.MAC, w1.MAC), c1.VLAN)
-	longer.Rate = each * 3 / 4 // it takes more than a second: two events say so
-	r.Check(window.Inject(ctx, 1, longer))
-	r.Check(window.Inject(ctx, 0, tagged(r.Batch("c1's MAC on the VLAN of c0", each, c1.MAC, w1.MAC), c0.VLAN), tagged(r.Batch("c1's MAC on its VID of the other protocol", each, c1.MAC, w1.MAC), other)))
+	const slow = each * 3 / 4 // it takes more than a second: two events say so
+	r.Check(window.Inject(ctx, 1, r.Batch("c1's MAC on the other trunk", each, c1.MAC, w1.MAC).Tagged(c1.VLAN.Tag(0)).Paced(slow)))
+	r.Check(window.Inject(ctx, 0, r.Batch("c1's MAC on the VLAN of c0", each, c1.MAC, w1.MAC).Tagged(c0.VLAN.Tag(0)),
+		r.Batch("c1's MAC on its VID of the other protocol", each, c1.MAC, w1.MAC).Tagged(other.Tag(0))))
 	r.Send(ctx, window, c1.Name, r.Batch("from the client that was silent", each, c1.MAC, w1.MAC))
-	c1.VLAN.VID |= 5 << 13
-	r.Check(window.Inject(ctx, 0, tagged(r.Batch("with a priority", each, c1.MAC, w1.MAC), c1.VLAN)))
+	r.Check(window.Inject(ctx, 0, r.Batch("with a priority", each, c1.MAC, w1.MAC).Tagged(c1.VLAN.Tag(5))))
 	r.Close(ctx, window)
 	refused := slices.IndexFunc(r.Counters(ctx).Drops, func(d control.DropCounter) bool { return d.Reason == "wrong_place" })
 	r.Expect(r.Counters(ctx).Drops[refused].Packets).To(gomega.BeEquivalentTo(4 * each))
@@ -108,15 +95,16 @@ func unknownMACs(end string) func(context.Context, *Run) {
 		window := r.Introduce(ctx)
 		c0 := r.Lab.Topology.Clients[0]
 		stranger := station(r.Seed.Rand("stranger"))
-		tagged := func(b harness.Batch, protocol, tci uint16) harness.Batch {
-			b.Tags, b.Size, b.MaxSize = []harness.Tag{{Protocol: protocol, TCI: tci}}, 64, 1500
+		tagged := func(name string, from, to harness.MAC, tag harness.Tag) harness.Batch {
+			b := r.Batch(name, each, from, to).Tagged(tag)
+			b.MaxSize = 1500
 			return b
 		}
 		r.Check(window.Inject(ctx, 0,
-			tagged(r.Batch("from a stranger", each, stranger, c0.MAC), c0.VLAN.Protocol, c0.VLAN.VID),
-			tagged(r.Batch("from a stranger elsewhere", each, stranger, broadcast()), harness.Dot1AD, 3<<13|77),
-			tagged(r.Batch("from a client", each, c0.MAC, stranger), c0.VLAN.Protocol, c0.VLAN.VID),
-			tagged(r.Batch("from a stranger on no VLAN", each, stranger, c0.MAC), harness.Dot1Q, 4095),
+			tagged("from a stranger", stranger, c0.MAC, c0.VLAN.Tag(0)),
+			tagged("from a stranger elsewhere", stranger, broadcast(), harness.Tag{Protocol: harness.Dot1AD, TCI: 3<<13 | 77}),
+			tagged("from a client", c0.MAC, stranger, c0.VLAN.Tag(0)),
+			tagged("from a stranger on no VLAN", stranger, c0.MAC, harness.Tag{Protocol: harness.Dot1Q, TCI: 4095}),
 		))
 		for _, w := range r.Lab.Topology.Workers {
 			r.Send(ctx, window, w.Name, r.Batch(w.Name+" to the stranger", each, w.MAC, stranger), r.Batch(w.Name+" to all", each, w.MAC, broadcast()))

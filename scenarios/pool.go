@@ -101,8 +101,7 @@ func otherKinds(ctx context.Context, r *Run) {
 		for i, c := range r.Lab.Topology.Clients {
 			w := r.WorkerOf(c)
 			send := func(node string, from, to harness.MAC) {
-				b := sized(r.Batch(fmt.Sprintf("%s to %s, round %d", node, to, round+1), 0, from, to), each)
-				b.Rate = rate
+				b := sized(r.Batch(fmt.Sprintf("%s to %s, round %d", node, to, round+1), 0, from, to), each).Paced(rate)
 				passed[c.Name+"/eth0"] += each
 				passed[w.Name+"/eth0"] += each
 				group.Go(func() error { return window.Send(ctx, node, b) })

@@ -38,6 +38,17 @@ func rack(v Variant, n int) harness.Topology {
 	return t
 }
 
+// with is a rack of n that is changed.
+func with(n int, change func(*harness.Topology)) func(Variant) harness.Topology {
+	return func(v Variant) harness.Topology {
+		t := rack(v, n)
+		if change != nil {
+			change(&t)
+		}
+		return t
+	}
+}
+
 // maxVID is the highest VID of an access port; the lowest is 1.
 const maxVID = 4094
 

@@ -32,11 +32,9 @@ func Scale() Scenario {
 			{
 				Text:   "counts the copies that the kernel's backlog has no room for as lost, and no others",
 				Labels: []string{"overload"},
-				Topology: func(v Variant) harness.Topology {
-					t := rack(v, 1)
+				Topology: with(1, func(t *harness.Topology) {
 					t.Workers[0].Addresses = nil
-					return t
-				},
+				}),
 				Run: overload,
 			},
 		},
@@ -82,14 +80,10 @@ func scale(ctx context.Context, r *Run) {
 			down[m.worker.Name] = append(down[m.worker.Name], r.drawn(rng, m.worker.MAC, m.mac))
 			arrived[m.worker.Name+"/eth0"]++
 		}
-		b := r.raw(fmt.Sprintf("from clients %d on", first), up)
-		b.Rate = perSecond
-		r.Check(window.Inject(ctx, 0, b))
+		r.Check(window.Inject(ctx, 0, r.raw(fmt.Sprintf("from clients %d on", first), up).Paced(perSecond)))
 		r.Await(ctx, window, arrived)
 		for _, w := range t.Workers {
-			b := r.raw(fmt.Sprintf("%s to clients %d on", w.Name, first), down[w.Name])
-			b.Rate = perSecond
-			r.Send(ctx, window, w.Name, b)
+			r.Send(ctx, window, w.Name, r.raw(fmt.Sprintf("%s to clients %d on", w.Name, first), down[w.Name]).Paced(perSecond))
 			arrived[w.Name+"/eth0"] += uint64(len(down[w.Name]))
 		}
 		r.Await(ctx, window, arrived)
@@ -134,9 +128,7 @@ func overload(ctx context.Context, r *Run) {
 		for _, m := range members[first : first+perBatch] {
 			frames = append(frames, r.drawn(rng, m.mac, w0.MAC, m.tag))
 		}
-		b := r.raw(fmt.Sprintf("from members %d on", first), frames)
-		b.Rate = perSecond
-		r.Check(window.Inject(ctx, 0, b))
+		r.Check(window.Inject(ctx, 0, r.raw(fmt.Sprintf("from members %d on", first), frames).Paced(perSecond)))
 		r.Await(ctx, window, map[string]uint64{"w0/eth0": uint64(first + perBatch)})
 	}
 	r.Close(ctx, window)

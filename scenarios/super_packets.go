@@ -90,15 +90,7 @@ func sctpSuperPackets(ctx context.Context, r *Run, family Family) {
 	for _, c := range r.Lab.Topology.Clients {
 		group.Go(func() error {
 			local, remote := netip.AddrPortFrom(clientPrefix(family).Addr(), 0), netip.AddrPortFrom(workerPrefix(family).Addr(), 5004)
-			server, err := r.Lab.Worker(c.Worker).ServeHTTP(ctx, harness.HTTPServeRequest{Listen: remote, SCTP: true, Name: c.Worker}, nil)
-			if err != nil {
-				return err
-			}
-			for _, mode := range []harness.TCPMode{harness.Download, harness.Upload} {
-				_, failed := r.Lab.Client(c.Name).TCP(ctx, harness.TCPRequest{SCTP: true, Local: local, Remote: remote, Mode: mode, Octets: octets, Seed: 1}, nil)
-				err = errors.Join(err, failed)
-			}
-			return errors.Join(err, server.Close())
+			return r.streams(ctx, c.Worker, c.Name, harness.TCPRequest{SCTP: true, Local: local, Remote: remote, Octets: octets})
 		})
 	}
 	r.Check(group.Wait())
@@ -124,20 +116,24 @@ func (r *Run) acceptsAll(ctx context.Context, c harness.Client, family Family) e
 			return err
 		}
 	}
-	server, err := worker.ServeHTTP(ctx, harness.HTTPServeRequest{Listen: remote, Name: c.Worker}, nil)
+	return r.streams(ctx, c.Worker, c.Name, harness.TCPRequest{Remote: remote, Octets: octets})
+}
+
+// streams has a client download and upload through its stack what its worker serves meanwhile.
+func (r *Run) streams(ctx context.Context, worker, client string, request harness.TCPRequest) error {
+	server, err := r.Lab.Worker(worker).ServeHTTP(ctx, harness.HTTPServeRequest{Listen: request.Remote, SCTP: request.SCTP, Name: worker}, nil)
 	if err != nil {
 		return err
 	}
 	for _, mode := range []harness.TCPMode{harness.Download, harness.Upload} {
-		report, err := r.Lab.Client(c.Name).TCP(ctx, harness.TCPRequest{Remote: remote, Mode: mode, Octets: octets, Seed: 1}, nil)
-		if err == nil && report.Sent+report.Received < octets {
-			err = fmt.Errorf("%s over %s: %s of %d octets ended after %d", c.Name, family, mode, octets, report.Sent+report.Received)
+		request.Mode, request.Seed = mode, 1
+		report, failed := r.Lab.Client(client).TCP(ctx, request, nil)
+		if failed == nil && report.Sent+report.Received < request.Octets {
+			failed = fmt.Errorf("%s from %s: %s of %d octets ended after %d", client, request.Remote, mode, request.Octets, report.Sent+report.Received)
 		}
-		if err != nil {
-			return errors.Join(err, server.Close())
-		}
+		err = errors.Join(err, failed)
 	}
-	return server.Close()
+	return errors.Join(err, server.Close())
 }
 
 // echoes sends datagrams from a node to another and back; the kernel is given so many at once there.
@@ -187,7 +183,7 @@ func sendSuperPackets(ctx context.Context, r *Run, window *harness.Window, kind 
 			})
 			continue
 		}
-		outer, inner := harness.Tag{Protocol: c.VLAN.Protocol, TCI: c.VLAN.VID}, harness.Tag{Protocol: []uint16{harness.Dot1Q, harness.Dot1AD}[i%2], TCI: 5<<13 | 77}
+		outer, inner := c.VLAN.Tag(0), harness.Tag{Protocol: []uint16{harness.Dot1Q, harness.Dot1AD}[i%2], TCI: 5<<13 | 77}
 		group.Go(func() error {
 			return window.Inject(ctx, c.Trunk, batch(c.Name, c.MAC, w.MAC, client, worker, outer, inner))
 		})
@@ -236,15 +232,7 @@ func tunnelled(ctx context.Context, r *Run) {
 			}
 			remote := netip.AddrPortFrom(t.WorkerAddress.Addr(), 5003)
 			group.Go(func() error {
-				server, err := r.Lab.Worker(t.Worker).ServeHTTP(ctx, harness.HTTPServeRequest{Listen: remote, Name: t.Worker}, nil)
-				if err != nil {
-					return err
-				}
-				for _, mode := range []harness.TCPMode{harness.Download, harness.Upload} {
-					_, failed := r.Lab.Client(t.Client).TCP(ctx, harness.TCPRequest{Remote: remote, Mode: mode, Octets: octets, Seed: 1}, nil)
-					err = errors.Join(err, failed)
-				}
-				return errors.Join(err, server.Close())
+				return r.streams(ctx, t.Worker, t.Client, harness.TCPRequest{Remote: remote, Octets: octets})
 			})
 		}
 		r.Check(group.Wait())

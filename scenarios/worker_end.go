@@ -16,11 +16,9 @@ func WorkerEnd() Scenario {
 		Labels:  []string{"worker-killed", "worker-replaced"},
 		Cases: []Case{{
 			Text: "loses no frame of others when a worker is killed in mid-flow, and serves its clients again when it is replaced",
-			Topology: func(v Variant) harness.Topology {
-				t := rack(v, 4)
+			Topology: with(4, func(t *harness.Topology) {
 				t.Clients[3].Worker = "w0"
-				return t
-			},
+			}),
 			Run: workerEnd,
 		}},
 	}
@@ -38,9 +36,8 @@ func workerEnd(ctx context.Context, r *Run) {
 	r.Send(ctx, window, c0.Name, r.Batch("to nobody", 20, c0.MAC, w0.MAC), r.Batch("to all, but nobody", 20, c0.MAC, broadcast()))
 	// Nothing is learned from what is dropped: c0 stays where it was.
 	other := t.Clients[1]
-	elsewhere := r.Batch("to nobody from c1's VLAN", 5, c0.MAC, w0.MAC)
-	elsewhere.Size, elsewhere.Tags = 64, []harness.Tag{{Protocol: other.VLAN.Protocol, TCI: uint16(r.Seed.Rand("PCP").IntN(8))<<13 | other.VLAN.VID}}
-	r.Check(window.Inject(ctx, other.Trunk, elsewhere))
+	pcp := uint16(r.Seed.Rand("PCP").IntN(8))
+	r.Check(window.Inject(ctx, other.Trunk, r.Batch("to nobody from c1's VLAN", 5, c0.MAC, w0.MAC).Tagged(other.VLAN.Tag(pcp))))
 	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Demux.Ended["no_worker"]).To(gomega.BeNumerically(">=", 45), "frames without a worker")
 	r.Step("another container is put into its place")

@@ -26,14 +26,7 @@ func (l Location) String() string {
 	if l.IsZero() {
 		return "never"
 	}
-	name := fmt.Sprintf("protocol %#04x", l.Protocol)
-	switch l.Protocol {
-	case 0x8100:
-		name = "802.1Q"
-	case 0x88a8:
-		name = "802.1ad"
-	}
-	return fmt.Sprintf("trunk %d, %s VLAN %d", l.Trunk, name, l.VID())
+	return fmt.Sprintf("trunk %d, %s VLAN %d", l.Trunk, ProtocolName(l.Protocol), l.VID())
 }
 
 // locationUnused is LOCATION_UNUSED in types.h.

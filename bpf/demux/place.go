@@ -13,6 +13,17 @@ const (
 	Protocol8021AD = "802.1ad"
 )
 
+// ProtocolName returns the name of a tag's EtherType: Protocol8021Q, Protocol8021AD, or hexadecimal for others.
+func ProtocolName(etherType uint16) string {
+	switch etherType {
+	case 0x8100:
+		return Protocol8021Q
+	case 0x88a8:
+		return Protocol8021AD
+	}
+	return fmt.Sprintf("%#04x", etherType)
+}
+
 // Place is a VLAN on a trunk.
 type Place struct {
 	Trunk    string `json:"trunk"`    // interface name

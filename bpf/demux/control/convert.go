@@ -6,18 +6,6 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
 
-// ProtocolName returns the name of a tag's EtherType: "802.1Q", "802.1ad", or hexadecimal for others.
-func ProtocolName(protocol uint16) string {
-	switch protocol {
-	case 0x8100:
-		return "802.1Q"
-	case 0x88a8:
-		return "802.1ad"
-	default:
-		return fmt.Sprintf("0x%04x", protocol)
-	}
-}
-
 func location(names Names, l demux.Location) *Location {
 	if l.IsZero() {
 		return nil
@@ -25,7 +13,7 @@ func location(names Names, l demux.Location) *Location {
 	return &Location{
 		Trunk:      names.Name(l.Trunk),
 		TrunkIndex: l.Trunk,
-		Protocol:   ProtocolName(l.Protocol),
+		Protocol:   demux.ProtocolName(l.Protocol),
 		VID:        l.VID(),
 		PCP:        l.PCP(),
 		DEI:        l.DEI(),

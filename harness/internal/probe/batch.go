@@ -47,14 +47,7 @@ func (t Tag) DEI() bool { return t.TCI&0x1000 != 0 }
 
 // String gives protocol and TCI, such as "802.1Q vid 7 pcp 3 dei".
 func (t Tag) String() string {
-	name := fmt.Sprintf("%#04x", t.Protocol)
-	switch t.Protocol {
-	case Dot1Q:
-		name = "802.1Q"
-	case Dot1AD:
-		name = "802.1ad"
-	}
-	text := fmt.Sprintf("%s vid %d", name, t.VID())
+	text := fmt.Sprintf("%s vid %d", demux.ProtocolName(t.Protocol), t.VID())
 	if t.PCP() != 0 {
 		text += fmt.Sprintf(" pcp %d", t.PCP())
 	}
@@ -133,12 +126,16 @@ func (b *Batch) Packets() int {
 	return b.Count
 }
 
-// WireFrames is how many frames the batch is on the wire.
-func (b *Batch) WireFrames() int {
-	if len(b.Raw) == 0 && b.GSO != nil {
-		return b.Count * b.GSO.Segments
-	}
-	return b.Packets()
+// Tagged is the batch with other tags, in frames that have room for them.
+func (b Batch) Tagged(tags ...Tag) Batch {
+	b.Tags, b.Size = tags, max(b.Size, MinFrame+4*len(tags))
+	return b
+}
+
+// Paced is the batch at another rate, in frames a second.
+func (b Batch) Paced(rate int) Batch {
+	b.Rate = rate
+	return b
 }
 
 // FrameID is the ID of the batch's wire frame with index j.

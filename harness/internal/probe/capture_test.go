@@ -163,6 +163,6 @@ func TestEmbeddedCapturesCanBeSent(t *testing.T) {
 		g.Expect(frame.Data[6:12]).To(Equal([]byte{0x02, 0x00, 0x5e, 0x00, 0x53, 0x01}))
 	}
 	g.Expect(b.Validate()).To(Succeed())
-	g.Expect(b.WireFrames()).To(Equal(len(frames)))
+	g.Expect(b.Packets()).To(Equal(len(frames)))
 	g.Expect(wire(b)).To(Equal(b.Raw))
 }

@@ -1,6 +1,10 @@
 package probe
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/vlandemux/vlandemux/bpf/demux"
+)
 
 // VLAN is what an access port is configured with.
 type VLAN struct {
@@ -11,14 +15,11 @@ type VLAN struct {
 
 // String gives "802.1Q 7" or "802.1ad 7".
 func (v VLAN) String() string {
-	switch v.Protocol {
-	case Dot1Q:
-		return fmt.Sprintf("802.1Q %d", v.VID)
-	case Dot1AD:
-		return fmt.Sprintf("802.1ad %d", v.VID)
-	}
-	return fmt.Sprintf("%#04x %d", v.Protocol, v.VID)
+	return fmt.Sprintf("%s %d", demux.ProtocolName(v.Protocol), v.VID)
 }
+
+// Tag is that of its frames with a PCP, 0 to 7.
+func (v VLAN) Tag(pcp uint16) Tag { return Tag{Protocol: v.Protocol, TCI: pcp<<13 | v.VID} }
 
 // Validate tells what is wrong with the VLAN.
 func (v VLAN) Validate() error {
