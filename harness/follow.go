@@ -24,7 +24,7 @@ func (l *Lab) follow(ctx context.Context) (*follower, error) {
 	ready := make(chan struct{})
 	go func() {
 		defer close(f.ended)
-		f.err = l.Demux().WatchReady(ctx, func() { close(ready) }, func(e control.Event) error {
+		f.err = l.Demux().Watch(ctx, func() { close(ready) }, func(e control.Event) error {
 			select {
 			case f.events <- e:
 				return nil

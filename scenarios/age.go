@@ -59,7 +59,7 @@ func silentClient(ctx context.Context, r *Run) {
 func (r *Run) watch(ctx context.Context) <-chan control.Event {
 	events, ready := make(chan control.Event), make(chan error, 2)
 	go func() {
-		ready <- r.Lab.Demux().WatchReady(ctx, func() { ready <- nil }, func(e control.Event) error {
+		ready <- r.Lab.Demux().Watch(ctx, func() { ready <- nil }, func(e control.Event) error {
 			select {
 			case events <- e:
 				return nil

@@ -11,8 +11,8 @@ import (
 
 // Tally counts traffic in one direction.
 type Tally struct {
-	Packets uint64 // wire frames; a GSO super-packet counts as those it stands for
-	Bytes   uint64 // octets on the trunk: with every VLAN tag, without FCS
+	Packets uint64 `json:"packets"` // wire frames; a GSO super-packet counts as those it stands for
+	Bytes   uint64 `json:"bytes"`   // octets on the trunk: with every VLAN tag, without FCS
 }
 
 // ClientCounters are those of one client since it was assigned.

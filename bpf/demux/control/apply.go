@@ -22,9 +22,6 @@ type Difference struct {
 	Unassigned []demux.Assignment `json:"unassigned"`
 }
 
-// Empty reports whether nothing differs.
-func (d Difference) Empty() bool { return len(d.Assigned)+len(d.Reassigned)+len(d.Unassigned) == 0 }
-
 // Reassignment is a MAC that changes its worker, or the places where it may be.
 type Reassignment struct {
 	MAC  demux.MAC `json:"mac"`
@@ -163,17 +160,35 @@ func (s *Server) putAssignments(w http.ResponseWriter, r *http.Request) (any, er
 	return change.difference(), nil
 }
 
-// postAssignments makes new assignments: all of them, or none.
+// postAssignments makes those of the body, all of them or none.
 func (s *Server) postAssignments(w http.ResponseWriter, r *http.Request) (any, error) {
 	wanted, err := s.decodeAssignments(w, r)
-	if err != nil || len(wanted) == 0 {
+	if err != nil {
 		return nil, err
 	}
-	if err := s.options.Dataplane.AssignAll(wanted); err != nil {
+	query := r.URL.Query()
+	reassign, reassignErr := parseFlag(query, "reassign")
+	force, forceErr := parseFlag(query, "force")
+	if err := errors.Join(reassignErr, forceErr); err != nil || len(wanted) == 0 {
 		return nil, err
+	}
+	for i := range wanted {
+		wanted[i].Force = force
+	}
+	return nil, s.assign(wanted, reassign)
+}
+
+// assign makes new assignments, or gives clients that have workers other ones: all of them, or none.
+func (s *Server) assign(wanted []demux.Assignment, reassign bool) error {
+	change := s.options.Dataplane.AssignAll
+	if reassign {
+		change = s.options.Dataplane.ReassignAll
+	}
+	if err := change(wanted); err != nil {
+		return err
 	}
 	s.warnOfWorkers(wanted)
-	return nil, nil
+	return nil
 }
 
 // decodeAssignments returns them by MAC.

@@ -73,9 +73,16 @@ func (c *Client) Assign(ctx context.Context, mac, worker string, places ...demux
 	return c.assign(ctx, "assigning", mac, assignRequest{Worker: worker, Places: places})
 }
 
-// ForceAssign is Assign to an interface that looks like one of the host's own.
-func (c *Client) ForceAssign(ctx context.Context, mac, worker string, places ...demux.Place) error {
-	return c.assign(ctx, "assigning", mac, assignRequest{Worker: worker, Force: true, Places: places})
+// AssignAll gives each MAC, none of which has a worker, the one named, or with reassign gives MACs that have workers
+// other ones: all of them or, with an error, none. With force it takes interfaces that look like the host's own.
+func (c *Client) AssignAll(ctx context.Context, wanted []demux.Assignment, reassign, force bool) error {
+	path := fmt.Sprintf("/v1/assignments?reassign=%t&force=%t", reassign, force)
+	err := c.call(ctx, http.MethodPost, path, map[string][]demux.Assignment{"assignments": wanted}, nil)
+	doing := "assigning"
+	if reassign {
+		doing = "reassigning"
+	}
+	return wrap(fmt.Sprintf("%s %d clients", doing, len(wanted)), err)
 }
 
 func (c *Client) assign(ctx context.Context, doing, mac string, request assignRequest) error {

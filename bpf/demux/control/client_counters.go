@@ -86,8 +86,8 @@ func (r *rowReader) decode(line []byte, c *ClientCounters) bool {
 		return n
 	}
 	mac, worker := text(`{"mac":"`, '"'), text(`,"worker":"`, '"')
-	c.Rx = Tally{number(`,"rx":{"packets":`, ','), number(`"bytes":`, '}')}
-	c.Tx = Tally{number(`,"tx":{"packets":`, ','), number(`"bytes":`, '}')}
+	c.Rx = Tally{Packets: number(`,"rx":{"packets":`, ','), Bytes: number(`"bytes":`, '}')}
+	c.Tx = Tally{Packets: number(`,"tx":{"packets":`, ','), Bytes: number(`"bytes":`, '}')}
 	if !ok || len(rest) == 0 || bytes.IndexByte(worker, '\\') >= 0 {
 		return false
 	}

@@ -67,7 +67,7 @@ func (d *dropReader) start() (stop func(), err error) {
 
 func drop(names Names, from demux.Drop) Drop {
 	return Drop{
-		Type: TypeDropped, Time: from.Time, Reason: from.Reason.String(), MAC: from.MAC, Interface: names.Name(from.Interface),
+		Type: "dropped", Time: from.Time, Reason: from.Reason.String(), MAC: from.MAC, Interface: names.Name(from.Interface),
 		Place: location(names, from.Place), Packets: from.Packets,
 	}
 }

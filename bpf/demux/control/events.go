@@ -55,7 +55,7 @@ func stream[T any](s *Server, w http.ResponseWriter, r *http.Request, from *hub[
 		}
 		return controller.Flush()
 	}
-	if err := encode(readyLine{Type: lineReady}); err != nil {
+	if err := encode(streamLine{Type: lineReady}); err != nil {
 		return
 	}
 	// The ready line must not wait for a burst of events to end.
@@ -68,7 +68,7 @@ func stream[T any](s *Server, w http.ResponseWriter, r *http.Request, from *hub[
 			return
 		case e, open := <-subscriber.events:
 			if !open {
-				_ = encode(endLine{Type: lineEnd, Error: ending(subscriber.ended)})
+				_ = encode(streamLine{Type: lineEnd, Error: ending(subscriber.ended)})
 				_ = controller.Flush()
 				return
 			}

@@ -29,7 +29,7 @@ func watch(ctx context.Context, t *testing.T, client *control.Client) (<-chan co
 	t.Helper()
 	events, ended, ready := make(chan control.Event), make(chan error, 1), make(chan struct{})
 	go func() {
-		ended <- client.WatchReady(ctx, func() { close(ready) }, func(e control.Event) error {
+		ended <- client.Watch(ctx, func() { close(ready) }, func(e control.Event) error {
 			select {
 			case events <- e:
 				return nil
@@ -76,7 +76,7 @@ func TestAHandlerThatFailsEndsItsWatch(t *testing.T) {
 	plane := newFakePlane(4)
 	socket, _ := serve(t, plane)
 	full := errors.New("my disk is full")
-	err := dial(t, socket).WatchReady(t.Context(), func() { go func() { plane.events <- moved(1) }() },
+	err := dial(t, socket).Watch(t.Context(), func() { go func() { plane.events <- moved(1) }() },
 		func(control.Event) error { return full })
 	g.Expect(err).To(MatchError(full))
 }
@@ -99,7 +99,7 @@ func TestASlowReaderHoldsUpNobody(t *testing.T) {
 	slowEnded := make(chan error, 1)
 	got := 0
 	go func() {
-		slowEnded <- slow.WatchReady(t.Context(), func() { close(subscribed); <-resume }, func(control.Event) error { got++; return nil })
+		slowEnded <- slow.Watch(t.Context(), func() { close(subscribed); <-resume }, func(control.Event) error { got++; return nil })
 	}()
 	g.Eventually(subscribed, patience).Should(BeClosed())
 	quick, _ := watch(t.Context(), t, dial(t, socket))
@@ -150,6 +150,6 @@ func TestWatchersAreToldThatEventsBroke(t *testing.T) {
 	g.Eventually(ended, patience).Should(Receive(MatchError(ContainSubstring("the ring buffer broke"))))
 	// The rest of the API goes on, and who comes later is told as well.
 	g.Expect(second(client.Status(t.Context()))).To(Succeed())
-	err := client.Watch(t.Context(), func(control.Event) error { return nil })
+	err := client.Watch(t.Context(), func() {}, func(control.Event) error { return nil })
 	g.Expect(err).To(MatchError(ContainSubstring("the ring buffer broke")))
 }

@@ -11,6 +11,9 @@ func Routes() []string {
 	return slices.Collect(maps.Keys(s.routes()))
 }
 
+// Empty reports whether nothing differs.
+func (d Difference) Empty() bool { return len(d.Assigned)+len(d.Reassigned)+len(d.Unassigned) == 0 }
+
 // Codes lists every code of an [Error].
 func Codes() []string {
 	codes := []string{string(CodeInternal)}

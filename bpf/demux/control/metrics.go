@@ -13,101 +13,61 @@ import (
 
 // collector gives Prometheus what [Counters] and [Status] hold, read anew for each scrape. Packets and bytes
 // are those of [Tally].
-type collector struct {
-	plane                              Dataplane
-	clientPackets, clientBytes         *prometheus.Desc
-	floodedPackets, floodedBytes       *prometheus.Desc
-	droppedPackets, droppedBytes       *prometheus.Desc
-	passedPackets, passedBytes         *prometheus.Desc
-	unknownPackets, unknownBytes       *prometheus.Desc
-	eventsLost, placesLost             *prometheus.Desc
-	interfaceUp, assignments, capacity *prometheus.Desc
-}
+type collector struct{ plane Dataplane }
 
-var _ prometheus.Collector = (*collector)(nil)
-
-func newCollector(plane Dataplane) *collector {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("vlandemux_"+name, help, labels, nil)
-	}
-	return &collector{
-		plane:          plane,
-		clientPackets:  desc("client_packets_total", "Wire frames since the client was assigned; rx is from the client.", "mac", "worker", "direction"),
-		clientBytes:    desc("client_bytes_total", "Octets on the trunk, all tags included, without FCS; rx is from the client.", "mac", "worker", "direction"),
-		floodedPackets: desc("flooded_packets_total", "Copies of the worker's group frames that left on trunks.", "worker"),
-		floodedBytes:   desc("flooded_bytes_total", "Octets of these copies on the trunk.", "worker"),
-		droppedPackets: desc("dropped_packets_total", "Frames dropped.", "reason"),
-		droppedBytes:   desc("dropped_bytes_total", "Octets of the frames dropped.", "reason"),
-		passedPackets:  desc("passed_packets_total", "Frames left to the host's own stack."),
-		passedBytes:    desc("passed_bytes_total", "Octets of the frames left to the host's own stack."),
-		unknownPackets: desc("unknown_packets_total", "Tagged frames of MACs without a worker that were not dropped.", "to"),
-		unknownBytes:   desc("unknown_bytes_total", "Octets of these frames.", "to"),
-		eventsLost:     desc("events_lost_total", "Learned and moved events that found the ring buffer full."),
-		placesLost:     desc("places_lost_total", "Times the kernel had no memory to note where a client is."),
-		interfaceUp:    desc("interface_up", "1 if the trunk or worker is there and up, else 0.", "interface", "role"),
-		assignments:    desc("assignments", "MACs that have a worker."),
-		capacity:       desc("capacity", "MACs that can have a worker at once."),
-	}
-}
-
-// Describe sends every description.
-func (c *collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		c.clientPackets, c.clientBytes, c.floodedPackets, c.floodedBytes, c.droppedPackets, c.droppedBytes, c.passedPackets, c.passedBytes,
-		c.unknownPackets, c.unknownBytes,
-		c.eventsLost, c.placesLost, c.interfaceUp, c.assignments, c.capacity,
-	} {
-		to <- d
-	}
-}
+// Describe says nothing: [collector.Collect] alone knows what there is.
+func (c collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads the dataplane. When that fails the scrape does.
-func (c *collector) Collect(to chan<- prometheus.Metric) {
+func (c collector) Collect(to chan<- prometheus.Metric) {
 	counted, err := c.plane.Counters()
 	if err != nil {
-		to <- prometheus.NewInvalidMetric(c.clientPackets, err)
+		to <- prometheus.NewInvalidMetric(prometheus.NewInvalidDesc(err), err)
 		return
 	}
-	count := func(d *prometheus.Desc, n uint64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
-	}
-	gauge := func(d *prometheus.Desc, n int, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
-	}
-	for _, client := range counted.Clients {
-		mac := client.MAC.String()
-		count(c.clientPackets, client.Rx.Packets, mac, client.Worker, "rx")
-		count(c.clientBytes, client.Rx.Bytes, mac, client.Worker, "rx")
-		count(c.clientPackets, client.Tx.Packets, mac, client.Worker, "tx")
-		count(c.clientBytes, client.Tx.Bytes, mac, client.Worker, "tx")
-	}
-	for _, worker := range counted.Workers {
-		count(c.floodedPackets, worker.Flooded.Packets, worker.Worker)
-		count(c.floodedBytes, worker.Flooded.Bytes, worker.Worker)
-	}
-	for _, drop := range counted.Drops {
-		count(c.droppedPackets, drop.Packets, drop.Reason.String())
-		count(c.droppedBytes, drop.Bytes, drop.Reason.String())
-	}
-	for to, unknown := range map[string]demux.Tally{"stack": counted.UnknownPassed, "worker": counted.UnknownForwarded} {
-		count(c.unknownPackets, unknown.Packets, to)
-		count(c.unknownBytes, unknown.Bytes, to)
-	}
-	count(c.passedPackets, counted.Passed.Packets)
-	count(c.passedBytes, counted.Passed.Bytes)
-	count(c.eventsLost, counted.EventsLost)
-	count(c.placesLost, counted.PlacesLost)
-	for role, list := range map[string][]Interface{"trunk": interfaces(c.plane.Trunks()), "worker": interfaces(c.plane.Workers())} {
-		for _, i := range list {
-			up := 0
-			if i.State == StateUp {
-				up = 1
-			}
-			gauge(c.interfaceUp, up, i.Name, role)
+	metric := func(kind prometheus.ValueType, name, help string, labels ...string) func(n uint64, values ...string) {
+		desc := prometheus.NewDesc("vlandemux_"+name, help, labels, nil)
+		return func(n uint64, values ...string) {
+			to <- prometheus.MustNewConstMetric(desc, kind, float64(n), values...)
 		}
 	}
-	gauge(c.assignments, len(counted.Clients))
-	gauge(c.capacity, c.plane.Capacity())
+	tally := func(name, packetsHelp, bytesHelp string, labels ...string) func(t demux.Tally, values ...string) {
+		packets := metric(prometheus.CounterValue, name+"_packets_total", packetsHelp, labels...)
+		bytes := metric(prometheus.CounterValue, name+"_bytes_total", bytesHelp, labels...)
+		return func(t demux.Tally, values ...string) {
+			packets(t.Packets, values...)
+			bytes(t.Bytes, values...)
+		}
+	}
+	clients := tally("client", "Wire frames since the client was assigned; rx is from the client.",
+		"Octets on the trunk, all tags included, without FCS; rx is from the client.", "mac", "worker", "direction")
+	for _, client := range counted.Clients {
+		mac := client.MAC.String()
+		clients(client.Rx, mac, client.Worker, "rx")
+		clients(client.Tx, mac, client.Worker, "tx")
+	}
+	flooded := tally("flooded", "Copies of the worker's group frames that left on trunks.", "Octets of these copies on the trunk.", "worker")
+	for _, worker := range counted.Workers {
+		flooded(worker.Flooded, worker.Worker)
+	}
+	dropped := tally("dropped", "Frames dropped.", "Octets of the frames dropped.", "reason")
+	for _, drop := range counted.Drops {
+		dropped(drop.Tally, drop.Reason.String())
+	}
+	tally("passed", "Frames left to the host's own stack.", "Octets of the frames left to the host's own stack.")(counted.Passed)
+	unknown := tally("unknown", "Tagged frames of MACs without a worker that were not dropped.", "Octets of these frames.", "to")
+	unknown(counted.UnknownPassed, "stack")
+	unknown(counted.UnknownForwarded, "worker")
+	metric(prometheus.CounterValue, "events_lost_total", "Learned and moved events that found the ring buffer full.")(counted.EventsLost)
+	metric(prometheus.CounterValue, "places_lost_total", "Times the kernel had no memory to note where a client is.")(counted.PlacesLost)
+	up := metric(prometheus.GaugeValue, "interface_up", "1 if the trunk or worker is there and up, else 0.", "interface", "role")
+	for role, list := range map[string][]Interface{"trunk": interfaces(c.plane.Trunks()), "worker": interfaces(c.plane.Workers())} {
+		for _, i := range list {
+			up(map[string]uint64{StateUp: 1}[i.State], i.Name, role)
+		}
+	}
+	metric(prometheus.GaugeValue, "assignments", "MACs that have a worker.")(uint64(len(counted.Clients)))
+	metric(prometheus.GaugeValue, "capacity", "MACs that can have a worker at once.")(uint64(c.plane.Capacity()))
 }
 
 // newMetrics answers GET /metrics: the dataplane's metrics, the process's, and what was built.
@@ -121,7 +81,7 @@ func newMetrics(options ServerOptions, log *slog.Logger) http.Handler {
 		Name: "vlandemux_link_overflows_total", Help: "Times the kernel's messages about interfaces overflowed and all were looked at again.",
 	}, func() float64 { return float64(options.Following().Overflows) })
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(newCollector(options.Dataplane), info, overflows, collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
+	registry.MustRegister(collector{options.Dataplane}, info, overflows, collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)})
 }

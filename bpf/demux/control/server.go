@@ -248,16 +248,7 @@ func (s *Server) putAssignment(w http.ResponseWriter, r *http.Request) (any, err
 	if err != nil {
 		return nil, err
 	}
-	wanted := []demux.Assignment{{MAC: mac, Worker: request.Worker, Places: request.Places, Force: request.Force}}
-	change := s.options.Dataplane.AssignAll
-	if request.Reassign {
-		change = s.options.Dataplane.ReassignAll
-	}
-	if err := change(wanted); err != nil {
-		return nil, err
-	}
-	s.warnOfWorkers(wanted)
-	return nil, nil
+	return nil, s.assign([]demux.Assignment{{MAC: mac, Worker: request.Worker, Places: request.Places, Force: request.Force}}, request.Reassign)
 }
 
 // deleteInterface detaches a trunk, or a worker with its clients.

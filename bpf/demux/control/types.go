@@ -101,12 +101,7 @@ type Assignment struct {
 }
 
 // Tally counts frames.
-type Tally struct {
-	// Packets are wire frames: a segmentation-offload packet counts as the frames it stands for.
-	Packets uint64 `json:"packets"`
-	// Bytes are octets on the trunk, all tags included, without FCS.
-	Bytes uint64 `json:"bytes"`
-}
+type Tally = demux.Tally
 
 // ClientCounters count one client's frames since its MAC was assigned.
 type ClientCounters struct {
@@ -177,12 +172,9 @@ type Event struct {
 	Merged int `json:"merged,omitempty"`
 }
 
-// TypeDropped is the type of every [Drop].
-const TypeDropped = "dropped"
-
 // Drop is a frame that was dropped, and those like it since the last Drop of its MAC and reason.
 type Drop struct {
-	Type string `json:"type"`
+	Type string `json:"type"` // "dropped"
 	// MAC is the source of a frame from a trunk, the destination of one from a worker.
 	MAC demux.MAC `json:"mac"`
 	// Reason is the counter's name, e.g. "unknown_client".
@@ -221,12 +213,7 @@ const (
 	lineEnd   = "end"   // the last line, with the reason in Error
 )
 
-// readyLine is the first line of a stream, endLine the last.
-type readyLine struct {
-	Type string `json:"type"`
-}
-
-type endLine struct {
+type streamLine struct {
 	Type  string `json:"type"`
-	Error *Error `json:"error"`
+	Error *Error `json:"error,omitempty"`
 }

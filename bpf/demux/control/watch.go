@@ -9,25 +9,19 @@ import (
 	"net/http"
 )
 
-// Watch calls handle for each learned and moved event from now on, in order, until ctx ends (and
-// returns its error), handle fails (and returns that error) or the demux ends the stream: with
+// Watch calls ready once it is subscribed, and then handle for each event from there on, in order, until ctx ends
+// (and returns its error), handle fails (and returns that error) or the demux ends the stream: with
 // [ErrSlowReader] or [ErrStopping]. It never returns nil.
-func (c *Client) Watch(ctx context.Context, handle func(Event) error) error {
-	return c.WatchReady(ctx, func() {}, handle)
-}
-
-// WatchReady is Watch which calls ready once it is subscribed: an event that happens after that is
-// seen by handle.
-func (c *Client) WatchReady(ctx context.Context, ready func(), handle func(Event) error) error {
+func (c *Client) Watch(ctx context.Context, ready func(), handle func(Event) error) error {
 	return watch(ctx, c, "events", "/v1/events", ready, handle)
 }
 
-// WatchMerged is WatchReady with one event a second at most of each client: see [Event.Merged].
+// WatchMerged is Watch with one event a second at most of each client: see [Event.Merged].
 func (c *Client) WatchMerged(ctx context.Context, ready func(), handle func(Event) error) error {
 	return watch(ctx, c, "events", "/v1/events?merge=true", ready, handle)
 }
 
-// WatchDrops is WatchReady for frames that are dropped: one a second at most of each MAC and reason, and 100 of all.
+// WatchDrops is Watch for frames that are dropped: one a second at most of each MAC and reason, and 100 of all.
 func (c *Client) WatchDrops(ctx context.Context, ready func(), handle func(Drop) error) error {
 	return watch(ctx, c, "drops", "/v1/drops", ready, handle)
 }
@@ -41,7 +35,7 @@ func watch[T any](ctx context.Context, c *Client, what, path string, ready func(
 	decoder := json.NewDecoder(response.Body)
 	for {
 		var text json.RawMessage
-		var line endLine
+		var line streamLine
 		err := decoder.Decode(&text)
 		if err == nil {
 			err = json.Unmarshal(text, &line)

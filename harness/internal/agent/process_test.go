@@ -150,7 +150,7 @@ func TestDemuxChild(t *testing.T) {
 	// A stream through the proxy: its first line must arrive though the stream goes on.
 	watching, stopWatching := context.WithCancel(ctx)
 	subscribed, watched := make(chan struct{}), make(chan error, 1)
-	go func() { watched <- a.Demux().WatchReady(watching, func() { close(subscribed) }, nil) }()
+	go func() { watched <- a.Demux().Watch(watching, func() { close(subscribed) }, nil) }()
 	g.Eventually(subscribed, "5s").Should(BeClosed())
 	stopWatching()
 	g.Eventually(watched, "5s").Should(Receive(MatchError(context.Canceled)))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,17 +11,14 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
-// undoTime bounds taking back what a failed command did.
-const undoTime = 5 * time.Second
-
 func newAssign() *cobra.Command {
 	var ask asker
 	var move, force bool
 	cmd := &cobra.Command{
 		Use:   "assign MAC=WORKER[@TRUNK:VID,VID ...] ...",
 		Short: "Give clients their workers while traffic flows",
-		Long: `Give each client MAC the interface WORKER, which is attached if it was not yet. All or nothing: when one
-of several fails, those before it are taken back.
+		Long: `Give each client MAC the interface WORKER, which is attached if it was not yet. All of them, or
+none if one cannot be given.
 
 With @TRUNK:VID,VID the client may be on these VLANs of this trunk alone (ad12 is VLAN 12 of 802.1ad). Its frames from
 elsewhere are dropped as wrong_place and its location stays. With one VLAN its location is known from the start: a
@@ -41,7 +37,11 @@ device that is silent until it is spoken to can be reached.`,
 			}
 			client := ask.client()
 			defer client.Close()
-			return assign(cmd.Context(), client, pairs, move, force)
+			err = client.AssignAll(cmd.Context(), pairs, move, force)
+			if errors.Is(err, demux.ErrAssigned) {
+				err = fmt.Errorf("%w; --move gives it another worker", err)
+			}
+			return err
 		},
 	}
 	ask.addSocket(cmd)
@@ -49,50 +49,6 @@ device that is silent until it is spoken to can be reached.`,
 	cmd.Flags().BoolVar(&force, "force", false, "take interfaces, too, that look like the host's own (addresses, routes, a master)")
 	cmd.MarkFlagsMutuallyExclusive("move", "force")
 	return cmd
-}
-
-// assign makes every assignment, or none.
-func assign(ctx context.Context, client *control.Client, pairs []demux.Assignment, move, force bool) error {
-	former := make(map[demux.MAC]demux.Assignment)
-	if move {
-		list, err := client.Assignments(ctx)
-		if err != nil {
-			return err
-		}
-		for _, a := range list {
-			former[a.MAC] = a.Assignment
-		}
-	}
-	for i, p := range pairs {
-		ask := client.Assign
-		switch {
-		case move:
-			ask = client.Reassign
-		case force:
-			ask = client.ForceAssign
-		}
-		err := ask(ctx, p.MAC.String(), p.Worker, p.Places...)
-		if err == nil {
-			continue
-		}
-		if errors.Is(err, demux.ErrAssigned) {
-			err = fmt.Errorf("%w; --move gives it another worker", err)
-		}
-		undoing, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
-		defer cancel()
-		for _, done := range pairs[:i] {
-			undo := client.Unassign(undoing, done.MAC.String())
-			if move {
-				was := former[done.MAC]
-				undo = client.Reassign(undoing, done.MAC.String(), was.Worker, was.Places...)
-			}
-			if undo != nil {
-				err = errors.Join(err, fmt.Errorf("taking back %s: %w", done, undo))
-			}
-		}
-		return err
-	}
-	return nil
 }
 
 func newUnassign() *cobra.Command {
