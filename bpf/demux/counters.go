@@ -70,23 +70,23 @@ func (d *Demux) Counters() (Counters, error) {
 const slotsAtOnce = 4096
 
 func (d *Demux) readClients(c *Counters) error {
+	left := d.slotsInUse()
 	var (
 		cpus   = ebpf.MustPossibleCPU()
-		keys   = make([]uint32, slotsAtOnce)
-		values = make([]bpfClientTally, slotsAtOnce*cpus)
+		keys   = make([]uint32, min(left, slotsAtOnce))
+		values = make([]bpfClientTally, len(keys)*cpus)
 		cursor ebpf.MapBatchCursor
-		atEnd  bool
 	)
-	for !atEnd {
+	for left > 0 {
 		d.mu.RLock()
 		if d.closed {
 			d.mu.RUnlock()
 			return ErrClosed
 		}
-		c.Clients = slices.Grow(c.Clients, d.table.used-len(c.Clients))
+		c.Clients = slices.Grow(c.Clients, max(d.table.used-len(c.Clients), 0))
 		n, err := d.objs.ClientTallies.BatchLookup(&cursor, keys, values, nil)
-		if atEnd = errors.Is(err, ebpf.ErrKeyNotExist); atEnd {
-			err = nil
+		if left -= n; errors.Is(err, ebpf.ErrKeyNotExist) {
+			left, err = 0, nil
 		}
 		for i := range n {
 			if slot := keys[i]; d.clients[slot].mac != 0 {
@@ -100,6 +100,17 @@ func (d *Demux) readClients(c *Counters) error {
 	}
 	slices.SortFunc(c.Clients, func(a, b ClientCounters) int { return a.MAC.Compare(b.MAC) })
 	return nil
+}
+
+// slotsInUse is one more than the last slot that has a client: those behind need not be read.
+func (d *Demux) slotsInUse() int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	last := len(d.clients)
+	for last > 0 && d.clients[last-1].mac == 0 {
+		last--
+	}
+	return last
 }
 
 func (d *Demux) clientCounters(slot uint32, now bpfClientTally) ClientCounters {
