@@ -29,7 +29,7 @@ type line[Event, Report any] struct {
 	Error   string         `json:"error,omitempty"`
 }
 
-// emitter writes the lines of an answer, each flushed at once. Safe for concurrent use.
+// emitter writes the lines of an answer, each but the last flushed at once. Safe for concurrent use.
 type emitter[Event, Report any] struct {
 	mu sync.Mutex
 	w  http.ResponseWriter
@@ -37,15 +37,16 @@ type emitter[Event, Report any] struct {
 
 // Ready says that the server listens on address, or with a zero address that the work has begun.
 func (e *emitter[Event, Report]) Ready(address netip.AddrPort) {
-	_ = e.write(line[Event, Report]{Type: "ready", Address: address})
+	_ = e.flush(line[Event, Report]{Type: "ready", Address: address})
 }
 
 // Event reports something that happened. It blocks while the caller does not read.
 func (e *emitter[Event, Report]) Event(event Event) {
-	_ = e.write(line[Event, Report]{Type: "event", Event: &event})
+	_ = e.flush(line[Event, Report]{Type: "event", Event: &event})
 }
 
-// end is the last line.
+// end is the last line. It leaves with the end of the answer, which the handler's return is: flushed, it would be read before that end
+// has come, and a caller who does not wait for it resets the stream.
 func (e *emitter[Event, Report]) end(report *Report, err error) {
 	if err == nil {
 		err = e.write(line[Event, Report]{Type: "done", Report: report})
@@ -63,6 +64,16 @@ func (e *emitter[Event, Report]) write(l line[Event, Report]) error {
 	if err := json.NewEncoder(e.w).Encode(l); err != nil {
 		return fmt.Errorf("encoding an answer: %w", err)
 	}
+	return nil
+}
+
+// flush is write for a line that does not wait for the next.
+func (e *emitter[Event, Report]) flush(l line[Event, Report]) error {
+	if err := e.write(l); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	return http.NewResponseController(e.w).Flush()
 }
 
