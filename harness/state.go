@@ -179,17 +179,29 @@ func (l *Lab) DemuxMemory(ctx context.Context) (octets float64, err error) {
 // Assign gives a client's frames to a worker, through vlandemux's socket. It may
 // be called while a window is open and frames are on their way, for one MAC at a time.
 func (l *Lab) Assign(ctx context.Context, mac MAC, worker string) error {
-	return l.change(ctx, mac, worker, func() error { return l.Demux().Assign(ctx, mac.String(), worker, l.allowed(mac)...) })
+	return l.change(ctx, map[MAC]string{mac: worker}, func() error { return l.Demux().Assign(ctx, mac.String(), worker, l.allowed(mac)...) })
+}
+
+// AssignAll gives each client's frames to its worker, all of them in one call.
+func (l *Lab) AssignAll(ctx context.Context, workers map[MAC]string) error {
+	wanted := make([]demux.Assignment, 0, len(workers))
+	for mac, worker := range workers {
+		wanted = append(wanted, demux.Assignment{MAC: mac, Worker: worker, Places: l.allowed(mac)})
+	}
+	return l.change(ctx, workers, func() error {
+		_, err := l.Demux().Apply(ctx, wanted, false, false)
+		return err
+	})
 }
 
 // Reassign gives them to another worker.
 func (l *Lab) Reassign(ctx context.Context, mac MAC, worker string) error {
-	return l.change(ctx, mac, worker, func() error { return l.Demux().Reassign(ctx, mac.String(), worker, l.allowed(mac)...) })
+	return l.change(ctx, map[MAC]string{mac: worker}, func() error { return l.Demux().Reassign(ctx, mac.String(), worker, l.allowed(mac)...) })
 }
 
 // Unassign makes the client unknown to the demux, which forgets its location.
 func (l *Lab) Unassign(ctx context.Context, mac MAC) error {
-	return l.change(ctx, mac, "", func() error { return l.Demux().Unassign(ctx, mac.String()) })
+	return l.change(ctx, map[MAC]string{mac: ""}, func() error { return l.Demux().Unassign(ctx, mac.String()) })
 }
 
 // allowed are the places of the client with that MAC, whatever its worker.
@@ -202,9 +214,9 @@ func (l *Lab) allowed(mac MAC) []demux.Place {
 	return nil
 }
 
-// change notes between which moments an assignment has changed. What is refused
-// changes nothing.
-func (l *Lab) change(ctx context.Context, mac MAC, worker string, call func() error) error {
+// change notes between which moments assignments have changed: the worker that each MAC has since, "" for none. What is
+// refused changes nothing.
+func (l *Lab) change(ctx context.Context, workers map[MAC]string, call func() error) error {
 	start, end, err := l.during(ctx, call)
 	if err != nil {
 		return err
@@ -212,13 +224,15 @@ func (l *Lab) change(ctx context.Context, mac MAC, worker string, call func() er
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lab := &l.state.lab
-	lab.Changes = append(lab.Changes, ledger.Change{MAC: mac, Worker: worker, Start: start, End: end})
-	if worker != "" {
-		lab.Assignments[mac] = worker
-		return nil
+	for mac, worker := range workers {
+		lab.Changes = append(lab.Changes, ledger.Change{MAC: mac, Worker: worker, Start: start, End: end})
+		if worker != "" {
+			lab.Assignments[mac] = worker
+		} else {
+			delete(lab.Assignments, mac)
+			delete(lab.Learned, mac)
+		}
 	}
-	delete(lab.Assignments, mac)
-	delete(lab.Learned, mac)
 	return nil
 }
 

@@ -142,6 +142,23 @@ func (w *Window) Send(ctx context.Context, node string, batches ...probe.Batch) 
 	})
 }
 
+// SendUntil sends a batch from a client's or worker's eth0 once at least, and goes on until over is closed: each turn sends as
+// many frames, which follow those of the batch, at its rate, and begins so long after the one before.
+func (w *Window) SendUntil(ctx context.Context, over <-chan struct{}, every time.Duration, node string, batch probe.Batch) error {
+	n := w.lab.node(node)
+	if n == nil {
+		return fmt.Errorf("sending frames: there is no client or worker called %q", node)
+	}
+	batches := []probe.Batch{batch}
+	return w.send(ctx, node+"/"+topology.NodeInterface, batches, func() (traffic.SendReport, error) {
+		report, err := n.SendUntil(ctx, over, traffic.SendRequest{Interface: topology.NodeInterface, Batches: batches, Every: every})
+		for i := range report.Batches {
+			batches[i].Count = int(report.Batches[i].Packets)
+		}
+		return report, err
+	})
+}
+
 // Inject sends batches out of the switch's end of a trunk: frames with any tag,
 // or none, as no access port would send them.
 func (w *Window) Inject(ctx context.Context, trunk int, batches ...probe.Batch) error {

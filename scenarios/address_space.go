@@ -65,8 +65,8 @@ func addressSpace(ctx context.Context, r *Run) {
 	rng := r.Seed.Rand("crowd")
 	members := crowd(rng, t.Workers, size)
 	fmt.Fprintf(r.Out, "%d clients without containers:\n", size)
+	r.assignAll(ctx, members)
 	for _, m := range members {
-		r.Check(r.Lab.Assign(ctx, m.mac, m.worker.Name))
 		fmt.Fprintf(r.Out, "  %s  %-32s %s\n", m.mac, m.tag, m.worker.Name)
 	}
 	for _, c := range t.Clients {

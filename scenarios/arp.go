@@ -100,9 +100,7 @@ func resolve(ctx context.Context, r *Run, request func(harness.MAC, harness.Tag,
 	const size = 64
 	t := r.Lab.Topology
 	members := crowd(r.Seed.Rand("crowd"), t.Workers, size)
-	for _, m := range members {
-		r.Check(r.Lab.Assign(ctx, m.mac, m.worker.Name))
-	}
+	r.assignAll(ctx, members)
 	window := r.OpenWindow(ctx)
 	window.AllowSockets() // the workers' kernels answer
 	arrived := map[string]uint64{}

@@ -75,7 +75,7 @@ func floodUnknown(ctx context.Context, r *Run) {
 			from, to harness.MAC
 		}{{c.Name, c.MAC, w.MAC}, {w.Name, w.MAC, c.MAC}} {
 			b := r.Batch(end.node+" meanwhile", 200, end.from, end.to).Paced(4_000)
-			group.Go(func() error { return r.sendUntil(sending, window, flooded, end.node, b) })
+			group.Go(func() error { return window.SendUntil(sending, flooded, pauses(b), end.node, b) })
 		}
 	}
 	r.Check(group.Wait())

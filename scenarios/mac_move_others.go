@@ -37,7 +37,7 @@ func (r *Run) talkTo(ctx context.Context, window *harness.Window, name string, c
 	send := func(node string, from, to harness.MAC) {
 		b := r.Batch(fmt.Sprintf("%s: %s to %s", name, node, to), perBatch, from, to)
 		b.Rate = rate
-		group.Go(func() error { return r.sendUntil(ctx, window, over, node, b) })
+		group.Go(func() error { return window.SendUntil(ctx, over, pauses(b), node, b) })
 	}
 	for _, c := range clients {
 		send(c.Name, c.MAC, r.WorkerOf(c).MAC)

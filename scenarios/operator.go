@@ -97,7 +97,7 @@ func changeUnderLoad(ctx context.Context, r *Run) {
 	group, sending := errgroup.WithContext(ctx)
 	send := func(node string, from, to harness.MAC) {
 		b := r.Batch(fmt.Sprintf("%s to %s", node, to), perBatch, from, to).Paced(rate)
-		group.Go(func() error { return r.sendUntil(sending, window, changed, node, b) })
+		group.Go(func() error { return window.SendUntil(sending, changed, pauses(b), node, b) })
 	}
 	send(c0.Name, c0.MAC, w0.MAC)
 	send(c1.Name, c1.MAC, w1.MAC)

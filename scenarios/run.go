@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/onsi/gomega"
 
@@ -87,23 +88,6 @@ func (r *Run) Send(ctx context.Context, w *harness.Window, node string, batches 
 	r.Check(w.Send(ctx, node, batches...))
 }
 
-// sendUntil sends a batch again and again, with other IDs, until over is closed; once at least.
-func (r *Run) sendUntil(ctx context.Context, w *harness.Window, over <-chan struct{}, node string, b harness.Batch) error {
-	name := b.Name
-	for n := 0; ; n++ {
-		b.Name = fmt.Sprintf("%s, %d", name, n)
-		b.ID = r.Seed.BatchID(b.Name)
-		if err := w.Send(ctx, node, b); err != nil {
-			return err
-		}
-		select {
-		case <-over:
-			return nil
-		default:
-		}
-	}
-}
-
 // Counters reads those of the demux through its socket.
 func (r *Run) Counters(ctx context.Context) control.Counters {
 	c, err := r.Lab.Demux().Counters(ctx)
@@ -163,4 +147,9 @@ func (r *Run) Batch(name string, count int, source, destination harness.MAC) har
 		Name: name, ID: r.Seed.BatchID(name), Count: count,
 		Source: source, Destination: destination, Size: harness.MinFrame,
 	}
+}
+
+// pauses is how often to send a batch again for half of its rate on the whole: a dozen senders leave room for what happens meanwhile.
+func pauses(b harness.Batch) time.Duration {
+	return 2 * time.Duration(b.Count) * time.Second / time.Duration(b.Rate)
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/onsi/gomega"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness"
@@ -105,13 +104,11 @@ func scale(ctx context.Context, r *Run) {
 
 // assignAll assigns members to their workers.
 func (r *Run) assignAll(ctx context.Context, members []member) {
-	const side = 8 // assignments made side by side
-	assigning, ended := errgroup.WithContext(ctx)
-	assigning.SetLimit(side)
+	workers := map[harness.MAC]string{}
 	for _, m := range members {
-		assigning.Go(func() error { return r.Lab.Assign(ended, m.mac, m.worker.Name) })
+		workers[m.mac] = m.worker.Name
 	}
-	r.Check(assigning.Wait())
+	r.Check(r.Lab.AssignAll(ctx, workers))
 }
 
 // overload floods one frame to more places than the kernel's queue to another device

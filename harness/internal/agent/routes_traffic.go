@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
@@ -21,6 +22,24 @@ func trafficRoutes(mux *http.ServeMux) {
 // Do implements [traffic.Agent].
 func (c *Client) Do(ctx context.Context, kind string, request any, event func(json.RawMessage) error) (json.RawMessage, error) {
 	return callStream[any, json.RawMessage, json.RawMessage](ctx, c, "/traffic/"+kind, request, nil, nil, event)
+}
+
+// DoUntil implements [traffic.Agent].
+func (c *Client) DoUntil(ctx context.Context, over <-chan struct{}, kind string, request any) (json.RawMessage, error) {
+	until, end := io.Pipe()
+	// The transport looks at the context only between reads of the body: wake it.
+	stop := context.AfterFunc(ctx, func() { until.CloseWithError(context.Cause(ctx)) }) //nolint:errcheck // a pipe's end never fails to close
+	defer stop()
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		select {
+		case <-over:
+			end.Close() //nolint:errcheck // a pipe's end never fails to close
+		case <-ended:
+		}
+	}()
+	return callStream[any, json.RawMessage, json.RawMessage](ctx, c, "/traffic/"+kind, request, until, nil, nil)
 }
 
 // Serve implements [traffic.Agent].

@@ -25,6 +25,8 @@ func Kinds() []Kind {
 type Agent interface {
 	// Do runs a kind of traffic to its end. The report is what was done, also beside an error. event may be nil.
 	Do(ctx context.Context, kind string, request any, event func(json.RawMessage) error) (json.RawMessage, error)
+	// DoUntil is Do for what goes on until over is closed.
+	DoUntil(ctx context.Context, over <-chan struct{}, kind string, request any) (json.RawMessage, error)
 	// Serve starts a server and returns once it listens. The server ends with ctx or Close. event may be nil.
 	Serve(ctx context.Context, kind string, request any, event func(json.RawMessage) error) (Server, error)
 }
@@ -77,8 +79,12 @@ func encoded(v any) json.RawMessage {
 
 // do asks for a kind of traffic that ends by itself.
 func do[Report, Event any](ctx context.Context, s Sockets, kind string, request any, event func(Event)) (Report, error) {
-	var report Report
 	text, err := s.agent.Do(ctx, kind, request, decoding(event))
+	return reported[Report](kind, text, err)
+}
+
+// reported decodes the report that came, perhaps beside an error.
+func reported[Report any](kind string, text json.RawMessage, err error) (report Report, _ error) {
 	if len(text) > 0 {
 		if decodeErr := json.Unmarshal(text, &report); err == nil && decodeErr != nil {
 			err = fmt.Errorf("reading the report of traffic of kind %s: %w", kind, decodeErr)

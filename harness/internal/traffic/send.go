@@ -19,6 +19,9 @@ type SendRequest struct {
 	Interface string `json:"interface"`
 	// Batches are sent at the same time, each from a socket of its own.
 	Batches []probe.Batch `json:"batches"`
+	// Every sends each batch and then, until the call is told to end, as many packets more, again and again: those that follow
+	// the batch's own. Each turn has the batch's rate, and begins no sooner than this after the one before. Optional; not for raw frames.
+	Every time.Duration `json:"every,omitempty"`
 }
 
 // SendReport counts what a SendRequest handed to the kernel, batch by batch in the order asked.
@@ -80,6 +83,9 @@ func OpenSender(request SendRequest) (*Sender, error) {
 	var errs []error
 	for i := range request.Batches {
 		errs = append(errs, request.Batches[i].Validate())
+		if request.Every > 0 && len(request.Batches[i].Raw) > 0 {
+			errs = append(errs, fmt.Errorf("batch %q: raw frames would be sent twice", request.Batches[i].Name))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("sending frames: %w", err)
@@ -115,7 +121,12 @@ func (s *Sender) Send(ctx context.Context) (SendReport, error) {
 				report.Batches[i] = BatchReport{Name: b.Name, ID: b.ID, Error: err.Error()}
 				return
 			}
-			report.Batches[i] = sendBatch(ctx, socket, b)
+			report.Batches[i] = BatchReport{Name: b.Name, ID: b.ID}
+			if s.request.Every > 0 {
+				sendEndless(ctx, socket, b, s.request.Every, &report.Batches[i])
+			} else {
+				sendBatch(ctx, socket, b, 0, &report.Batches[i])
+			}
 		})
 	}
 	sending.Wait()
@@ -152,8 +163,23 @@ func pin(number uint32) error {
 // backoff is how long to leave a full queue alone: ENOBUFS, unlike EAGAIN, has no event that tells when there is room again.
 const backoff = time.Millisecond
 
-func sendBatch(ctx context.Context, socket *packetSocket, b *probe.Batch) BatchReport {
-	report := BatchReport{Name: b.Name, ID: b.ID}
+// sendEndless sends the batch once at least, and goes on with a turn every so often until ctx ends, which it looks at between turns.
+func sendEndless(ctx context.Context, socket *packetSocket, b *probe.Batch, every time.Duration, report *BatchReport) {
+	whole, begin := context.WithoutCancel(ctx), time.Now()
+	turn := time.NewTicker(every)
+	defer turn.Stop()
+	for first := 0; report.Error == "" && (first == 0 || ctx.Err() == nil); first += b.Packets() {
+		sendBatch(whole, socket, b, first, report)
+		report.Elapsed = time.Since(begin)
+		select {
+		case <-turn.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// sendBatch sends as many packets as the batch has, from index first on.
+func sendBatch(ctx context.Context, socket *packetSocket, b *probe.Batch, first int, report *BatchReport) {
 	stop := context.AfterFunc(ctx, socket.interrupt)
 	defer stop()
 	pace := newPacer(b.Rate)
@@ -164,11 +190,11 @@ func sendBatch(ctx context.Context, socket *packetSocket, b *probe.Batch) BatchR
 			report.Error = err.Error()
 			break
 		}
-		socket.fill(b, next, min(due, total-next))
+		socket.fill(b, first+next, min(due, total-next))
 		sent, err := socket.flush(ctx)
 		for i := range sent {
 			report.Packets++
-			frames, octets := socket.onWire(b, next+i, i)
+			frames, octets := socket.onWire(b, first+next+i, i)
 			report.Frames += frames
 			report.Octets += octets
 		}
@@ -177,12 +203,11 @@ func sendBatch(ctx context.Context, socket *packetSocket, b *probe.Batch) BatchR
 		if err == nil {
 			continue
 		}
-		if err = socket.retry(ctx, err, &report); err != nil {
+		if err = socket.retry(ctx, err, report); err != nil {
 			report.Error = err.Error()
 			break
 		}
 	}
-	return report
 }
 
 // pacer says how many packets may leave now.
@@ -224,6 +249,12 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 func sendKind() Kind { return simpleKind("send", Send) }
+
+// SendUntil sends a request with Every until over is closed, each batch once at least.
+func (s Sockets) SendUntil(ctx context.Context, over <-chan struct{}, request SendRequest) (SendReport, error) {
+	text, err := s.agent.DoUntil(ctx, over, "send", request)
+	return reported[SendReport]("send", text, err)
+}
 
 // Send sends crafted frames. The report counts what was sent, also when err is not nil.
 func (s Sockets) Send(ctx context.Context, request SendRequest) (SendReport, error) {

@@ -85,6 +85,52 @@ func TestSendCountsUDPSuperPackets(t *testing.T) {
 	})
 }
 
+func TestSendGoesOnInWholeTurns(t *testing.T) {
+	inOwnNamespace(t, 1500, func(g *WithT) {
+		tap, err := probe.OpenTap(probe.TapPoint{Name: "b", Interface: "b"}, probe.TapOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		defer tap.Close()
+		const perTurn, turns = 7, 3
+		over, end := context.WithCancel(t.Context())
+		defer end()
+		batch := probe.Batch{Name: "turns", ID: 1, Count: perTurn, Source: macA, Destination: macB, Size: 60, Rate: 10_000}
+		request := SendRequest{Interface: "a", Batches: []probe.Batch{batch}, Every: 2 * time.Millisecond}
+		sender, err := OpenSender(request)
+		g.Expect(err).NotTo(HaveOccurred())
+		defer sender.Close()
+		sent := make(chan uint64, 1)
+		go func() {
+			report, err := sender.Send(over)
+			g.Expect(err).NotTo(HaveOccurred())
+			sent <- report.Batches[0].Packets
+		}()
+		g.Eventually(tap.Total).WithTimeout(10 * time.Second).Should(BeNumerically(">=", perTurn*turns))
+		end()
+		g.Expect(<-sent%perTurn).To(BeZero(), "frames of the last turn")
+		request.Batches = []probe.Batch{batch}
+		request.Batches[0].ID++
+		report, err := Send(over, request)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(report.Batches[0].Packets).To(BeEquivalentTo(perTurn), "it was over before it began")
+		seen, err := tap.Stop(t.Context())
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(seen.Err()).NotTo(HaveOccurred())
+		sightings, err := tap.Sightings()
+		g.Expect(err).NotTo(HaveOccurred())
+		different := map[probe.Fingerprint]bool{}
+		frames := 0
+		for s := range sightings {
+			if s.Source == macA {
+				frames++
+				different[s.Fingerprint] = true
+			}
+		}
+		g.Expect(different).To(HaveLen(frames), "no frame is sent twice")
+		_, err = Send(over, SendRequest{Interface: "a", Batches: []probe.Batch{{Name: "raw", Raw: [][]byte{make([]byte, 60)}}}, Every: 1})
+		g.Expect(err).To(MatchError(ContainSubstring("sent twice")))
+	})
+}
+
 func flowOf(protocol, from, to string) *probe.Flow {
 	return &probe.Flow{Protocol: protocol, Source: netip.MustParseAddrPort(from), Destination: netip.MustParseAddrPort(to)}
 }
