@@ -88,15 +88,14 @@ sources:
 
 e2e: sources ## run the demux in Docker and check every scenario frame by frame
 	@mkdir -p $(OUT)
-	@go build -o $(BUILT)/ginkgo github.com/onsi/ginkgo/v2/ginkgo
-	@go build -o $(BUILT)/progress ./e2e/progress
+	@go build -o $(BUILT)/ github.com/onsi/ginkgo/v2/ginkgo ./e2e/progress ./harness/imagetool
 	@go test -c -o $(BUILT)/e2e.test ./e2e
 ifndef KERNEL
-	@go run ./harness/imagetool ensure
+	@$(BUILT)/imagetool ensure
 	@$(PLAIN); VLANDEMUX_REPORTS=$(abspath $(OUT)) exec $(BUILT)/progress $(BUILT)/ginkgo run $(GINKGO_FLAGS) $(BUILT)/e2e.test
 else
 	CGO_ENABLED=0 go build -o $(BUILT)/vm ./images/vm/vm
-	go run ./harness/imagetool build $(BUILT)/images
+	$(BUILT)/imagetool build $(BUILT)/images
 	@$(PLAIN); exec $(VM) --share=$(OUT) --env=EVIDENCE --env=GITHUB_ACTIONS --env=GINKGO_NO_COLOR $(if $(CAPTURES),--env=CAPTURES=$(abspath $(CAPTURES))) $(if $(FULL),--env=FULL=$(FULL)) $(if $(SHARD),--env=SHARD=$(SHARD)) $(if $(DEMUX),--env=DEMUX=$(DEMUX)) $(if $(VLANDEMUX_AXES),--env=VLANDEMUX_AXES=$(VLANDEMUX_AXES)) --env=VLANDEMUX_KERNEL=$(KERNEL) --env=VLANDEMUX_IMAGES=$(BUILT)/images \
 		--env=VLANDEMUX_REPORTS=$(abspath $(OUT)) -- $(BUILT)/progress $(BUILT)/ginkgo run $(GINKGO_FLAGS) $(BUILT)/e2e.test
 endif
