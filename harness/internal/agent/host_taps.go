@@ -15,7 +15,7 @@ import (
 
 // tapSet is the taps of a lab by name.
 type tapSet struct {
-	mu   sync.Mutex
+	mu   sync.RWMutex // a caller that reads journeys may ask a tap meanwhile
 	taps []*probe.Tap // guarded by mu
 
 	closing     sync.WaitGroup // taps that were let go
@@ -167,8 +167,8 @@ func (s *tapSet) each(ctx context.Context, do func(*probe.Tap, context.Context) 
 }
 
 func (s *tapSet) totals() map[string]uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	totals := make(map[string]uint64, len(s.taps))
 	for _, tap := range s.taps {
 		totals[tap.Point().Name] = tap.Total()
@@ -194,8 +194,8 @@ func (s *tapSet) retained(_ context.Context, name string) (map[probe.Fingerprint
 
 // journeys joins here what all taps saw: it is four times as much on the wire.
 func (s *tapSet) journeys(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	seen, errs := make([]iter.Seq[probe.Sighting], len(s.taps)), make([]error, len(s.taps))
 	for i, tap := range s.taps {
 		seen[i], errs[i] = tap.Sightings()
@@ -211,8 +211,8 @@ func (s *tapSet) journeys(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *tapSet) find(name string) (*probe.Tap, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	for _, tap := range s.taps {
 		if tap.Point().Name == name {
 			return tap, nil
