@@ -182,7 +182,6 @@ func (p *picture) box(class string, x, y, width, height int, name, right string,
 	p.w.WriteString("</g>")
 }
 
-// fit shortens a line to a box's width.
 func fit(line string, width int) string {
 	most := (width - 12) * 10 / 68
 	if runes := []rune(line); len(runes) > most {

@@ -146,7 +146,6 @@ func each(containers []*container, do func(*container) error) error {
 	return errors.Join(errs...)
 }
 
-// close ends the containers that are idle.
 func (p *pool) close(ctx context.Context) error {
 	p.mu.Lock()
 	var all []*container

@@ -133,7 +133,6 @@ func (r *Run) drawn(rng *rand.Rand, source, destination harness.MAC, tags ...har
 	return frame
 }
 
-// raw is a batch of frames as they are.
 func (r *Run) raw(name string, frames [][]byte) harness.Batch {
 	return harness.Batch{Name: name, ID: r.Seed.BatchID(name), Raw: frames}
 }

@@ -238,7 +238,6 @@ func everyTag(ctx context.Context, r *Run) {
 	r.Close(ctx, window)
 }
 
-// inner draws n tags of any kind.
 func inner(rng *rand.Rand, n int) []harness.Tag {
 	tags := make([]harness.Tag, n)
 	for i := range tags {

@@ -80,7 +80,6 @@ func pool(ctx context.Context, r *Run) {
 	r.Close(ctx, window)
 }
 
-// kinds has a worker of each kind.
 func kinds(v Variant) harness.Topology {
 	t := rack(v, 5)
 	for i, kind := range []string{harness.WorkerTAP, harness.WorkerMACVLAN, harness.WorkerBridgePort, harness.WorkerIFB} {

@@ -91,7 +91,6 @@ func stationBits() []int {
 	return bits
 }
 
-// flipped is a MAC that differs in one bit.
 func flipped(mac harness.MAC, bit int) harness.MAC {
 	mac[bit/8] ^= 0x80 >> (bit % 8)
 	return mac

@@ -102,7 +102,6 @@ func scale(ctx context.Context, r *Run) {
 	r.Expect(verdict.Demux.Ended).To(gomega.BeEmpty(), "frames dropped")
 }
 
-// assignAll assigns members to their workers.
 func (r *Run) assignAll(ctx context.Context, members []member) {
 	workers := map[harness.MAC]string{}
 	for _, m := range members {

@@ -150,7 +150,6 @@ func echoes(ctx context.Context, from, to *harness.Node, remote netip.AddrPort, 
 	return errors.Join(err, server.Close())
 }
 
-// superPacket is one kind of them.
 type superPacket struct {
 	family   Family
 	protocol string

@@ -285,7 +285,6 @@ func (d *Demux) loseFor(all []*device) (waited bool, err error) {
 	return waited && err == nil, err
 }
 
-// drop forgets a device that is lost.
 func (d *Demux) drop(a *device) error {
 	var errs []error
 	for _, other := range d.devices {

@@ -101,7 +101,6 @@ func (d *Demux) openRing(ring func() *ebpf.Map) (*ringbuf.Reader, error) {
 	return reader, nil
 }
 
-// decodeSample reads a sample of a ring.
 func decodeSample(sample []byte, into any) error {
 	if size := binary.Size(into); len(sample) < size {
 		return fmt.Errorf("reading event: %d octets of %d", len(sample), size)

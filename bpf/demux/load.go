@@ -371,7 +371,6 @@ func (d *Demux) Detach() error {
 	return errors.Join(err, d.Close())
 }
 
-// release closes whatever is open.
 func (d *Demux) release() error {
 	errs := []error{d.releaseMaps()}
 	for _, a := range d.devices {

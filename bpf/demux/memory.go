@@ -26,7 +26,6 @@ func mapMemory[T any](into *[]T, m *ebpf.Map) error {
 	return nil
 }
 
-// unmapMemory takes back what mapMemory gave, if it has.
 func unmapMemory[T any](values *[]T) error {
 	if *values == nil {
 		return nil

@@ -93,7 +93,6 @@ func (d *Demux) loadObjects(set *pinSet) error {
 	return nil
 }
 
-// drawSeeds returns two odd numbers.
 func drawSeeds() (seeds [2]uint64, err error) {
 	for i := range seeds {
 		var octets [8]byte

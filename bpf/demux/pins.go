@@ -175,7 +175,6 @@ func (p *pins) remove() error {
 	return errors.Join(errs...)
 }
 
-// removeAllBut removes all sets but one.
 func (p *pins) removeAllBut(kept int) error {
 	numbers, err := p.numbers()
 	errs := []error{err}

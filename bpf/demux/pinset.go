@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pinSet is one set of maps.
 type pinSet struct {
 	path   string
 	number int // 0 for the first layout's, which had no folder of their own
@@ -59,7 +58,6 @@ func (s *pinSet) whole() bool {
 	return true
 }
 
-// open opens the maps that are there of those.
 func (s *pinSet) open(names []string) error {
 	s.maps = make(map[string]*ebpf.Map)
 	for _, name := range names {

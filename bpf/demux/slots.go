@@ -16,7 +16,6 @@ type client struct {
 	previous, next uint32 // slots of the same worker's clients
 }
 
-// join makes the client one of the worker's.
 func (d *Demux) join(slot uint32, worker *device) {
 	c := &d.clients[slot]
 	c.worker, c.previous, c.next = worker, noSlot, worker.first
@@ -28,7 +27,6 @@ func (d *Demux) join(slot uint32, worker *device) {
 	d.states[worker.number].Clients = uint64(worker.clients)
 }
 
-// leave takes the client from its worker's.
 func (d *Demux) leave(slot uint32) {
 	c := &d.clients[slot]
 	worker := c.worker
@@ -45,7 +43,6 @@ func (d *Demux) leave(slot uint32) {
 	d.states[worker.number].Clients = uint64(worker.clients)
 }
 
-// slotsOf yields the slots of a worker's clients.
 func (d *Demux) slotsOf(worker *device) []uint32 {
 	slots := make([]uint32, 0, worker.clients)
 	for slot := worker.first; slot != noSlot; slot = d.clients[slot].next {

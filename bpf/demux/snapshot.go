@@ -111,7 +111,6 @@ func (s *pinSet) readDevices(d *Demux) (*snapshot, error) {
 	return snap, nil
 }
 
-// readAlone takes a snapshot of the set.
 func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
 	snap, err := s.readDevices(d)
 	if err != nil {

@@ -72,7 +72,6 @@ func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 	return records, d.recount(slots)
 }
 
-// location is where the location of a slot is.
 func (d *Demux) location(slot uint32) *word {
 	at := &d.locations[slot]
 	if former := at.Load(); inFormerMaps(former) && former <= uint64(len(d.former)) {

@@ -25,7 +25,6 @@ func newSuite(now time.Time) *suite {
 	return &suite{begun: now, last: map[string]time.Duration{}, running: map[string]time.Time{}}
 }
 
-// read takes the events that are new.
 func (s *suite) read(events io.Reader) {
 	data, _ := io.ReadAll(events) // what cannot be read is not shown
 	lines := strings.Split(s.rest+string(data), "\n")
@@ -62,10 +61,8 @@ func (s *suite) take(event []string) {
 	}
 }
 
-// ended tells whether nothing more is to be said.
 func (s *suite) ended() bool { return s.specs > 0 && s.finished >= s.specs }
 
-// line says how far the suite is.
 func (s *suite) line(now time.Time, width int) string {
 	if s.specs == 0 {
 		return cut(fmt.Sprintf("preparing for %s", now.Sub(s.begun).Round(time.Second)), width)
@@ -114,7 +111,6 @@ func (s *suite) left(now time.Time) (time.Duration, bool) {
 	return max(0, sum) / time.Duration(max(1, s.processes)), true
 }
 
-// cut shortens a text to a number of characters.
 func cut(text string, most int) string {
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:max(0, most-1)]) + "…"

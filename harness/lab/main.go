@@ -60,7 +60,6 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return errUsage
 }
 
-// up runs a lab until ctx ends.
 func up(ctx context.Context, path, html string, out io.Writer) (err error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -111,7 +110,6 @@ func up(ctx context.Context, path, html string, out io.Writer) (err error) {
 	return nil
 }
 
-// export writes the topology of a scenario's case.
 func export(name string, number int, images clab.Images, out io.Writer) error {
 	var names []string
 	for _, s := range scenarios.All() {

@@ -8,7 +8,6 @@ import (
 	"time"
 )
 
-// getEvents streams events.
 func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 	merge, err := parseFlag(r.URL.Query(), "merge")
 	switch {
@@ -21,7 +20,6 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// getDrops streams frames that are dropped.
 func (s *Server) getDrops(w http.ResponseWriter, r *http.Request) {
 	leave, err := s.drops.join()
 	if err != nil {

@@ -43,7 +43,6 @@ func (h *hub[T]) unsubscribe(s *subscriber[T]) {
 	delete(h.subscribers, s)
 }
 
-// empty reports whether nobody is subscribed.
 func (h *hub[T]) empty() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -81,7 +81,6 @@ func (m *merger) wait(p *mergedEvent) {
 	m.queue = append(m.queue, p)
 }
 
-// flush publishes what is due.
 func (m *merger) flush(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -100,7 +99,6 @@ func (m *merger) flush(now time.Time) {
 	}
 }
 
-// run flushes until ctx ends.
 func (m *merger) run(ctx context.Context) {
 	ticker := time.NewTicker(mergeTick)
 	defer ticker.Stop()

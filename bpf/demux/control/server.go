@@ -166,7 +166,6 @@ func (s *Server) readEvents(ctx context.Context) {
 	s.merged.hub.end(err)
 }
 
-// endStreams lets go of everybody who watches.
 func (s *Server) endStreams(reason error) {
 	s.hub.end(reason)
 	s.merged.hub.end(reason)

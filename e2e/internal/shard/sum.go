@@ -80,7 +80,6 @@ func (s *Sum) merge(dir, name string, merge func([]string, string) ([]string, er
 	return err
 }
 
-// judge finds what makes the sum red.
 func (s *Sum) judge() {
 	fault := func(format string, args ...any) { s.Faults = append(s.Faults, fmt.Sprintf(format, args...)) }
 	if len(s.Reports) == 0 {

@@ -29,7 +29,6 @@ func main() {
 	os.Exit(status)
 }
 
-// run unpacks, starts and waits.
 func run(stdin io.Reader, argv []string) (int, error) {
 	if len(argv) == 0 {
 		return 0, errors.New("no program to run")

@@ -159,7 +159,6 @@ func (l *Listener) drain() error {
 	}
 }
 
-// totals reads what the kernel has counted.
 func (l *Listener) totals() (kinds []bpfKind, totals []bpfTotal, err error) {
 	var kind bpfKind
 	var total bpfTotal
@@ -236,7 +235,6 @@ func (l *Listener) function(place uint64) string {
 	return text(symbol.Text[:])
 }
 
-// text is a C string.
 func text(characters []int8) string {
 	var b bytes.Buffer
 	for _, c := range characters {

@@ -14,7 +14,6 @@ const runOptions = "rw,nosuid,nodev,noexec,mode=755,size=256m"
 // keep up with all senders together.
 const hostShares = 32 << 10
 
-// config translates a spec into the API's words.
 func (s *Spec) config(sysctls map[string]string) (*container.Config, *container.HostConfig) {
 	labels := map[string]string{}
 	maps.Copy(labels, s.Labels)
@@ -75,7 +74,6 @@ func (s *Spec) config(sysctls map[string]string) (*container.Config, *container.
 	return config, host
 }
 
-// sysctls returns those of the kind.
 func (s *Spec) sysctls() map[string]string {
 	disable := "1"
 	if s.IPv6 {

@@ -48,7 +48,6 @@ func currentContext() (string, error) {
 	return config.CurrentContext, nil
 }
 
-// configFolder is where the docker command keeps its configuration.
 func configFolder() (string, error) {
 	if folder := os.Getenv("DOCKER_CONFIG"); folder != "" {
 		return folder, nil

@@ -61,7 +61,6 @@ type guard struct {
 
 func newGuard(address string) *guard { return &guard{owner: rand.Text(), address: address} }
 
-// start makes sure that the guard is there.
 func (g *guard) start() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -96,7 +96,6 @@ func lastWords(stderr *tail.Buffer) error {
 	return nil
 }
 
-// close logs out.
 func (t *tunnel) close() error {
 	var err error
 	if t.cmd != nil {

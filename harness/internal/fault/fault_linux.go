@@ -134,7 +134,6 @@ func counting(counter *ebpf.Map, nth int) asm.Instructions {
 	}
 }
 
-// instructions break the frame.
 func (f Fault) instructions(ifindex int) (asm.Instructions, error) {
 	const octet = -8 // on the stack
 	leave := asm.Instructions{asm.Mov.Imm(asm.R0, actUnspec), asm.Return()}

@@ -26,7 +26,6 @@ func Build(ctx context.Context, dir, arch string) error {
 	return compile(ctx, dir, arch, append(Programs(), Runner()))
 }
 
-// compile builds all programs into dir.
 func compile(ctx context.Context, dir, arch string, programs []Program) error {
 	c, err := newCompiler(ctx)
 	if err != nil {

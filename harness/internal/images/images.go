@@ -131,7 +131,6 @@ func (p Program) read(folder, arch string) ([]tarEntry, error) {
 	return files, nil
 }
 
-// ensure loads one image unless the engine has it.
 func ensure(ctx context.Context, e *engine.Engine, progress func(string), img *builtImage) (string, error) {
 	if id, err := find(ctx, e, img); err != nil || id != "" {
 		return id, err

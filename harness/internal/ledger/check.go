@@ -70,7 +70,6 @@ type note struct {
 	why  string
 }
 
-// expect works out every frame of every batch.
 func (a *audit) expect() {
 	a.sockets = make([]bool, len(a.plan.taps))
 	for _, name := range a.in.Sockets {
@@ -190,7 +189,6 @@ func (a *audit) collect(f *frame, p part) {
 	}
 }
 
-// checkFrames checks every frame at every part and link.
 func (a *audit) checkFrames() {
 	disorder := a.disorder()
 	for i := range a.table.frames {
@@ -222,7 +220,6 @@ type row struct {
 
 func (r row) wrong() bool { return r.want != r.got }
 
-// row finds or makes the row of one form.
 func (a *audit) row(s side, length uint16, tags stack) *row {
 	for i := range a.rows {
 		r := &a.rows[i]

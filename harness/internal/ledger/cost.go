@@ -29,7 +29,6 @@ func (c Cost) String() string {
 	return fmt.Sprintf("%s  %s  %s: %s", clock(c.Time), c.Hop, c.Frame, c.Why)
 }
 
-// cost names a frame that a move cost.
 func (a *audit) cost(f *frame, in *pass, chosen *outcome) {
 	if len(a.setup.Moves) == 0 {
 		return

@@ -213,7 +213,6 @@ func (c *counters) reported(h *history, before, after *control.Counters) map[cou
 	return m
 }
 
-// byName are all counters of a reading.
 func byName(r *control.Counters) map[counterName]control.Tally {
 	m := map[counterName]control.Tally{}
 	for _, x := range r.Clients {

@@ -67,7 +67,6 @@ func (a *audit) blame(f *frame, wrong *WrongFrame) {
 	}
 }
 
-// foundDrop is a drop of a frame.
 type foundDrop struct {
 	drops.Drop
 	flow bool // it is a super-packet of the frame's flow, and may be another

@@ -25,7 +25,6 @@ func stackIn(data []byte) stack {
 	return stackOf(tags[:n])
 }
 
-// etherTypeOf is what stands behind the tags.
 func etherTypeOf(data []byte) uint16 {
 	at := ethernetHeader - 2 + tagOctets*int(stackIn(data).count)
 	return binary.BigEndian.Uint16(data[at:])

@@ -81,7 +81,6 @@ func newHistory(setup *Setup) *history {
 	return h
 }
 
-// followPorts follows the ports through their moves.
 func (h *history) followPorts(setup *Setup) {
 	at := func(p topology.Place) uint64 { return placeOf(p.Trunk, p.VLAN.Protocol, p.VLAN.VID) }
 	stay := func(client int, place uint64) {
@@ -112,7 +111,6 @@ func (h *history) followPorts(setup *Setup) {
 	}
 }
 
-// followAssignments follows the assignments through their changes.
 func (h *history) followAssignments(setup *Setup) {
 	worker := map[string]uint64{}
 	for i, w := range setup.Workers {
@@ -183,7 +181,6 @@ func (h *history) mayBe(mac int, place uint64) bool {
 	return h.allowed[mac] == nil || slices.Contains(h.allowed[mac], place&vidOnly)
 }
 
-// followWorkers follows the workers to their ends.
 func (h *history) followWorkers(setup *Setup) {
 	for _, w := range setup.Workers {
 		h.mtus = append(h.mtus, w.MTU)
@@ -198,7 +195,6 @@ func (h *history) followWorkers(setup *Setup) {
 	}
 }
 
-// followTrunks follows the trunks through their changes.
 func (h *history) followTrunks(setup *Setup) {
 	for i := range setup.Trunks {
 		r := register{initial: []uint64{1}}

@@ -39,7 +39,6 @@ func (a *alternatives) reset() {
 	a.outcomes, a.emissions = a.outcomes[:0], a.emissions[:0]
 }
 
-// one makes a list of one emission.
 func (a *alternatives) one(e emission) []emission {
 	a.emissions = append(a.emissions, e)
 	n := len(a.emissions)

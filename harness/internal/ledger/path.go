@@ -54,7 +54,6 @@ const (
 	named     = 6
 )
 
-// paths groups frames.
 type paths struct {
 	groups map[string]*Path
 	kinds  bool // frames are told apart by the kinds of their taps

@@ -34,7 +34,6 @@ func dropReasons() []string {
 	}
 }
 
-// refDemux is the reference demux.
 type refDemux struct {
 	*history
 	plan         *layout
@@ -57,7 +56,6 @@ func (d *refDemux) drop(reason string, p *pass) {
 	d.alternatives.add(outcome{why: reason, entry: entry{counter: d.counters.drop(reason), frames: 1, octets: uint64(p.length)}})
 }
 
-// learn writes down where the demux saw a client.
 func (d *refDemux) learn(f *frame, p *pass, outs []record) {
 	at := d.plan.of(p.side)
 	if at.role == workerPort && group(f.dest) {

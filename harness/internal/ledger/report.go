@@ -31,7 +31,6 @@ func trim(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// summary is one line of totals.
 func (v *Verdict) summary() string {
 	return fmt.Sprintf("%d frames (%d octets) sent by batches, %d different frames seen or sent, %d sightings at %d taps",
 		v.Sent.Packets, v.Sent.Bytes, v.Frames, v.sightings(), len(v.Taps))

@@ -37,7 +37,6 @@ func (a *audit) readLocation(l *control.Location) (uint64, error) {
 	return placeOf(trunk, protocols[l.Protocol], tci), nil
 }
 
-// locationName is a location for people.
 func locationName(place uint64) string {
 	if place == 0 {
 		return "no location"
@@ -63,7 +62,6 @@ func (a *audit) checkState() {
 	}
 }
 
-// checkEvents compares the events with the frames.
 func (a *audit) checkEvents() {
 	if a.in.Events == nil {
 		return

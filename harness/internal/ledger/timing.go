@@ -59,7 +59,6 @@ func (h *Held) decades() (counts [8]uint64) {
 	return counts
 }
 
-// writeDelays prints one line for each part.
 func (v *Verdict) writeDelays(w *strings.Builder) {
 	table(w, func(line func(...any)) {
 		line("HELD BY", "<10µs", "<100µs", "<1ms", "<10ms", "<100ms", "<1s", "<10s", "≥10s", "LONGEST")
@@ -105,7 +104,6 @@ func (a *audit) injected(f *frame, p part) bool {
 // told apart on links.
 const mostCarried = 64
 
-// checkCarried checks how long the links took.
 func (a *audit) checkCarried(f *frame) {
 	seen := a.table.sightings(f)
 	if len(seen) > mostCarried {

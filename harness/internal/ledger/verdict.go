@@ -91,7 +91,6 @@ func (t *PartTotal) count(o *outcome, copies int) {
 	t.Copies += uint64(copies)
 }
 
-// reasons are those of Ended in order.
 func (t *PartTotal) reasons() []string { return slices.Sorted(maps.Keys(t.Ended)) }
 
 // SideTotal is how many sightings of wrong frames were missing, or too many, in one
@@ -132,7 +131,6 @@ func (v *Verdict) of(p part) *PartTotal {
 	return &v.Demux
 }
 
-// total adds up what the taps saw.
 func (v *Verdict) total(a *audit) {
 	v.Frames = len(a.table.frames)
 	for i, t := range a.plan.taps {
@@ -149,7 +147,6 @@ func (v *Verdict) total(a *audit) {
 	v.Sides = make([]SideTotal, 2*len(a.plan.taps))
 }
 
-// addWrong notes a wrong frame.
 func (v *Verdict) addWrong(a *audit, index int32) {
 	v.Wrong++
 	f := &a.table.frames[index]

@@ -60,7 +60,6 @@ type line struct {
 	wrongHere bool  // it went wrong here, and not before
 }
 
-// explain traces a wrong frame hop by hop.
 func (a *audit) explain(x *wrongFrame) WrongFrame {
 	f := &a.table.frames[x.frame]
 	lines := a.follow(f, x.rows)
@@ -314,7 +313,6 @@ func (a *audit) data(f *frame) ([]byte, bool) {
 	return nil, false
 }
 
-// dumpOctets is how much of a frame is shown.
 const dumpOctets = 64
 
 // dump shows how a frame that has no batch begins.

@@ -17,7 +17,6 @@ type bell struct {
 	asked    chan func() // to be called once all that had arrived is handed over
 }
 
-// open makes the bell ready.
 func (b *bell) open() (err error) {
 	b.asked = make(chan func(), 1)
 	if b.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
@@ -26,7 +25,6 @@ func (b *bell) open() (err error) {
 	return nil
 }
 
-// stop ends the reading.
 func (b *bell) stop() {
 	b.stopping.Store(true)
 	b.wake()

@@ -54,7 +54,6 @@ func (f *Flow) headerLen() int {
 	return udpHeader
 }
 
-// packetLen is the octets of packet i.
 func (b *Batch) packetLen(i int) int {
 	if b.GSO != nil {
 		return b.headerLen() + b.GSO.SegmentSize*b.GSO.Segments

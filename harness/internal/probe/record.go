@@ -46,7 +46,6 @@ func (p *tapped) appendFrame(b, frame []byte) []byte {
 	return append(b, frame[12:]...)
 }
 
-// sight describes a wire frame of p.
 func (p *tapped) sight(frame []byte) (s Sighting) {
 	inner := tagStack(frame)
 	s.Fingerprint = fingerprint(frame, inner)
@@ -71,7 +70,6 @@ func (p *tapped) sight(frame []byte) (s Sighting) {
 	return s
 }
 
-// keptFrame is a frame that was kept whole.
 type keptFrame struct {
 	fingerprint Fingerprint
 	data        []byte

@@ -120,7 +120,6 @@ func (s *Sighting) parseShape(b []byte) (octets int) {
 	return octets
 }
 
-// all are the sightings.
 func (l *sightingLog) all() iter.Seq[Sighting] {
 	return func(yield func(Sighting) bool) {
 		var shapes []Sighting

@@ -165,7 +165,6 @@ func (s *stack) catchUp(handle func(*tapped)) error {
 	}
 }
 
-// drain reads a socket until nothing waits there.
 func (s *stack) drain(fd int, handle func(*tapped)) error {
 	for {
 		n, oobn, _, from, err := unix.Recvmsg(fd, s.buf, s.oob, unix.MSG_TRUNC)

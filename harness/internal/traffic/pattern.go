@@ -102,7 +102,6 @@ func (v *verifier) Write(got []byte) (int, error) {
 	return len(got), nil
 }
 
-// complete is an error if octets are missing.
 func (v *verifier) complete() error {
 	if v.offset != v.end {
 		return fmt.Errorf("the stream ended after %d of %d octets", v.offset, v.end)
@@ -110,7 +109,6 @@ func (v *verifier) complete() error {
 	return nil
 }
 
-// firstDifference says where got and want part.
 func firstDifference(got, want []byte) string {
 	for i := range min(len(got), len(want)) {
 		if got[i] != want[i] {

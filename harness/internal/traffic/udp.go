@@ -79,7 +79,6 @@ func UDP(ctx context.Context, request UDPRequest) (UDPReport, error) {
 	return x.report, nil
 }
 
-// datagrams is one exchange.
 type datagrams struct {
 	request UDPRequest
 	conn    *net.UDPConn
@@ -127,7 +126,6 @@ func (x *datagrams) segment() error {
 	return errors.Join(err, failed)
 }
 
-// datagram is the one with that number.
 func (x *datagrams) datagram(number int) []byte {
 	d := binary.BigEndian.AppendUint64(make([]byte, 0, x.request.Size), uint64(number))[:x.request.Size]
 	fillPattern(d[8:], x.request.Seed, uint64(number)*uint64(len(d)))
@@ -155,7 +153,6 @@ func (x *datagrams) receive(ctx context.Context, enough func() bool) error {
 	return nil
 }
 
-// record counts an echo.
 func (x *datagrams) record(got []byte) error {
 	if len(got) < minDatagram {
 		return fmt.Errorf("an echo of %d octets, shorter than any datagram sent", len(got))

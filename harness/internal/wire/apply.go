@@ -66,7 +66,6 @@ func newGroup() uint32 {
 	return 1<<30 | binary.NativeEndian.Uint32(b[:])>>2
 }
 
-// builder is one Apply under way.
 type builder struct {
 	n                      *Network
 	macs                   *macs
@@ -300,7 +299,6 @@ func (b *builder) configure(context.Context) error {
 	return nil
 }
 
-// configure gives an interface its addresses.
 func (ns *namespace) configure(index int, addresses []netip.Prefix) error {
 	link := byIndex(index)
 	for _, a := range addresses {

@@ -23,7 +23,6 @@ func ethtoolFamily() (int, error) {
 	return int(family.ID), nil
 }
 
-// features are an interface's ethtool features.
 type features struct {
 	active     map[string]bool // every feature that is active or could be
 	changeable map[string]bool // those that can be switched

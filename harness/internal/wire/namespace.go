@@ -23,7 +23,6 @@ type namespace struct {
 	sockets map[int]*nl.SocketHandle // for requests that handle has no method for
 }
 
-// hostNamespace opens the namespace of the calling process's threads.
 func hostNamespace() (*namespace, error) {
 	f, err := os.Open("/proc/self/ns/net")
 	if err != nil {
@@ -32,7 +31,6 @@ func hostNamespace() (*namespace, error) {
 	return newNamespace(HostNode, f)
 }
 
-// processNamespace opens the namespace that process pid is in.
 func processNamespace(node string, pid int) (*namespace, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 	switch {
@@ -96,7 +94,6 @@ func newNamespace(node string, f *os.File) (_ *namespace, err error) {
 // fd is the descriptor for netlink attributes.
 func (ns *namespace) fd() int { return int(ns.file.Fd()) }
 
-// same reports whether two descriptors are of one namespace.
 func (ns *namespace) same(other *namespace) (bool, error) {
 	a, err := ns.file.Stat()
 	if err != nil {
@@ -117,7 +114,6 @@ func (ns *namespace) do(f func() error) error {
 	return nil
 }
 
-// close releases the sockets, then the descriptor.
 func (ns *namespace) close() error {
 	if ns.handle != nil {
 		ns.handle.Close()

@@ -39,7 +39,6 @@ type Network struct {
 
 var errClosed = errors.New("the network is closed")
 
-// node finds a namespace by its node's name.
 func (n *Network) node(name string) *namespace {
 	i := slices.IndexFunc(n.nodes, func(ns *namespace) bool { return ns.node == name })
 	if i < 0 {

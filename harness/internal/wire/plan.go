@@ -56,7 +56,6 @@ func (p *Plan) largestPacket() int {
 	return largest + ethernetHeader
 }
 
-// offloads tells whether anybody sends super-packets.
 func (p *Plan) offloads() bool {
 	return slices.ContainsFunc(p.Clients, func(c topology.Client) bool { return c.Offloads }) ||
 		slices.ContainsFunc(p.Workers, func(w topology.Worker) bool { return w.Offloads })

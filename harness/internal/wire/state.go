@@ -2,10 +2,8 @@ package wire
 
 import "github.com/vlandemux/vlandemux/bpf/demux"
 
-// link is a veth pair.
 type link struct{ near, far end }
 
-// end is one end of a link.
 type end struct {
 	node  string // HostNode, SwitchNode, or the name of a client or worker
 	name  string // of the interface

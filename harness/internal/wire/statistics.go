@@ -25,7 +25,6 @@ func (n *Network) Statistics() (Statistics, error) {
 	return all, nil
 }
 
-// read parses files of /proc/net in each namespace.
 func (n *Network) read(files ...string) (Statistics, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

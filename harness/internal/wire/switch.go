@@ -59,7 +59,6 @@ type switcher interface {
 	// addTrunk makes the interface with that index in the switch's namespace
 	// the trunk of the given number.
 	addTrunk(ctx context.Context, number, index int) error
-	// addPorts makes interfaces access ports.
 	addPorts(ctx context.Context, ports ...access) error
 	// move plugs an access port in elsewhere.
 	move(ctx context.Context, index int, to Place) (MoveWindow, error)

@@ -66,7 +66,6 @@ func (s *switch8021Q) move(ctx context.Context, index int, to Place) (MoveWindow
 
 func (s *switch8021Q) close() error { return nil }
 
-// bridge finds or makes the bridge of a place.
 func (s *switch8021Q) bridge(ctx context.Context, p Place) (index int, err error) {
 	if index, ok := s.bridges[p]; ok {
 		return index, nil

@@ -57,7 +57,6 @@ func vlanAction(what netlink.VlanAct, v VLAN, then netlink.TcAct) action {
 	}}
 }
 
-// sendFrom sends the frame out of another interface.
 func sendFrom(index int) action {
 	return action{"mirred", func(o *nl.RtAttr) {
 		parms := nl.TcMirred{TcGen: nl.TcGen{Action: int32(netlink.TC_ACT_STOLEN)}, Eaction: int32(netlink.TCA_EGRESS_REDIR), Ifindex: uint32(index)}

@@ -21,7 +21,6 @@ const (
 	tunnelTTL             = 64
 )
 
-// tunnelEnd is one end of a tunnel.
 type tunnelEnd struct {
 	ns    *namespace
 	index int

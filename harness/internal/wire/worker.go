@@ -10,7 +10,6 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
-// worker finds a worker by its name.
 func (n *Network) worker(name string) (int, error) {
 	i := slices.IndexFunc(n.plan.Workers, func(w topology.Worker) bool { return w.Name == name })
 	switch {

@@ -70,7 +70,6 @@ func readApplied(name string, stdin io.Reader) (config, error) {
 	return settings, err
 }
 
-// writeDifference prints a line for each change.
 func writeDifference(w io.Writer, d control.Difference, dryRun bool) error {
 	p := printer{w: w}
 	for _, a := range d.Assigned {

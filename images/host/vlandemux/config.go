@@ -157,7 +157,6 @@ func parsePairs(texts []string) ([]demux.Assignment, error) {
 	return pairs, errors.Join(mistakes...)
 }
 
-// parseMAC reads the address of one client.
 func parseMAC(text string) (demux.MAC, error) {
 	mac, err := demux.ParseMAC(text)
 	if err != nil {

@@ -64,7 +64,6 @@ func plainAssignment(text string) (a demux.Assignment, ok bool) {
 	return a, parseTarget(&a, target) == nil && !strings.EqualFold(target, "null")
 }
 
-// unquoted takes a pair of quotes off.
 func unquoted(text string) string {
 	if n := len(text); n > 1 && (text[0] == '"' || text[0] == '\'') && text[n-1] == text[0] {
 		return text[1 : n-1]

@@ -19,8 +19,7 @@ type reloader struct {
 	log   *slog.Logger
 	// settings are those that hold.
 	settings config
-	// reread reads the settings again.
-	reread func() (config, error)
+	reread   func() (config, error)
 }
 
 // serve reloads at each signal until ctx ends. A reload that fails changes nothing, and is logged.

@@ -32,7 +32,6 @@ is killed, and the next ` + "`vlandemux run`" + ` takes it over. ` + "`vlandemux
 
 Exit codes: 0 done; 1 it failed, standard error says why; 2 the command line makes no sense.`
 
-// newRoot returns the whole command line.
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "vlandemux",
@@ -68,7 +67,6 @@ type asker struct {
 	json   bool   // the same as output json
 }
 
-// addSocket declares --socket.
 func (a *asker) addSocket(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.socket, "socket", defaultSocket, "control socket of the running vlandemux")
 }

@@ -26,7 +26,6 @@ func place(l *control.Location) string {
 	return text
 }
 
-// writeCounters prints everything that is counted.
 func writeCounters(w io.Writer, c control.Counters) error {
 	clients := newTable(left("CLIENT"), left("WORKER"), left("LOCATION"),
 		numbers("RX PACKETS"), numbers("RX BYTES"), numbers("TX PACKETS"), numbers("TX BYTES"))
@@ -130,7 +129,6 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 // timeOfDay is for lines about what happens, in local time.
 const timeOfDay = "15:04:05.000000"
 
-// writeEvent prints one event on one line.
 func writeEvent(w io.Writer, e control.Event) error {
 	where := place(e.To)
 	switch {
@@ -147,7 +145,6 @@ func writeEvent(w io.Writer, e control.Event) error {
 	return p.err
 }
 
-// writeDrop prints one drop on one line.
 func writeDrop(w io.Writer, d control.Drop) error {
 	where := d.Interface + " no VLAN"
 	switch {

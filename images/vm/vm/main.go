@@ -49,7 +49,6 @@ func main() {
 
 var errTimeout = errors.New("time is up")
 
-// flags are the command line's.
 type flags struct {
 	kernel, sources    string
 	console            string
@@ -103,7 +102,6 @@ command that was ended by signal N. (go run turns every one but 0 into 1, and go
 	return cmd
 }
 
-// run runs the machine as the flags say.
 func run(f flags, args []string) (int, error) {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -148,7 +148,6 @@ func (r *reader) links() {
 	}
 }
 
-// node adds a client or a worker.
 func (r *reader) node(name string, n node) {
 	switch r.roles[name] {
 	case "client":

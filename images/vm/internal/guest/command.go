@@ -83,7 +83,6 @@ func (c *command) wait() protocol.Message {
 // signal sends a signal to the command and what it started, those apart that have left its process group.
 func (c *command) signal(number int) { _ = syscall.Kill(-c.pid, syscall.Signal(number)) }
 
-// findCommand returns the path of the configured command.
 func findCommand(config protocol.Config) (string, error) {
 	name := config.Args[0]
 	if strings.Contains(name, "/") {

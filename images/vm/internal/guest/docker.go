@@ -98,7 +98,6 @@ func startDocker(processes *reaper) error {
 	}
 }
 
-// tail returns the end of a file.
 func tail(path string) string {
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -113,7 +113,6 @@ func prepare(config protocol.Config) error {
 	return loopbackUp()
 }
 
-// powerOff ends the machine.
 func powerOff() {
 	unix.Sync()
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)

@@ -32,7 +32,6 @@ func loadModules(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// loadModule loads the kernel module in a file.
 func loadModule(path string) error {
 	options, err := os.ReadFile(path + protocol.ModuleOptions)
 	if err != nil && !os.IsNotExist(err) {

@@ -9,7 +9,6 @@ import (
 	"github.com/vlandemux/vlandemux/images/vm/internal/protocol"
 )
 
-// mount is a file system to mount.
 type mount struct {
 	source, target, kind string
 	flags                uintptr

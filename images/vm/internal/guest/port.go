@@ -72,7 +72,6 @@ func (p *port) receive(ctx context.Context, handle func(protocol.Message)) error
 	return ctx.Err()
 }
 
-// awaitFile waits until a file exists in a directory.
 func awaitFile(dir, path string) error {
 	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 	if err != nil {

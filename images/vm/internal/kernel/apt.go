@@ -104,7 +104,6 @@ func (r release) download(ctx context.Context, dir string) ([]string, error) {
 	return files, nil
 }
 
-// run runs a command of apt with this index.
 func (x *index) run(ctx context.Context, dir, name string, args ...string) (string, error) {
 	out, err := child.Output(ctx, dir, []string{"LC_ALL=C", "DEBIAN_FRONTEND=noninteractive"}, name, append(slices.Clone(x.options), args...)...)
 	if errors.Is(err, exec.ErrNotFound) {
@@ -146,7 +145,6 @@ func has(names []string) string {
 
 var digits = regexp.MustCompile(`[0-9]+`)
 
-// numbers returns the numbers in a name.
 func numbers(name string) []int {
 	var all []int
 	for _, text := range digits.FindAllString(name, -1) {

@@ -38,7 +38,6 @@ func Open(ctx context.Context, store *Store, spec, sources string, modules Modul
 	}
 }
 
-// openFolder prepares the kernel in a folder.
 func openFolder(dir string, modules Modules) (*Boot, error) {
 	resolved, err := filepath.EvalSymlinks(dir)
 	if err != nil {

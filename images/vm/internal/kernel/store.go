@@ -105,7 +105,6 @@ func (s *Store) openOr(ctx context.Context, key, name string, modules Modules, n
 	return boot, err
 }
 
-// put stores a kernel.
 func (s *Store) put(scratch, key string, tree *tree, modules Modules) error {
 	entry := filepath.Join(scratch, "entry")
 	if err := os.Mkdir(entry, 0o755); err != nil {

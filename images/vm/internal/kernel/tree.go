@@ -45,7 +45,6 @@ func openTree(dir string) (*tree, error) {
 	return t, nil
 }
 
-// add notes what a file is.
 func (t *tree) add(path string) error {
 	base := filepath.Base(path)
 	switch {

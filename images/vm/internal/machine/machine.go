@@ -18,7 +18,6 @@ import (
 	"github.com/vlandemux/vlandemux/images/vm/internal/protocol"
 )
 
-// program is the emulator.
 const program = "qemu-system-x86_64"
 
 // Options describe a machine.
@@ -121,7 +120,6 @@ const (
 	consoleFD
 )
 
-// arguments returns QEMU's command line.
 func arguments(opts Options) []string {
 	args := []string{"-machine", "q35"}
 	args = append(args, opts.Acceleration.arguments()...)
@@ -145,7 +143,6 @@ func arguments(opts Options) []string {
 	return args
 }
 
-// kernelArguments returns the kernel's command line.
 func kernelArguments(a Acceleration) string {
 	args := []string{
 		"console=ttyS0", "quiet", "loglevel=5",
