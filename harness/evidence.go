@@ -13,6 +13,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
@@ -107,7 +108,7 @@ func (l *Lab) SaveEvidence(ctx context.Context, folder string, account Account) 
 		lines = ""
 	}
 	for _, line := range host.Kernel {
-		lines += clock(line.Time) + " " + line.Text + "\n"
+		lines += ledger.Clock(line.Time) + " " + line.Text + "\n"
 	}
 	text("kernel.txt", lines)
 	logs, err := l.logs(ctx)

@@ -13,6 +13,7 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/agent"
 	"github.com/vlandemux/vlandemux/harness/internal/drops"
+	"github.com/vlandemux/vlandemux/harness/internal/ledger"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
@@ -22,9 +23,6 @@ type TimelineEntry struct {
 	Source string // "step", "lab", "vlandemux", "kernel", "agent c0", "event", "drop", "ledger"
 	Text   string
 }
-
-// clock is a time of day as evidence shows it.
-func clock(ns int64) string { return time.Unix(0, ns).UTC().Format("15:04:05.000000") }
 
 // mostDropsTold is how many drops a timeline has.
 const mostDropsTold = 200
@@ -60,7 +58,7 @@ func (l *Lab) timeline(account Account, logs map[string]string, kernel []agent.L
 	slices.SortStableFunc(all, func(x, y TimelineEntry) int { return x.Time.Compare(y.Time) })
 	var w strings.Builder
 	for _, e := range all {
-		fmt.Fprintf(&w, "%s  %-10s  %s\n", clock(e.Time.UnixNano()), e.Source, e.Text)
+		fmt.Fprintf(&w, "%s  %-10s  %s\n", ledger.Clock(e.Time.UnixNano()), e.Source, e.Text)
 	}
 	return w.String()
 }
@@ -122,7 +120,7 @@ func dropsText(report drops.Report) string {
 	}
 	w.WriteString("\n")
 	for _, d := range report.Drops {
-		fmt.Fprintf(&w, "%s  %s  %d octets: %x\n", clock(d.Time), d.Kind, d.Length, d.Octets)
+		fmt.Fprintf(&w, "%s  %s  %d octets: %x\n", ledger.Clock(d.Time), d.Kind, d.Length, d.Octets)
 	}
 	return w.String()
 }

@@ -20,6 +20,15 @@ type Assignment struct {
 	Force bool `json:"-"`
 }
 
+// MACs are those of the assignments.
+func MACs(assignments []Assignment) []MAC {
+	macs := make([]MAC, 0, len(assignments))
+	for _, a := range assignments {
+		macs = append(macs, a.MAC)
+	}
+	return macs
+}
+
 // Twice returns a MAC that more than one of the assignments has.
 func Twice(assignments []Assignment) (mac MAC, found bool) {
 	words := make([]uint64, 0, len(assignments))

@@ -107,15 +107,7 @@ func (c Change) unassign(plane Dataplane) error {
 	if len(c.Gone) == 0 {
 		return nil
 	}
-	return plane.UnassignAll(macsOf(c.Gone))
-}
-
-func macsOf(list []demux.Assignment) []demux.MAC {
-	macs := make([]demux.MAC, 0, len(list))
-	for _, a := range list {
-		macs = append(macs, a.MAC)
-	}
-	return macs
+	return plane.UnassignAll(demux.MACs(c.Gone))
 }
 
 func (c Change) difference() Difference {
@@ -145,7 +137,7 @@ func (s *Server) putAssignments(w http.ResponseWriter, r *http.Request) (any, er
 	if prune {
 		now, err = s.options.Dataplane.Assignments()
 	} else {
-		now, err = s.options.Dataplane.Find(macsOf(wanted)) // the others do not matter
+		now, err = s.options.Dataplane.Find(demux.MACs(wanted)) // the others do not matter
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the assignments: %w", err)

@@ -145,14 +145,6 @@ func TestMissingImageIsToldApart(t *testing.T) {
 	g.Expect(err).To(MatchError(engine.ErrNoImage))
 }
 
-func TestFaultySpecIsNamed(t *testing.T) {
-	t.Parallel()
-	g := NewWithT(t)
-	l := newLab(t)
-	_, err := l.Start(t.Context(), engine.Spec{Kind: "router"})
-	g.Expect(err).To(MatchError(And(ContainSubstring("no name"), ContainSubstring("no image"), ContainSubstring(`"router"`))))
-}
-
 func TestCancelledStartLeavesNothing(t *testing.T) {
 	g := NewWithT(t)
 	l := newLab(t)

@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"errors"
-	"fmt"
 	"io"
 
 	"github.com/docker/docker/api/types/mount"
@@ -56,27 +54,6 @@ type Spec struct {
 	Mounts []mount.Mount
 	// Stderr receives a copy of what the container writes on stderr, while it writes it. Optional.
 	Stderr io.Writer
-}
-
-// validate names what is missing before the engine is asked.
-func (s *Spec) validate() error {
-	var errs []error
-	if s.Name == "" {
-		errs = append(errs, errors.New("the container has no name"))
-	}
-	if s.Image == "" {
-		errs = append(errs, errors.New("the container has no image"))
-	}
-	switch s.Kind {
-	case KindHost, KindClient, KindWorker, KindTest:
-	case KindImage:
-		if s.Within == nil {
-			errs = append(errs, errors.New("an image's container has no other to run within"))
-		}
-	default:
-		errs = append(errs, fmt.Errorf("unknown kind of container %q", s.Kind))
-	}
-	return errors.Join(errs...)
 }
 
 // capabilities returns what is added to an empty set.

@@ -23,9 +23,6 @@ const createTimeout = time.Minute
 //
 // Errors match [ErrNameTaken], [ErrNoImage], [ErrCapabilities], [ErrNoSpace] and those of [Connect].
 func (e *Engine) Start(ctx context.Context, spec Spec) (*Container, error) {
-	if err := spec.validate(); err != nil {
-		return nil, fmt.Errorf("starting container %q: %w", spec.Name, err)
-	}
 	if err := e.guard.start(); err != nil {
 		return nil, fmt.Errorf("starting container %s: %w", spec.Name, err)
 	}

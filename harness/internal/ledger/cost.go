@@ -26,7 +26,7 @@ type Cost struct {
 
 // String is one line.
 func (c Cost) String() string {
-	return fmt.Sprintf("%s  %s  %s: %s", clock(c.Time), c.Hop, c.Frame, c.Why)
+	return fmt.Sprintf("%s  %s  %s: %s", Clock(c.Time), c.Hop, c.Frame, c.Why)
 }
 
 func (a *audit) cost(f *frame, in *pass, chosen *outcome) {

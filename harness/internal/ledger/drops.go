@@ -60,7 +60,7 @@ func (a *audit) blame(f *frame, wrong *WrongFrame) {
 		if d.Reason == programsEnd && slices.ContainsFunc(wrong.Hops, func(h TracedHop) bool { return h.Kernel != "" }) {
 			continue // what was copied and has gone on
 		}
-		wrong.Kernel = append(wrong.Kernel, fmt.Sprintf("%s dropped by the kernel at %s", clock(d.Time), d.text()))
+		wrong.Kernel = append(wrong.Kernel, fmt.Sprintf("%s dropped by the kernel at %s", Clock(d.Time), d.text()))
 	}
 	if none {
 		wrong.Kernel = []string{"the kernel reports no drop of it" + notKept(report)}

@@ -56,7 +56,7 @@ func (a *audit) unforgotten(mac int) []string {
 		}
 		if silent := next.begin - w.end; w.value != 0 && !next.forgotten && silent > int64(a.setup.Age+a.setup.Age/4)+forgetLate {
 			return []string{fmt.Sprintf("no event says that the location of %s was forgotten, which sent nothing for %v after %s",
-				a.history.names[mac], time.Duration(silent).Round(time.Millisecond), clock(w.end))}
+				a.history.names[mac], time.Duration(silent).Round(time.Millisecond), Clock(w.end))}
 		}
 	}
 	return nil

@@ -66,4 +66,5 @@ func (a *audit) describe(f *frame) string {
 }
 
 // clock is a time of day as reports show it.
-func clock(ns int64) string { return time.Unix(0, ns).UTC().Format("15:04:05.000000") }
+// Clock is a time of day, of nanoseconds since 1970.
+func Clock(ns int64) string { return time.Unix(0, ns).UTC().Format("15:04:05.000000") }

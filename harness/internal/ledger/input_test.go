@@ -157,7 +157,7 @@ func TestRetainedFramesShowWhatChanged(t *testing.T) {
 		if tap != "host/w0" || fp != 99 {
 			return nil, false
 		}
-		for data := range m.sent[0].Batch.Frames(2) {
+		for _, data := range m.sent[0].Batch.Frames(2) {
 			changed := slices.Clone(data)
 			changed[20] ^= 0xff
 			return changed, true

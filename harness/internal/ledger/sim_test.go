@@ -160,7 +160,7 @@ func (s *sim) run() {
 func (s *sim) send(tap string, start, gap int64, b probe.Batch) {
 	r := traffic.BatchReport{Name: b.Name, ID: b.ID}
 	for i := range b.Packets() {
-		for data := range b.Frames(i) {
+		for _, data := range b.Frames(i) {
 			data = slices.Clone(data)
 			s.at(start+int64(r.Frames)*gap, func() { s.out(tap, data) })
 			r.Frames++

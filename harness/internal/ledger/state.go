@@ -144,7 +144,7 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 		from, err := a.readLocation(x.From)
 		to, err2 := a.readLocation(x.To)
 		e := event{from: from, to: to, time: x.Time.UnixNano()}
-		e.text = fmt.Sprintf("event %q of %s at %s, from %s to %s", x.Type, x.MAC, clock(e.time), locationName(from), locationName(to))
+		e.text = fmt.Sprintf("event %q of %s at %s, from %s to %s", x.Type, x.MAC, Clock(e.time), locationName(from), locationName(to))
 		kind := "moved"
 		switch {
 		case to == 0:
@@ -235,7 +235,7 @@ func (a *audit) wrongRefusals(mac int, times []int64) []string {
 	slices.Sort(times)
 	for i := 1; i < len(times); i++ {
 		if times[i]-times[i-1] < refusalsApart-2*eventSlack {
-			return []string{fmt.Sprintf("two events at %s and %s say that %s was where it may not be: at most one a second can", clock(times[i-1]), clock(times[i]), a.history.names[mac])}
+			return []string{fmt.Sprintf("two events at %s and %s say that %s was where it may not be: at most one a second can", Clock(times[i-1]), Clock(times[i]), a.history.names[mac])}
 		}
 	}
 	for _, w := range a.history.refusals[mac] {
@@ -244,7 +244,7 @@ func (a *audit) wrongRefusals(mac int, times []int64) []string {
 		}) {
 			continue
 		}
-		return []string{fmt.Sprintf("no event of the second before %s says that %s was at %s, where it may not be", clock(w.end), a.history.names[mac], locationName(w.value))}
+		return []string{fmt.Sprintf("no event of the second before %s says that %s was at %s, where it may not be", Clock(w.end), a.history.names[mac], locationName(w.value))}
 	}
 	return nil
 }
@@ -297,7 +297,7 @@ func (a *audit) missingEvents(mac int, events []event) []string {
 		if !slices.ContainsFunc(events, func(e event) bool {
 			return e.to&vidOnly == w.value&vidOnly && w.begin-eventSlack <= e.time && e.time <= w.end+eventSlack
 		}) {
-			return []string{fmt.Sprintf("no event says that %s came to %s at %s", a.history.names[mac], locationName(w.value), clock(w.begin))}
+			return []string{fmt.Sprintf("no event says that %s came to %s at %s", a.history.names[mac], locationName(w.value), Clock(w.begin))}
 		}
 	}
 	return nil

@@ -33,7 +33,7 @@ func small() *mover {
 func (m *mover) frame(batch, number int) probe.Fingerprint {
 	n := 0
 	for i := range m.sent[batch].Batch.Packets() {
-		for data := range m.sent[batch].Batch.Frames(i) {
+		for _, data := range m.sent[batch].Batch.Frames(i) {
 			if n == number {
 				return probe.FingerprintOf(data)
 			}

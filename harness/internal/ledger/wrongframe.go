@@ -96,7 +96,7 @@ func (f *WrongFrame) String() string {
 	var w strings.Builder
 	fmt.Fprintf(&w, "%s\n", f.Frame)
 	if f.FirstTap != "" {
-		fmt.Fprintf(&w, "  first seen %s at %s\n", clock(f.First), f.FirstTap)
+		fmt.Fprintf(&w, "  first seen %s at %s\n", Clock(f.First), f.FirstTap)
 	} else {
 		w.WriteString("  seen nowhere\n")
 	}

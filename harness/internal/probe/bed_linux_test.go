@@ -124,7 +124,7 @@ func kept(tap *Tap) [][]byte {
 func wire(batch *Batch) [][]byte {
 	var frames [][]byte
 	for i := range batch.Packets() {
-		for frame := range batch.Frames(i) {
+		for _, frame := range batch.Frames(i) {
 			frames = append(frames, append([]byte{}, frame...))
 		}
 	}

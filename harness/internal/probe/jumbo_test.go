@@ -21,7 +21,7 @@ func TestBigTCPOverIPv6(t *testing.T) {
 			Flow: &probe.Flow{Protocol: probe.TCP, Source: netip.MustParseAddrPort("[2001:db8::1]:1"), Destination: netip.MustParseAddrPort("[2001:db8::2]:2")},
 		}
 		var want, got [][]byte
-		for frame := range b.Frames(0) {
+		for _, frame := range b.Frames(0) {
 			want = append(want, slices.Clone(frame))
 		}
 		g.Expect(want).To(HaveLen(100))

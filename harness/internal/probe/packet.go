@@ -91,19 +91,11 @@ func (b *Batch) Packet(i int, buf []byte) (frame []byte, hdr VirtioNetHeader) {
 	return frame, hdr
 }
 
-// Frames are the wire frames that packet i stands for, segmented by this
+// Frames are the wire frames that packet i stands for, counted from 0, segmented by this
 // package and not by the kernel. A frame is valid until the next one is asked for.
-func (b *Batch) Frames(i int) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for _, frame := range b.wireFrames(i, i+1) {
-			if !yield(frame) {
-				return
-			}
-		}
-	}
-}
+func (b *Batch) Frames(i int) iter.Seq2[int, []byte] { return b.wireFrames(i, i+1) }
 
-// AllFrames are those of all packets of the batch, counted from 0; see [Batch.Frames].
+// AllFrames are those of all packets of the batch; see [Batch.Frames].
 func (b *Batch) AllFrames() iter.Seq2[int, []byte] { return b.wireFrames(0, b.Packets()) }
 
 // wireFrames are those of the packets from first to before end.

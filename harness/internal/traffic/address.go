@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 )
 
 // dialer connects from a local address and port, either of which may be zero.
@@ -47,6 +48,17 @@ func listenText(address netip.AddrPort) string {
 		return fmt.Sprintf(":%d", address.Port())
 	}
 	return address.String()
+}
+
+// control does something to a socket's descriptor.
+func control(c syscall.Conn, do func(fd int) error) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = do(int(fd)) })
+	return errors.Join(err, failed)
 }
 
 // addrPort is a socket's address; the zero value for anything else.

@@ -153,7 +153,7 @@ func (s *packetSocket) onWire(b *probe.Batch, index, slot int) (frames, octets u
 	if !s.virtio {
 		return 1, uint64(len(s.frames[slot]))
 	}
-	for frame := range b.Frames(index) {
+	for _, frame := range b.Frames(index) {
 		frames++
 		octets += uint64(len(frame))
 	}

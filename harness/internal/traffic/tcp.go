@@ -243,15 +243,7 @@ func pace(c *net.TCPConn, rate uint64) error {
 	if rate == 0 {
 		return nil
 	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		failed = unix.SetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, rate)
-	})
-	if err = errors.Join(err, failed); err != nil {
+	if err := control(c, func(fd int) error { return unix.SetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, rate) }); err != nil {
 		return fmt.Errorf("pacing to %d octets a second: %w", rate, err)
 	}
 	return nil

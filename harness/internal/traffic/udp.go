@@ -115,15 +115,7 @@ func (x *datagrams) run(ctx context.Context) error {
 
 // segment makes the kernel cut what it is given into datagrams.
 func (x *datagrams) segment() error {
-	raw, err := x.conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		failed = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, x.request.Size)
-	})
-	return errors.Join(err, failed)
+	return control(x.conn, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT, x.request.Size) })
 }
 
 func (x *datagrams) datagram(number int) []byte {

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
@@ -141,10 +142,7 @@ func (b *builder) makeLinks(ctx context.Context) error {
 		})
 	}
 	for _, w := range plan.Workers {
-		b.workers = append(b.workers, &pair{
-			ns: n.host, name: w.Name, mac: b.macs.next(),
-			farNS: n.node(w.Name), farName: topology.NodeInterface, farMAC: w.MAC, mtu: cmp.Or(w.MTU, plan.MTU), offloads: w.Offloads,
-		})
+		b.workers = append(b.workers, n.workerPair(w, b.macs.next()))
 	}
 	for _, p := range b.pairs() {
 		if err := ctx.Err(); err != nil {
@@ -161,6 +159,14 @@ func (b *builder) makeLinks(ctx context.Context) error {
 	}
 	n.trunks, n.clients, n.workers = links(b.trunks), links(b.ports), links(b.workers)
 	return nil
+}
+
+// workerPair is a worker's link, with a MAC for its host end.
+func (n *Network) workerPair(w topology.Worker, mac demux.MAC) *pair {
+	return &pair{
+		ns: n.host, name: w.Name, mac: mac, group: n.group,
+		farNS: n.node(w.Name), farName: topology.NodeInterface, farMAC: w.MAC, mtu: cmp.Or(w.MTU, n.plan.MTU), offloads: w.Offloads,
+	}
 }
 
 func links(pairs []*pair) []link {
@@ -188,19 +194,21 @@ func (b *builder) pinOffloads(context.Context) error {
 		p.offloads = anybody
 	}
 	for _, p := range b.pairs() {
-		if err := p.ns.pinOffloads(family, cmp.Or(p.lower, p.index), p.offloads); err != nil {
+		if err := p.pinOffloads(family, b.n.plan.SuperPacket); err != nil {
 			return err
-		}
-		if err := p.farNS.pinOffloads(family, p.farIndex, p.offloads); err != nil {
-			return err
-		}
-		if size := b.n.plan.SuperPacket; size != 0 && p.offloads {
-			if err := errors.Join(p.ns.allowSuperPackets(cmp.Or(p.lower, p.index), size), p.farNS.allowSuperPackets(p.farIndex, size)); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
+}
+
+// pinOffloads sets them at both ends, and with superPacket the most octets of one.
+func (p *pair) pinOffloads(family, superPacket int) error {
+	near := cmp.Or(p.lower, p.index)
+	err := errors.Join(p.ns.pinOffloads(family, near, p.offloads), p.farNS.pinOffloads(family, p.farIndex, p.offloads))
+	if err == nil && superPacket != 0 && p.offloads {
+		err = errors.Join(p.ns.allowSuperPackets(near, superPacket), p.farNS.allowSuperPackets(p.farIndex, superPacket))
+	}
+	return err
 }
 
 // allowSuperPackets sets the most octets of a TCP super-packet that an interface is given.

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,10 +60,7 @@ func (n *Network) Replace(ctx context.Context, name string, pid int) (err error)
 		return err
 	}
 	w := n.plan.Workers[i]
-	p := &pair{
-		ns: n.host, name: name, mac: n.workers[i].near.mac, farNS: ns, farName: topology.NodeInterface, farMAC: w.MAC,
-		mtu: cmp.Or(w.MTU, n.plan.MTU), offloads: w.Offloads, group: n.group,
-	}
+	p := n.workerPair(w, n.workers[i].near.mac)
 	if err := makePair(p); err != nil {
 		return err
 	}
@@ -73,14 +69,12 @@ func (n *Network) Replace(ctx context.Context, name string, pid int) (err error)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(p.ns.pinOffloads(family, p.index, p.offloads), p.farNS.pinOffloads(family, p.farIndex, p.offloads)); err != nil {
-		return err
-	}
-	if err := p.up(); err != nil {
-		return err
-	}
-	if err := p.awaitUp(ctx); err != nil {
-		return err
+	for _, step := range []func() error{
+		func() error { return p.pinOffloads(family, n.plan.SuperPacket) }, p.up, func() error { return p.awaitUp(ctx) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
 	return ns.configure(p.farIndex, w.Addresses)
 }

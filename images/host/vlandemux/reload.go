@@ -64,7 +64,7 @@ func (r *reloader) reload(ctx context.Context) error {
 // assigned stays, and so does what has been unassigned by now.
 func (r *reloader) dropped(settings config) []demux.Assignment {
 	before := control.Compare(r.settings.assign, settings.assign, true).Gone
-	now, err := r.plane.Find(macsOf(before))
+	now, err := r.plane.Find(demux.MACs(before))
 	if err != nil {
 		return nil // it is closed
 	}

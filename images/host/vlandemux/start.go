@@ -164,14 +164,6 @@ func (s *starter) assignments(ctx context.Context, settings config) error {
 	return ctx.Err()
 }
 
-func macsOf(list []demux.Assignment) []demux.MAC {
-	macs := make([]demux.MAC, 0, len(list))
-	for _, a := range list {
-		macs = append(macs, a.MAC)
-	}
-	return macs
-}
-
 // otherTrunks detaches the trunks of the last run that the settings no longer name. It comes last, since
 // it cannot be taken back without a gap.
 func (s *starter) otherTrunks(_ context.Context, settings config) error {
