@@ -2,9 +2,15 @@ package demux
 
 import (
 	"cmp"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strconv"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
 )
 
 // The protocols of a VLAN tag.
@@ -74,3 +80,106 @@ func CanonicalPlaces(places []Place) ([]Place, error) {
 	slices.SortFunc(list, Place.Compare)
 	return slices.Compact(list), nil
 }
+
+// Location is where a client was last seen. The zero Location means never.
+type Location struct {
+	Trunk    int    // interface index of the trunk
+	Protocol uint16 // of the outer tag: 0x8100 (802.1Q) or 0x88a8 (802.1ad)
+	TCI      uint16 // the whole outer tag as last seen: PCP, DEI and VID
+}
+
+// VID returns the VLAN identifier, 0 for a priority tag.
+func (l Location) VID() uint16 { return l.TCI & 0x0fff }
+
+// PCP returns the priority code point, 0 to 7.
+func (l Location) PCP() uint8 { return uint8(l.TCI >> 13) }
+
+// DEI returns the drop eligible indicator.
+func (l Location) DEI() bool { return l.TCI&0x1000 != 0 }
+
+// IsZero reports whether the client was never seen.
+func (l Location) IsZero() bool { return l == Location{} }
+
+// String gives "never" or, for example, "trunk 7, 802.1Q VLAN 12".
+func (l Location) String() string {
+	if l.IsZero() {
+		return "never"
+	}
+	return fmt.Sprintf("trunk %d, %s VLAN %d", l.Trunk, ProtocolName(l.Protocol), l.VID())
+}
+
+// locationUnused is LOCATION_UNUSED in types.h.
+const locationUnused = uint64(1) << 63
+
+// inFormerMaps is in_former_maps in types.h.
+func inFormerMaps(word uint64) bool { return word != 0 && word>>32 == 0 }
+
+// locationPlaceMask is LOCATION_PLACE_MASK: it takes the mark, PCP and DEI out of a location.
+const locationPlaceMask = ^uint64(0xf000) &^ locationUnused
+
+// unpackLocation reads the word that pack_location in types.h makes.
+func unpackLocation(word uint64) Location {
+	word &^= locationUnused
+	return Location{Trunk: int(word >> 32), Protocol: uint16(word >> 16), TCI: uint16(word)}
+}
+
+// recount makes the clients of the slots count at the places where they should,
+// after a change of their workers or locations.
+func (d *Demux) recount(slots []uint32) error {
+	if err := runWith(d.objs.Recount, slots); err != nil {
+		return fmt.Errorf("counting clients at their places: %w", err)
+	}
+	return nil
+}
+
+// runWith runs a program with the values behind an Ethernet header, some to a frame of a page.
+func runWith[T any](program *ebpf.Program, values []T) error {
+	for some := range slices.Chunk(values, 3200/binary.Size(*new(T))) {
+		frame, err := binary.Append(make([]byte, 14), binary.NativeEndian, some)
+		if err != nil {
+			return err
+		}
+		if _, err := program.Run(&ebpf.RunOptions{Data: frame}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait returns when no program runs that ran when it was called. Before anything is
+// attached none can.
+func (d *Demux) wait() error {
+	if !d.ran {
+		return nil
+	}
+	// The kernel ends the replacement of an inner map by waiting for them.
+	if err := d.objs.GracePeriod.Put(uint32(0), d.inner); err != nil {
+		return fmt.Errorf("waiting for running programs: %w", err)
+	}
+	return nil
+}
+
+// forgetPlaces removes what is counted for a worker on a trunk, once no client
+// counts there any more and no program runs that may count one.
+func (d *Demux) forgetPlaces(worker, trunk *device) error {
+	key := bpfPagesKey{Worker: worker.number, Trunk: trunk.number}
+	var pages bpfPages
+	err := d.objs.WorkerPages.Lookup(&key, &pages)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for i, made := range pages.Made {
+		for ; made != 0; made &= made - 1 {
+			page := bpfPageKey{Worker: worker.number, Trunk: uint16(trunk.number), Page: uint16(i*64 + bits.TrailingZeros64(made))}
+			errs = append(errs, d.objs.PlacePages.Delete(&page))
+		}
+	}
+	if err := errors.Join(append(errs, d.objs.WorkerPages.Delete(&key))...); err != nil {
+		return fmt.Errorf("forgetting the places of worker %s on trunk %s: %w", worker.name, trunk.name, err)
+	}
+	return nil
+}
+
+// word is one that the programs change at any time.
+type word = atomic.Uint64

@@ -1,7 +1,9 @@
 package nettest
 
 import (
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -208,4 +210,54 @@ func (p *Port) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.frames, p.count, p.octets = nil, 0, 0
+}
+
+// Tag is a VLAN tag.
+type Tag struct{ Protocol, TCI uint16 }
+
+// Frame is what a test sends or expects.
+type Frame struct {
+	Destination, Source [6]byte
+	Tags                []Tag  // outermost first
+	EtherType           uint16 // 0: 0x88b5, for experiments
+	Payload             []byte
+}
+
+// Bytes returns the frame without FCS. It is not padded.
+func (f Frame) Bytes() []byte {
+	b := append(f.Destination[:len(f.Destination):len(f.Destination)], f.Source[:]...)
+	for _, tag := range f.Tags {
+		b = binary.BigEndian.AppendUint16(b, tag.Protocol)
+		b = binary.BigEndian.AppendUint16(b, tag.TCI)
+	}
+	b = binary.BigEndian.AppendUint16(b, cmp.Or(f.EtherType, 0x88b5))
+	return append(b, f.Payload...)
+}
+
+// WithTags returns the frame with other tags.
+func (f Frame) WithTags(tags ...Tag) Frame {
+	f.Tags = tags
+	return f
+}
+
+// Rename gives an interface another name. Linux before 6.2 renames none that is up:
+// there it is taken down for it, and Rename returns once it sends again.
+func Rename(link netlink.Link, name string) error {
+	err := netlink.LinkSetName(link, name)
+	if !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	if err := netlink.LinkSetDown(link); err != nil {
+		return err
+	}
+	if err := netlink.LinkSetName(link, name); err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return err
+	}
+	if link.Attrs().OperState != netlink.OperUp {
+		return nil
+	}
+	return AwaitOperational(name)
 }

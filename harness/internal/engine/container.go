@@ -1,9 +1,14 @@
 package engine
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/pkg/stdcopy"
 )
 
 // Container is a running container. Its methods are safe for concurrent use.
@@ -61,4 +66,66 @@ func (c *Container) Signal(ctx context.Context, signal string) error {
 		return c.engine.explain(fmt.Sprintf("sending SIG%s to container %s", signal, c.Name), err)
 	}
 	return nil
+}
+
+// Exec runs a program in the container, with what the container's own program may do, and returns what it wrote on stdout and stderr and its exit
+// status. If ctx ends first, the program goes on for as long as the container does.
+func (c *Container) Exec(ctx context.Context, argv ...string) (output string, status int, err error) {
+	doing := fmt.Sprintf("running %q in container %s", argv, c.Name)
+	created, err := c.engine.api.ContainerExecCreate(ctx, c.ID, container.ExecOptions{Cmd: argv, AttachStdout: true, AttachStderr: true})
+	if err != nil {
+		return "", 0, c.engine.explain(doing, err)
+	}
+	conn, err := c.engine.api.ContainerExecAttach(ctx, created.ID, container.ExecAttachOptions{})
+	if err != nil {
+		return "", 0, c.engine.explain(doing, err)
+	}
+	stop := context.AfterFunc(ctx, conn.Close)
+	var out bytes.Buffer
+	_, err = stdcopy.StdCopy(&out, &out, conn.Reader)
+	if stop() {
+		conn.Close()
+	}
+	if ctx.Err() != nil {
+		return out.String(), 0, fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	}
+	if err != nil {
+		return out.String(), 0, c.engine.explain(doing, err)
+	}
+	info, err := c.engine.api.ContainerExecInspect(ctx, created.ID)
+	if err != nil {
+		return out.String(), 0, c.engine.explain(doing, err)
+	}
+	return out.String(), info.ExitCode, nil
+}
+
+// exit is how a container ended. Its fields are read after done is closed.
+type exit struct {
+	done   chan struct{}
+	status int
+	err    error
+}
+
+// awaitRemoval starts to wait for the container's removal. It must be called before the container starts: one that is gone already can't be
+// waited for. It returns once the engine has agreed to tell; ctx bounds that, the wait itself lasts as long as the engine's connection.
+func (e *Engine) awaitRemoval(ctx context.Context, id, name string) *exit {
+	x := &exit{done: make(chan struct{})}
+	waitCtx, cancel := context.WithCancel(e.closing)
+	agreed := context.AfterFunc(ctx, cancel)
+	results, errs := e.api.ContainerWait(waitCtx, id, container.WaitConditionRemoved)
+	agreed()
+	go func() {
+		defer close(x.done)
+		defer cancel()
+		select {
+		case result := <-results:
+			x.status = int(result.StatusCode)
+			if result.Error != nil {
+				x.err = e.explain("waiting for container "+name, errors.New(result.Error.Message))
+			}
+		case err := <-errs:
+			x.err = e.explain("waiting for container "+name, err)
+		}
+	}()
+	return x
 }

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/vlandemux/vlandemux/harness/internal/engine"
 )
@@ -160,4 +162,55 @@ func find(ctx context.Context, e *engine.Engine, img *builtImage) (string, error
 		return "", err
 	}
 	return found.ID, nil
+}
+
+// Pack makes an image of programs of this machine, with the shared libraries they need, loads it and returns its ID. Each is in the image where
+// it is here.
+func Pack(ctx context.Context, e *engine.Engine, name string, programs ...string) (string, error) {
+	var files []string
+	for _, program := range programs {
+		libraries, err := Libraries(ctx, program, e.Version().Arch)
+		if err != nil {
+			return "", fmt.Errorf("packing %s into image %s: %w", program, name, err)
+		}
+		files = append(append(files, program), libraries...)
+	}
+	slices.Sort(files)
+	var entries []tarEntry
+	for _, file := range slices.Compact(files) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("packing image %s: %w", name, err)
+		}
+		entries = append(entries, tarEntry{name: strings.TrimPrefix(file, "/"), mode: 0o755, data: data})
+	}
+	return ensure(ctx, e, func(string) {}, newImage(Program{Name: name}, e.Version().Arch, entries))
+}
+
+// Prune removes this project's images except those to keep and those in use by a container, and returns the names of what it removed. Images
+// of others are never touched.
+func Prune(ctx context.Context, e *engine.Engine, keep ...string) ([]string, error) {
+	return prune(ctx, e, Label, keep...)
+}
+
+// prune does so for the images that carry a label.
+func prune(ctx context.Context, e *engine.Engine, label string, keep ...string) ([]string, error) {
+	list, err := e.Images(ctx, label)
+	if err != nil {
+		return nil, err
+	}
+	var removed []string
+	for _, img := range list {
+		if slices.Contains(keep, img.ID) {
+			continue
+		}
+		gone, err := e.RemoveImage(ctx, img)
+		if err != nil {
+			return removed, err
+		}
+		if gone {
+			removed = append(removed, append(img.Names, img.ID)[0])
+		}
+	}
+	return removed, nil
 }

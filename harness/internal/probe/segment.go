@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 )
 
 const (
@@ -193,4 +194,72 @@ func (sp *superPacket) numberTransport(frame []byte, i int, last bool) {
 		sum = orOnes(sum)
 	}
 	binary.BigEndian.PutUint16(checksum, sum)
+}
+
+// jumboOption is that of RFC 2675, and jumboHeader the octets of the hop-by-hop header that holds it alone.
+const jumboOption, jumboHeader = 0xc2, 8
+
+// withoutJumbo takes off the hop-by-hop header that Linux before 7.0 puts into IPv6 super-packets of
+// more than 64 KiB, with the length for which the IPv6 header has no room. No segment has it. The packet is not
+// changed.
+func withoutJumbo(packet []byte, hdr VirtioNetHeader) ([]byte, VirtioNetHeader) {
+	h, err := parseHeaders(packet)
+	behind := h.network + ipv6Header
+	if err != nil || h.etherType != etherTypeIPv6 || len(packet) <= MaxPacket || len(packet) < behind+jumboHeader {
+		return packet, hdr
+	}
+	extension := packet[behind:]
+	if packet[h.network+6] != protocolHopByHop || extension[1] != 0 || extension[2] != jumboOption || binary.BigEndian.Uint16(packet[h.network+4:]) != 0 {
+		return packet, hdr
+	}
+	plain := append(append(make([]byte, 0, len(packet)-jumboHeader), packet[:behind]...), packet[behind+jumboHeader:]...)
+	plain[h.network+6] = extension[0]
+	hdr.CsumStart -= jumboHeader
+	return plain, hdr
+}
+
+// sumOctets adds b to a one's complement sum of 16-bit words. Only the last part of a
+// sum may have an odd length.
+func sumOctets(sum uint64, b []byte) uint64 {
+	var carry uint64
+	for len(b) >= 32 {
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[8:]), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[16:]), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[24:]), carry)
+		b = b[32:]
+	}
+	for len(b) >= 8 {
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
+		b = b[8:]
+	}
+	var rest [8]byte
+	copy(rest[:], b)
+	sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(rest[:]), carry)
+	sum, carry = bits.Add64(sum, 0, carry)
+	return sum + carry
+}
+
+// fold brings a sum down to 16 bits.
+func fold(sum uint64) uint16 {
+	sum = sum>>32 + sum&0xffffffff
+	sum = sum>>16 + sum&0xffff
+	sum = sum>>16 + sum&0xffff
+	sum = sum>>16 + sum&0xffff
+	return uint16(sum)
+}
+
+// pseudoHeader is the sum of what UDP and TCP checksums cover besides the
+// transport header and payload: length octets of protocol between two addresses.
+func pseudoHeader(addresses []byte, protocol uint8, length int) uint16 {
+	sum := uint64(protocol) + uint64(length)
+	return fold(uint64(fold(sumOctets(0, addresses))) + sum)
+}
+
+// orOnes spells a checksum of zero as 0xffff, as UDP must.
+func orOnes(checksum uint16) uint16 {
+	if checksum == 0 {
+		return 0xffff
+	}
+	return checksum
 }

@@ -4,12 +4,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
-	"github.com/vlandemux/vlandemux/harness/internal/probe"
 	"golang.org/x/sys/unix"
+
+	"github.com/vlandemux/vlandemux/harness/internal/probe"
 )
 
 // Where a rule looks: at what an interface receives, or at what it sends.
@@ -110,4 +112,23 @@ func (r rule) options() *nl.RtAttr {
 		a.options(entry.AddRtAttr(nl.TCA_ACT_OPTIONS, nil))
 	}
 	return options
+}
+
+// ChecksumErrors counts, for the host and each client and worker, the packets that its
+// stack has dropped for a wrong checksum since its namespace is there: by the node's
+// name and the kernel's for the counter, such as "w0 Udp InCsumErrors".
+func (n *Network) ChecksumErrors() (map[string]uint64, error) {
+	all, err := n.read("snmp", "snmp6")
+	if err != nil {
+		return nil, err
+	}
+	counts := map[string]uint64{}
+	for node, counters := range all {
+		for name, count := range counters {
+			if strings.HasSuffix(name, "InCsumErrors") {
+				counts[node+" "+name] = count
+			}
+		}
+	}
+	return counts, nil
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
@@ -102,4 +104,49 @@ func newVersion() *cobra.Command {
 	}
 	ask.addOutput(cmd, "one object")
 	return cmd
+}
+
+// version returns the module's version, else the revision it was built from, else "devel".
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	revision, modified := "", ""
+	for _, setting := range info.Settings {
+		switch setting.Key {
+		case "vcs.revision":
+			revision = setting.Value
+		case "vcs.modified":
+			if setting.Value == "true" {
+				modified = "-modified"
+			}
+		}
+	}
+	if revision == "" {
+		return "devel"
+	}
+	return revision[:min(12, len(revision))] + modified
+}
+
+// newMan is for packagers: its pages are made of the same text as --help.
+func newMan() *cobra.Command {
+	return &cobra.Command{
+		Use:    "man FOLDER",
+		Short:  "Write the man pages into a folder",
+		Hidden: true,
+		Args:   usage(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			header := &doc.GenManHeader{Section: "8", Source: "vlandemux " + version(), Manual: "vlandemux"}
+			root := cmd.Root()
+			root.DisableAutoGenTag = true
+			if err := doc.GenManTree(root, header, args[0]); err != nil {
+				return fmt.Errorf("writing the man pages: %w", err)
+			}
+			return nil
+		},
+	}
 }
