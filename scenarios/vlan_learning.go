@@ -60,7 +60,7 @@ func vlanLearning(ctx context.Context, r *Run) {
 	}
 	r.Check(group.Wait())
 	for i := range served {
-		r.Eventually(ctx, served[i].Load).Should(gomega.BeEquivalentTo(requestsPerClient), "requests that worker %d saw", i)
+		r.Eventually(served[i].Load).WithContext(ctx).WithTimeout(time.Minute).Should(gomega.BeEquivalentTo(requestsPerClient), "requests that worker %d saw", i)
 	}
 	for _, server := range servers {
 		r.Check(server.Close())
