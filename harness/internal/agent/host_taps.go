@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -44,8 +45,8 @@ type LateSighting struct {
 	probe.Sighting
 }
 
-// StartTaps taps every point and returns once all of them capture; on an error none does. Earlier taps are stopped after that and let go:
-// what they have seen since MarkTaps is returned. No frame is missed between the two. Host only.
+// StartTaps taps every point and returns once all of them capture; on an error none does. Earlier taps go on as new ones
+// or are let go after that: what they have seen since MarkTaps is returned. No frame is missed between the two. Host only.
 func (c *Client) StartTaps(ctx context.Context, points []probe.TapPoint) ([]LateSighting, error) {
 	return call[[]probe.TapPoint, []LateSighting](ctx, c, "/taps/start", points)
 }
@@ -107,18 +108,19 @@ func (h *host) startTaps(ctx context.Context, points []probe.TapPoint) ([]LateSi
 	if err := h.listenToDrops(); err != nil {
 		return nil, err
 	}
-	taps, errs := make([]*probe.Tap, len(points)), make([]error, len(points))
+	taps, errs, again := make([]*probe.Tap, len(points)), make([]error, len(points)), make([][]probe.Sighting, len(points))
 	var opening sync.WaitGroup // most of opening one is waiting for the kernel
 	for i, point := range points {
-		opening.Go(func() {
-			errs[i] = h.within(point, func() (err error) {
-				taps[i], err = probe.OpenTap(point, probe.TapOptions{})
-				return err
-			})
-		})
+		opening.Go(func() { taps[i], again[i], errs[i] = h.startTap(ctx, point) })
 	}
 	opening.Wait()
-	late, err := h.taps.lateLocked(ctx)
+	// Frames that the taps have seen which go on as new ones, and those of the others.
+	late := []LateSighting{}
+	for i, sightings := range again {
+		late = appendLate(late, points[i].Name, sightings)
+	}
+	h.taps.taps = slices.DeleteFunc(h.taps.taps, func(t *probe.Tap) bool { return slices.Contains(taps, t) })
+	late, err := h.taps.lateLocked(ctx, late)
 	errs = append(errs, err)
 	h.taps.letGoLocked()
 	h.taps.taps = slices.DeleteFunc(taps, func(t *probe.Tap) bool { return t == nil })
@@ -129,27 +131,48 @@ func (h *host) startTaps(ctx context.Context, points []probe.TapPoint) ([]LateSi
 	return late, nil
 }
 
+// startTap taps a point anew, by the tap that is there if it can go on, with what that saw since it was marked.
+func (h *host) startTap(ctx context.Context, point probe.TapPoint) (tap *probe.Tap, late []probe.Sighting, err error) {
+	for _, tap := range h.taps.taps {
+		if reflect.DeepEqual(tap.Point(), point) {
+			if late, again, err := tap.Again(ctx); again || err != nil {
+				return tap, late, err
+			}
+		}
+	}
+	err = h.within(point, func() (err error) {
+		tap, err = probe.OpenTap(point, probe.TapOptions{})
+		return err
+	})
+	return tap, nil, err
+}
+
 // mostLate bounds how many late sightings are told.
 const mostLate = 10_000
 
 func (s *tapSet) late(ctx context.Context) ([]LateSighting, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lateLocked(ctx)
+	return s.lateLocked(ctx, []LateSighting{})
 }
 
-func (s *tapSet) lateLocked(ctx context.Context) ([]LateSighting, error) {
-	late := []LateSighting{}
+// lateLocked appends what the taps saw after their mark.
+func (s *tapSet) lateLocked(ctx context.Context, late []LateSighting) ([]LateSighting, error) {
 	for _, tap := range s.taps {
 		sightings, err := tap.Late(ctx)
 		if err != nil {
 			return nil, err
 		}
-		for _, sighting := range sightings[:min(len(sightings), mostLate-len(late))] {
-			late = append(late, LateSighting{Tap: tap.Point().Name, Sighting: sighting})
-		}
+		late = appendLate(late, tap.Point().Name, sightings)
 	}
 	return late, nil
+}
+
+func appendLate(late []LateSighting, tap string, sightings []probe.Sighting) []LateSighting {
+	for _, sighting := range sightings[:min(len(sightings), mostLate-len(late))] {
+		late = append(late, LateSighting{Tap: tap, Sighting: sighting})
+	}
+	return late
 }
 
 // each stops or marks all taps at once, so that none goes on recording while another drains.

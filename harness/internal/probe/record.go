@@ -88,16 +88,18 @@ type recorder struct {
 	kept      []keptFrame
 	buffer    []byte // where the next kept frame goes
 	retain    int    // octets of frames that may still be kept
+	retains   int    // what that was at first
 	segmenter Segmenter
 	current   *tapped
 	emit      func(frame []byte) bool // made once, so that add does not allocate
 }
 
 func newRecorder(retain int) *recorder {
-	r := &recorder{retain: max(retain, 0)}
+	r := &recorder{retains: max(retain, 0)}
 	if retain == 0 {
-		r.retain = defaultRetainBytes
+		r.retains = defaultRetainBytes
 	}
+	r.retain = r.retains
 	r.emit = func(frame []byte) bool {
 		r.addFrame(r.current, frame)
 		return true
@@ -154,6 +156,14 @@ type recorded struct {
 func (r *recorder) mark() {
 	r.marked.Store(&recorded{r.sightings, r.kept})
 	r.sightings = sightingLog{}
+}
+
+// forget makes it one that has recorded nothing. What was read of it stays as it is.
+func (r *recorder) forget() {
+	r.marked.Store(nil)
+	r.total.Store(0)
+	r.longest, r.undecoded, r.reason = 0, 0, ""
+	r.sightings, r.kept, r.buffer, r.retain = sightingLog{}, nil, nil, r.retains
 }
 
 // read is what was there at the mark, or all without one.

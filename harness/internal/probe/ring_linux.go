@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -38,6 +37,7 @@ const (
 // memory. One goroutine uses it.
 type ring struct {
 	fd     int
+	name   string
 	index  int
 	sctp   uint16 // of one for SCTP's super-packets alone, the most octets of their segments; else 0
 	mem    []byte
@@ -49,11 +49,12 @@ type ring struct {
 	down                   int
 	filter                 *filter // nil for one that takes everything and counts no marks
 	marked                 uint64
+	unmarked               uint64 // of the filter's count, what came before it was forgotten
 }
 
 // openRing returns once each packet that crosses the interface, of those that it takes, goes to the ring.
 func openRing(point TapPoint, opts TapOptions, take packets) (_ *ring, err error) {
-	r := &ring{fd: -1}
+	r := &ring{fd: -1, name: point.Interface}
 	if take == sctpSuperPackets {
 		r.sctp = uint16(point.SCTPSegment)
 	}
@@ -62,20 +63,35 @@ func openRing(point TapPoint, opts TapOptions, take packets) (_ *ring, err error
 			err = errors.Join(fmt.Errorf("tapping %s: %w", point, err), r.close())
 		}
 	}()
-	link, err := net.InterfaceByName(point.Interface)
-	if err != nil {
-		return nil, fmt.Errorf("finding interface %q: %w", point.Interface, err)
-	}
-	if link.Flags&net.FlagUp == 0 {
-		return nil, fmt.Errorf("interface %q is down: a tap sees nothing before it is up", point.Interface)
-	}
-	r.index = link.Index
 	// Protocol 0: nothing arrives before bind, so that no packet predates the ring.
 	r.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening a packet socket (this needs CAP_NET_RAW): %w", err)
 	}
+	var up bool
+	if r.index, up, err = FindInterface(r.fd, r.name); err != nil {
+		return nil, err
+	}
+	if !up {
+		return nil, fmt.Errorf("interface %q is down: a tap sees nothing before it is up", r.name)
+	}
 	return r, r.start(point, opts.RingSize, take)
+}
+
+// FindInterface asks for an interface of the network namespace that a socket is of. It does not list them all, as package net does.
+func FindInterface(fd int, name string) (index int, up bool, err error) {
+	request, err := unix.NewIfreq(name)
+	if err == nil {
+		err = unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request)
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("finding interface %q: %w", name, err)
+	}
+	index = int(request.Uint32())
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, request); err != nil {
+		return 0, false, fmt.Errorf("asking whether interface %q is up: %w", name, err)
+	}
+	return index, request.Uint16()&unix.IFF_UP != 0, nil
 }
 
 func (r *ring) start(point TapPoint, size int, take packets) (err error) {
@@ -177,6 +193,24 @@ func parseRingPacket(b []byte) (p tapped, written bool) {
 	return p, true
 }
 
+// asNew tells whether the ring is where a new one of its interface would be, up, and has shown all that it was given.
+func (r *ring) asNew() bool {
+	index, up, err := FindInterface(r.fd, r.name)
+	if err != nil || !up || r.read+r.dropped != r.packets || r.failure() != nil {
+		return false
+	}
+	bound, err := unix.Getsockname(r.fd) // an interface that went took the binding with it
+	at, packet := bound.(*unix.SockaddrLinklayer)
+	return err == nil && packet && at.Ifindex == index && at.Protocol == networkOrder(unix.ETH_P_ALL)
+}
+
+// forget begins to count anew.
+func (r *ring) forget() {
+	r.read, r.packets, r.dropped, r.down = 0, 0, 0, 0
+	r.unmarked += r.marked
+	r.marked = 0
+}
+
 // count adds what the kernel counted since it was last asked.
 func (r *ring) count() error {
 	stats, err := unix.GetsockoptTpacketStatsV3(r.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
@@ -187,6 +221,7 @@ func (r *ring) count() error {
 	r.dropped += uint64(stats.Drops)
 	if r.filter != nil {
 		r.marked, err = r.filter.marked()
+		r.marked -= r.unmarked
 	}
 	return err
 }

@@ -120,6 +120,18 @@ func (rs *rings) report(to *TapReport) {
 	}
 }
 
+func (rs *rings) again() bool {
+	for _, r := range rs.all {
+		if !r.asNew() {
+			return false
+		}
+	}
+	for _, r := range rs.all {
+		r.forget()
+	}
+	return true
+}
+
 // finish stops the capture and hands over what had arrived.
 func (rs *rings) finish(handle func(*tapped)) error {
 	for _, r := range rs.all {

@@ -210,6 +210,9 @@ func timestamp(oob []byte) int64 {
 	return time.Now().UnixNano()
 }
 
+// again is false: a new one watches no EtherTypes but its own.
+func (s *stack) again() bool { return false }
+
 func (s *stack) report(r *TapReport) {
 	r.Packets, r.Read, r.Dropped = s.packets, s.read, s.dropped
 }

@@ -29,6 +29,9 @@ type source interface {
 	// ask has run call answer once it has handed over all that has arrived by now. One
 	// may ask at a time.
 	ask(answer func())
+	// again forgets what was counted, if what is handed over from now on is what a new source would; else nothing changes. An
+	// answer may call it.
+	again() bool
 	// report fills in what only the source knows, once run has returned.
 	report(r *TapReport)
 	close() error
@@ -95,7 +98,7 @@ func (t *Tap) Watch(etherTypes []uint16) error {
 
 // Mark returns the report on everything that has crossed the interface before the
 // call. The capture goes on: Sightings and Retained give what was
-// there at the mark, Late what came after it. A tap is marked once.
+// there at the mark, Late what came after it. A tap is marked once, until Again.
 func (t *Tap) Mark(ctx context.Context) (TapReport, error) {
 	var report TapReport
 	running, err := t.ask(ctx, func() {
@@ -119,6 +122,18 @@ func (t *Tap) Late(ctx context.Context) ([]Sighting, error) {
 		late = t.recorder.late()
 	}
 	return late, err
+}
+
+// Again makes the tap one that has seen nothing yet, as if it were new, if its source allows it: making rings takes the kernel
+// milliseconds each. late are the frames that came between the mark and then, see Late. Otherwise nothing changes.
+func (t *Tap) Again(ctx context.Context) (late []Sighting, again bool, err error) {
+	_, err = t.ask(ctx, func() {
+		if again = t.source.again(); again {
+			late = t.recorder.late()
+			t.recorder.forget()
+		}
+	})
+	return late, again, err
 }
 
 // ask calls answer once everything that has crossed the interface before is recorded.

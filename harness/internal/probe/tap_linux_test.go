@@ -3,8 +3,6 @@ package probe
 import (
 	"bytes"
 	"fmt"
-	"iter"
-	"slices"
 	"testing"
 	"time"
 
@@ -201,42 +199,6 @@ func TestPutsTagsBackInPlace(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestAMarkDividesWhatATapSees(t *testing.T) {
-	b := newBed(t)
-	batch := func(id uint32, count int) *Batch {
-		return &Batch{Name: "marked", ID: id, EtherType: 0x9900 + uint16(id), Count: count, Source: macA(), Destination: macB(), Size: 100}
-	}
-	tap := b.tap("b", TapOptions{})
-	_, err := tap.Sightings()
-	b.Expect(err).To(MatchError(errRunning), "the tap is neither marked nor stopped")
-	b.send(batch(1, 5000))
-	report, err := tap.Mark(t.Context())
-	b.Expect(err).NotTo(HaveOccurred())
-	b.Expect(report.Err()).NotTo(HaveOccurred())
-	b.Expect(report.Frames).To(BeEquivalentTo(5000))
-	b.Expect(report.Packets).To(BeEquivalentTo(5000))
-	b.send(batch(2, 300))
-	ids := func(sightings iter.Seq[Sighting]) map[uint16]int {
-		seen := map[uint16]int{}
-		for s := range sightings {
-			seen[s.EtherType-0x9900]++
-		}
-		return seen
-	}
-	b.Expect(ids(sightings(tap))).To(Equal(map[uint16]int{1: 5000}))
-	late := func() map[uint16]int {
-		seen, err := tap.Late(t.Context())
-		b.Expect(err).NotTo(HaveOccurred())
-		return ids(slices.Values(seen))
-	}
-	b.Expect(late()).To(Equal(map[uint16]int{2: 300}))
-	b.Expect(b.stop(tap).Frames).To(BeEquivalentTo(5300))
-	b.Expect(ids(sightings(tap))).To(Equal(map[uint16]int{1: 5000}))
-	b.Expect(late()).To(Equal(map[uint16]int{2: 300}))
-	_, err = tap.Mark(t.Context())
-	b.Expect(err).To(MatchError(ContainSubstring("it has ended")))
 }
 
 // pushTag makes a tc program push a tag onto whatever leaves an interface.

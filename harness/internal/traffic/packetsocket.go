@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"syscall"
 	"time"
@@ -41,10 +40,6 @@ type packetSocket struct {
 
 // openPacketSocket opens a socket that sends out of iface and receives nothing.
 func openPacketSocket(iface string, virtio bool) (*packetSocket, error) {
-	link, err := net.InterfaceByName(iface)
-	if err != nil {
-		return nil, fmt.Errorf("sending frames: finding interface %q in this network namespace: %w", iface, err)
-	}
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if errors.Is(err, unix.EPERM) {
 		return nil, fmt.Errorf("sending frames out of %s: opening a packet socket: %w; the container needs CAP_NET_RAW", iface, err)
@@ -58,7 +53,11 @@ func openPacketSocket(iface string, virtio bool) (*packetSocket, error) {
 			return nil, errors.Join(fmt.Errorf("sending super-packets out of %s: setting PACKET_VNET_HDR: %w", iface, err), s.Close())
 		}
 	}
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: link.Index}); err != nil {
+	index, _, err := probe.FindInterface(fd, iface)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("sending frames: in this network namespace: %w", err), s.Close())
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
 		return nil, errors.Join(fmt.Errorf("sending frames: binding a packet socket to %s: %w", iface, err), s.Close())
 	}
 	if s.raw, err = s.file.SyscallConn(); err != nil {
