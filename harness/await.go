@@ -19,43 +19,20 @@ var ErrStill = errors.New("no tap sees anything new any more")
 // When the lab stands still instead, the error is [ErrStill]: Close can tell then
 // which frames are missing.
 func (w *Window) Await(ctx context.Context, frames map[string]uint64) error {
-	lacking := ""
-	err := w.lab.pollTaps(ctx, awaitPoll, func(totals map[string]uint64, still time.Duration) (bool, error) {
-		lacking = missing(frames, totals)
-		if lacking != "" && still >= w.patience() {
-			return false, ErrStill
+	for len(frames) > 0 {
+		patience := w.patience()
+		totals, err := w.lab.host.agent.AwaitTaps(ctx, frames, patience)
+		lacking := missing(frames, totals)
+		switch {
+		case err != nil:
+			return fmt.Errorf("waiting for frames at the taps: %w", err)
+		case lacking == "":
+			return nil
+		case w.patience() <= patience: // nobody has begun to send meanwhile
+			return fmt.Errorf("waiting for frames at the taps: %s: %w", lacking, ErrStill)
 		}
-		return lacking == "", nil
-	})
-	if err != nil {
-		return fmt.Errorf("waiting for frames at the taps: %s: %w", lacking, err)
 	}
 	return nil
-}
-
-// pollTaps asks for the taps' totals at an interval until done says so, which is told for how long they have been the same.
-func (l *Lab) pollTaps(ctx context.Context, interval time.Duration, done func(totals map[string]uint64, still time.Duration) (bool, error)) error {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	var last map[string]uint64
-	since := time.Now()
-	for {
-		totals, err := l.host.agent.TapTotals(ctx)
-		if err != nil {
-			return err
-		}
-		if !maps.Equal(totals, last) {
-			last, since = totals, time.Now()
-		}
-		if ended, err := done(totals, time.Since(since)); ended || err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }
 
 // missing names the taps that have seen fewer frames than wanted, "" for none.
@@ -85,8 +62,6 @@ func (w *Window) patience() time.Duration {
 const (
 	quietFor        = 100 * time.Millisecond
 	quietForSockets = 250 * time.Millisecond
-	quietPoll       = 20 * time.Millisecond
-	awaitPoll       = 2 * time.Millisecond
 
 	// Far beyond what a frame takes, on emulated processors too. A sender may be slow.
 	stillFor          = time.Second
@@ -95,13 +70,8 @@ const (
 
 // quiet waits until the taps' totals have not changed for the time enough.
 func (l *Lab) quiet(ctx context.Context, enough time.Duration) error {
-	var seen map[string]uint64
-	err := l.pollTaps(ctx, quietPoll, func(totals map[string]uint64, still time.Duration) (bool, error) {
-		seen = totals
-		return still >= enough, nil
-	})
-	if err != nil {
-		return fmt.Errorf("waiting for the lab to be quiet (frames at the taps so far: %v): %w", seen, err)
+	if _, err := l.host.agent.AwaitTaps(ctx, nil, enough); err != nil {
+		return fmt.Errorf("waiting for the lab to be quiet: %w", err)
 	}
 	return nil
 }

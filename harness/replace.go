@@ -62,7 +62,7 @@ func (l *Lab) ReplaceWorker(ctx context.Context, name string) error {
 
 // awaitInterface returns once the demux says that its trunk or worker of that name is in a state.
 func (l *Lab) awaitInterface(ctx context.Context, name, state string) error {
-	tick := time.NewTicker(awaitPoll)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		status, err := l.Demux().Status(ctx)

@@ -33,7 +33,7 @@ func (h *host) tapRoutes(mux *http.ServeMux) {
 		return h.taps.each(ctx, (*probe.Tap).Stop)
 	})
 	handle(mux, "/taps/late", func(ctx context.Context, _ Nothing) ([]LateSighting, error) { return h.taps.late(ctx) })
-	handle(mux, "/taps/totals", func(context.Context, Nothing) (map[string]uint64, error) { return h.taps.totals(), nil })
+	handle(mux, "/taps/await", h.taps.await)
 	handle(mux, "/taps/watch", h.taps.watch)
 	handle(mux, "/taps/retained", h.taps.retained)
 	mux.HandleFunc("POST /taps/journeys", h.taps.journeys)
@@ -65,11 +65,6 @@ func (c *Client) LateSightings(ctx context.Context) ([]LateSighting, error) {
 // StopTaps ends the capture and returns the taps' reports in the order they were started. What they recorded stays until StartTaps or the end.
 func (c *Client) StopTaps(ctx context.Context) ([]probe.TapReport, error) {
 	return call[Nothing, []probe.TapReport](ctx, c, "/taps/stop", Nothing{})
-}
-
-// TapTotals is the number of wire frames each tap has seen so far, by its point's name.
-func (c *Client) TapTotals(ctx context.Context) (map[string]uint64, error) {
-	return call[Nothing, map[string]uint64](ctx, c, "/taps/totals", Nothing{})
 }
 
 // watchRequest is the body of /taps/watch.
@@ -187,16 +182,6 @@ func (s *tapSet) each(ctx context.Context, do func(*probe.Tap, context.Context) 
 	}
 	doing.Wait()
 	return reports, errors.Join(errs...)
-}
-
-func (s *tapSet) totals() map[string]uint64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	totals := make(map[string]uint64, len(s.taps))
-	for _, tap := range s.taps {
-		totals[tap.Point().Name] = tap.Total()
-	}
-	return totals
 }
 
 func (s *tapSet) watch(_ context.Context, r watchRequest) (Nothing, error) {

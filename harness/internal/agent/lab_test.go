@@ -119,7 +119,14 @@ func TestTapsSeeWhatIsSentAnywhere(t *testing.T) {
 	_, err = lab.host.SendAt(ctx, lab.points["c0/eth0"], traffic.SendRequest{Interface: "other", Batches: []probe.Batch{inClient}})
 	g.Expect(err).To(MatchError(ContainSubstring("leave the request's empty")))
 
-	g.Eventually(func() (map[string]uint64, error) { return lab.host.TapTotals(ctx) }, "5s").Should(HaveKeyWithValue("host/trunk0", uint64(850)))
+	totals, err := lab.host.AwaitTaps(ctx, map[string]uint64{"host/trunk0": 850, "w0/eth0": 100}, 30*time.Second)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(totals).To(And(HaveKeyWithValue("host/trunk0", uint64(850)), HaveKeyWithValue("w0/eth0", uint64(100))))
+	began := time.Now()
+	for _, frames := range []map[string]uint64{nil, {"host/trunk0": 851}, {"none": 1}} {
+		g.Expect(lab.host.AwaitTaps(ctx, frames, 20*time.Millisecond)).To(HaveKeyWithValue("host/trunk0", uint64(850)))
+	}
+	g.Expect(time.Since(began)).To(BeNumerically(">=", 60*time.Millisecond), "three times it was still for 20 ms")
 	reports, err := lab.host.MarkTaps(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	for _, r := range reports {

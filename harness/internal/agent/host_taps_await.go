@@ -1,0 +1,59 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"time"
+)
+
+// awaitInterval is how often the taps' totals are looked at. A tap's own lags behind the wire by more.
+const awaitInterval = 2 * time.Millisecond
+
+// awaitRequest is the body of /taps/await.
+type awaitRequest struct {
+	Frames map[string]uint64 `json:"frames"`
+	Still  time.Duration     `json:"still"`
+}
+
+// AwaitTaps returns once each of the taps named in frames has seen as many since StartTaps, or no tap has seen any for the time
+// still. Without frames, that alone ends it. It gives the number of wire frames that each tap has seen so far, by its point's
+// name. Host only.
+func (c *Client) AwaitTaps(ctx context.Context, frames map[string]uint64, still time.Duration) (totals map[string]uint64, err error) {
+	return call[awaitRequest, map[string]uint64](ctx, c, "/taps/await", awaitRequest{Frames: frames, Still: still})
+}
+
+func (s *tapSet) await(ctx context.Context, r awaitRequest) (map[string]uint64, error) {
+	tick := time.NewTicker(awaitInterval)
+	defer tick.Stop()
+	last, since := s.totals(), time.Now()
+	for !arrived(r.Frames, last) && time.Since(since) < r.Still {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return last, context.Cause(ctx)
+		}
+		if now := s.totals(); !maps.Equal(now, last) {
+			last, since = now, time.Now()
+		}
+	}
+	return last, nil
+}
+
+func arrived(frames, totals map[string]uint64) bool {
+	for tap, n := range frames {
+		if totals[tap] < n {
+			return false
+		}
+	}
+	return len(frames) > 0
+}
+
+func (s *tapSet) totals() map[string]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	totals := make(map[string]uint64, len(s.taps))
+	for _, tap := range s.taps {
+		totals[tap.Point().Name] = tap.Total()
+	}
+	return totals
+}
