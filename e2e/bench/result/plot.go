@@ -174,7 +174,8 @@ func (p panel) draw(rows []Row) (*plot.Plot, error) {
 func variantsOf(rows []Row) []string {
 	var all []string
 	for _, row := range rows {
-		if !slices.Contains(all, row.Variant) {
+		charted := slices.ContainsFunc(panels(), func(p panel) bool { return slices.Contains(p.names, row.Name) })
+		if charted && !slices.Contains(all, row.Variant) {
 			all = append(all, row.Variant)
 		}
 	}

@@ -38,3 +38,9 @@ func TestThePlotIsAsLargeAsItsChartsAre(t *testing.T) {
 	g.Expect(string(svg)).To(MatchRegexp(`<svg width="340\.16pt" height="340\.16pt"`))
 	g.Expect(path + ".png").To(BeARegularFile())
 }
+
+// There are no more colours than variants in the charts.
+func TestWhatIsInNoChartTakesNoColour(t *testing.T) {
+	rows := []Row{{Name: "memory/65536", Variant: "process"}, {Name: "lab-up/7", Variant: "bare"}}
+	NewWithT(t).Expect(variantsOf(rows)).To(Equal([]string{"bare"}))
+}
