@@ -149,7 +149,7 @@ func (r *Run) Batch(name string, count int, source, destination harness.MAC) har
 	}
 }
 
-// pauses is how often to send a batch again for half of its rate on the whole: a dozen senders leave room for what happens meanwhile.
+// pauses is how often to send a batch again for a quarter of its rate on the whole: a dozen senders leave room for what happens meanwhile.
 func pauses(b harness.Batch) time.Duration {
-	return 2 * time.Duration(b.Count) * time.Second / time.Duration(b.Rate)
+	return 4 * time.Duration(b.Count) * time.Second / time.Duration(b.Rate)
 }
