@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
@@ -252,10 +253,13 @@ func (a *audit) wrongRefusals(mac int, times []int64) []string {
 // caused tells whether a frame can have raised an event.
 func (a *audit) caused(mac int, e *event) bool {
 	r := &a.history.locations[mac]
-	return slices.ContainsFunc(r.writes, func(w write) bool {
-		return w.value == e.to && w.begin-eventSlack <= e.time && e.time <= w.end+eventSlack &&
-			slices.Contains(r.legal(w.begin, w.end, nil), e.from)
-	})
+	begun := sort.Search(len(r.writes), func(i int) bool { return r.writes[i].begin-eventSlack > e.time })
+	for _, w := range slices.Backward(r.writes[:begun]) { // the last are those around that time
+		if w.value == e.to && e.time <= w.end+eventSlack && slices.Contains(r.legal(w.begin, w.end, nil), e.from) {
+			return true
+		}
+	}
+	return false
 }
 
 // brokenChain names the first event of a MAC that does not begin where the one
