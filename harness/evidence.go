@@ -102,7 +102,7 @@ func (l *Lab) SaveEvidence(ctx context.Context, folder string, account Account) 
 	text("drops.txt", dropsText(dropped))
 	statistics, err := l.host.agent.Statistics(ctx)
 	note("reading the namespaces' counters", err)
-	text("statistics.txt", statisticsText(l.statistics, statistics))
+	text("statistics.txt", statisticsText(statistics.Before, statistics.Now))
 	lines := cmp.Or(host.KernelError, "nothing\n")
 	if len(host.Kernel) > 0 {
 		lines = ""

@@ -53,8 +53,6 @@ type Lab struct {
 	phases  []Phase        // guarded by mu
 	checked []ClosedWindow // guarded by mu
 
-	statistics wire.Statistics // of the namespaces, before the first window
-
 	follower *follower // guarded by mu; from the first window on
 
 	imagesMu      sync.Mutex
@@ -109,9 +107,6 @@ func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *L
 		return nil, fmt.Errorf("starting vlandemux in the host container: %w", err)
 	}
 	if err := l.checkAttached(ctx); err != nil {
-		return nil, err
-	}
-	if l.statistics, err = l.host.agent.Statistics(ctx); err != nil {
 		return nil, err
 	}
 	return l, nil

@@ -22,8 +22,9 @@ type Evidence struct {
 
 func (h *host) evidenceRoutes(mux *http.ServeMux) {
 	handleWired(mux, h, "/evidence", h.evidence)
-	handleWired(mux, h, "/statistics", func(_ context.Context, network *wire.Network, _ Nothing) (wire.Statistics, error) {
-		return network.Statistics()
+	handleWired(mux, h, "/statistics", func(_ context.Context, network *wire.Network, _ Nothing) (s StatisticsPair, err error) {
+		s.Before, s.Now, err = network.Statistics()
+		return s, err
 	})
 }
 
@@ -32,9 +33,15 @@ func (c *Client) Evidence(ctx context.Context, since int64) (Evidence, error) {
 	return call[int64, Evidence](ctx, c, "/evidence", since)
 }
 
+// StatisticsPair are the counters of each namespace when the lab was wired and now.
+type StatisticsPair struct {
+	Before wire.Statistics `json:"before"`
+	Now    wire.Statistics `json:"now"`
+}
+
 // Statistics are the counters of each namespace, see [wire.Network.Statistics]. Host only.
-func (c *Client) Statistics(ctx context.Context) (wire.Statistics, error) {
-	return call[Nothing, wire.Statistics](ctx, c, "/statistics", Nothing{})
+func (c *Client) Statistics(ctx context.Context) (StatisticsPair, error) {
+	return call[Nothing, StatisticsPair](ctx, c, "/statistics", Nothing{})
 }
 
 func (h *host) evidence(_ context.Context, network *wire.Network, since int64) (Evidence, error) {

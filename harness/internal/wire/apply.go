@@ -40,6 +40,7 @@ func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
 	}{
 		{"namespaces", b.openNamespaces}, {"sysctls", b.quietNamespaces}, {"links", b.makeLinks}, {"offloads", b.pinOffloads},
 		{"switch", b.makeSwitch}, {"up", b.bringUp}, {"addresses", b.configure}, {"tunnels", b.makeTunnels},
+		{"counters", b.readCounters},
 	} {
 		start := time.Now()
 		if err := ctx.Err(); err != nil {
@@ -57,6 +58,11 @@ func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
 type Step struct {
 	Name string
 	Took time.Duration
+}
+
+func (b *builder) readCounters(context.Context) (err error) {
+	b.n.began, err = b.n.readStatistics()
+	return err
 }
 
 // newGroup draws an interface group number that no other lab's links in the

@@ -31,6 +31,8 @@ type Network struct {
 
 	cables []*os.File // TAP devices
 
+	began counterFiles // counters of when it was laid
+
 	mu     sync.Mutex   // guards what follows, and serves moves one at a time
 	inside switcher     // nil until the switch is there
 	plan   Plan         // clients' places as of the last move

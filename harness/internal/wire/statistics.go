@@ -10,9 +10,21 @@ import (
 // Statistics are counters by node and the kernel's name for them.
 type Statistics map[string]map[string]uint64
 
-// Statistics reads those of each namespace's stack ("Udp InDatagrams"), of its interfaces ("eth0 receive packets") and, under
-// the name "processors", of the machine's backlogs ("0 dropped").
-func (n *Network) Statistics() (Statistics, error) {
+// Statistics reads the counters of each namespace's stack ("Udp InDatagrams"), of its interfaces ("eth0 receive packets") and, under
+// the name "processors", of the machine's backlogs ("0 dropped"). Before are those of when the lab was wired.
+func (n *Network) Statistics() (before, now Statistics, err error) {
+	files, err := n.readStatistics()
+	if err != nil {
+		return nil, nil, err
+	}
+	return n.began.parse(), files.parse(), nil
+}
+
+// counterFiles are files of /proc/net by node and name, as the kernel wrote them.
+type counterFiles map[string]map[string]string
+
+// readStatistics leaves what is read unparsed: it is asked for when a spec has failed.
+func (n *Network) readStatistics() (counterFiles, error) {
 	all, err := n.read("snmp", "snmp6", "netstat", "dev")
 	if err != nil {
 		return nil, err
@@ -21,32 +33,27 @@ func (n *Network) Statistics() (Statistics, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the processors' backlogs: %w", err)
 	}
-	all["processors"] = parseSoftnet(string(text))
+	all["processors"] = map[string]string{"softnet_stat": string(text)}
 	return all, nil
 }
 
-func (n *Network) read(files ...string) (Statistics, error) {
+func (n *Network) read(files ...string) (counterFiles, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
 		return nil, errClosed
 	}
-	all := Statistics{}
+	all := counterFiles{}
 	for _, ns := range n.nodes {
-		counters := map[string]uint64{}
-		all[ns.node] = counters
+		texts := map[string]string{}
+		all[ns.node] = texts
 		err := ns.do(func() error {
 			for _, file := range files {
 				text, err := os.ReadFile("/proc/thread-self/net/" + file)
-				switch {
-				case os.IsNotExist(err): // no IPv6
-				case err != nil:
+				if err != nil && !os.IsNotExist(err) { // no IPv6
 					return err
-				case file == "dev":
-					parseDevices(string(text), counters)
-				default:
-					parseStack(string(text), counters)
 				}
+				texts[file] = string(text)
 			}
 			return nil
 		})
@@ -57,12 +64,34 @@ func (n *Network) read(files ...string) (Statistics, error) {
 	return all, nil
 }
 
+func (c counterFiles) parse() Statistics {
+	all := Statistics{}
+	for node, texts := range c {
+		counters := map[string]uint64{}
+		all[node] = counters
+		for file, text := range texts {
+			switch file {
+			case "dev":
+				parseDevices(text, counters)
+			case "softnet_stat":
+				parseSoftnet(text, counters)
+			default:
+				parseStack(text, "", counters)
+			}
+		}
+	}
+	return all
+}
+
 // parseStack reads snmp and netstat, whose lines are names and then values behind a
-// protocol's name, or snmp6, which has one counter a line. What is no number is left out.
-func parseStack(text string, counters map[string]uint64) {
-	add := func(name, value string) {
+// protocol's name, or snmp6, which has one counter a line. What is no number is left out, and so are names without the suffix.
+func parseStack(text, suffix string, counters map[string]uint64) {
+	add := func(protocol, name, value string) {
+		if !strings.HasSuffix(name, suffix) {
+			return
+		}
 		if n, err := strconv.ParseUint(value, 10, 64); err == nil {
-			counters[name] = n
+			counters[strings.TrimSpace(strings.TrimSuffix(protocol, ":")+" "+name)] = n
 		}
 	}
 	names := map[string][]string{} // by protocol
@@ -72,12 +101,12 @@ func parseStack(text string, counters map[string]uint64) {
 			continue
 		}
 		if protocol := fields[0]; len(fields) == 2 && !strings.HasSuffix(protocol, ":") {
-			add(fields[0], fields[1])
+			add("", fields[0], fields[1])
 		} else if names[protocol] == nil {
 			names[protocol] = fields
 		} else {
-			for i, name := range names[protocol][:min(len(fields), len(names[protocol]))] {
-				add(strings.TrimSuffix(protocol, ":")+" "+name, fields[i])
+			for i := 1; i < min(len(fields), len(names[protocol])); i++ {
+				add(protocol, names[protocol][i], fields[i])
 			}
 		}
 	}
@@ -103,8 +132,7 @@ func parseDevices(text string, counters map[string]uint64) {
 }
 
 // parseSoftnet reads softnet_stat: a processor a line, hexadecimal. What the columns mean is in net/core/net-procfs.c.
-func parseSoftnet(text string) map[string]uint64 {
-	counters := map[string]uint64{}
+func parseSoftnet(text string, counters map[string]uint64) {
 	names := map[int]string{0: "processed", 1: "dropped", 2: "time squeeze", 9: "received by RPS", 10: "flow limit", 11: "backlog"}
 	processor := 0
 	for line := range strings.Lines(text) {
@@ -115,5 +143,4 @@ func parseSoftnet(text string) map[string]uint64 {
 		}
 		processor++
 	}
-	return counters
 }

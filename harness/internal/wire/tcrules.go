@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -123,11 +122,13 @@ func (n *Network) ChecksumErrors() (map[string]uint64, error) {
 		return nil, err
 	}
 	counts := map[string]uint64{}
-	for node, counters := range all {
+	for node, texts := range all {
+		counters := map[string]uint64{}
+		for _, text := range texts {
+			parseStack(text, "InCsumErrors", counters)
+		}
 		for name, count := range counters {
-			if strings.HasSuffix(name, "InCsumErrors") {
-				counts[node+" "+name] = count
-			}
+			counts[node+" "+name] = count
 		}
 	}
 	return counts, nil
