@@ -66,7 +66,7 @@ func (d *refDemux) learn(f *frame, p *pass, outs []record) {
 	}
 	t := p.tags.outer()
 	mac, known := d.macs[f.source]
-	if !known || t.VID() == 4095 {
+	if !known || t.VID() == 4095 || cutBehindTag(f, p) {
 		return
 	}
 	place := placeOf(at.index, t.Protocol, t.TCI)
@@ -138,16 +138,16 @@ func (d *refDemux) fromTrunk(f *frame, p *pass) {
 		if sure && there == 0 {
 			continue
 		}
+		if cutBehindTag(f, p) {
+			d.drop(dropTagFailed, p)
+			continue
+		}
 		if !d.mayBe(mac, placeOf(d.plan.of(p.side).index, p.tags.outer().Protocol, p.tags.outer().TCI)) {
 			d.drop(dropWrongPlace, p)
 			continue
 		}
 		if !sure { // it was handed to a link that was gone
 			d.alternatives.add(outcome{why: whySevered, entry: d.counters.rx(mac, d.renewals[mac].of(p), uint64(p.length))})
-		}
-		if cutBehindTag(f, p) {
-			d.drop(dropTagFailed, p)
-			continue
 		}
 		out := emission{side: d.plan.out(workerPort, int(w-1)), tags: p.tags.pop(), length: p.length - tagOctets}
 		if tooLong(d.mtus[w-1], &out) {
