@@ -20,7 +20,7 @@ func AddressSpace() Scenario {
 		Summary: "Clients with MACs, VIDs, priorities and tag protocols from the whole space are told apart from each other and from strangers.",
 		Cases: []Case{{
 			Text:     "serves 66 clients and drops whoever differs from one in a single bit or octet",
-			Topology: with(2, nil),
+			Topology: rackOf(2),
 			Run:      addressSpace,
 		}},
 	}

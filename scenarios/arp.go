@@ -25,7 +25,7 @@ func ARP() Scenario {
 			{
 				Text:     "answers 64 clients of one address, each from its own worker",
 				Labels:   []string{"arp"},
-				Topology: with(2, nil),
+				Topology: rackOf(2),
 				Run: func(ctx context.Context, r *Run) {
 					client, worker, none := clientPrefix(IPv4).Addr(), workerPrefix(IPv4).Addr(), netip.IPv4Unspecified()
 					resolve(ctx, r, arpRequest, client, worker, none)
@@ -34,7 +34,7 @@ func ARP() Scenario {
 			{
 				Text:   "answers 64 clients of one link-local IPv6 address, each from its own worker",
 				Labels: []string{"link-local"},
-				Topology: with(2, func(t *harness.Topology) {
+				Topology: rackOf(2, func(t *harness.Topology) {
 					for i := range t.Clients {
 						t.Clients[i].Addresses = []netip.Prefix{netip.MustParsePrefix("fe80::100/64")}
 						t.Workers[i].Addresses = []netip.Prefix{netip.MustParsePrefix("fe80::5/64")}

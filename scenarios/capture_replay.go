@@ -9,7 +9,7 @@ import (
 	"github.com/vlandemux/vlandemux/harness"
 )
 
-// CaptureReplay sends what real devices have sent: any EtherType, any
+// CaptureReplay sends the frames of capture files, the project's or one's own: any EtherType, any
 // destination, frames with tags of their own, and malformed ones.
 func CaptureReplay() Scenario {
 	return Scenario{

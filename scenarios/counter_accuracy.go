@@ -30,7 +30,7 @@ func CounterAccuracy() Scenario {
 			},
 			{
 				Text: "holds for frames of up to 9014 octets",
-				Topology: with(2, func(t *harness.Topology) {
+				Topology: rackOf(2, func(t *harness.Topology) {
 					t.MTU = 9000
 				}),
 				Run: jumboFrames,
@@ -79,7 +79,7 @@ func CounterAccuracy() Scenario {
 			{
 				Text:   "counts what is too long for a worker's MTU, and carries the rest",
 				Labels: []string{"mtu"},
-				Topology: with(2, func(t *harness.Topology) {
+				Topology: rackOf(2, func(t *harness.Topology) {
 					t.Workers[0].MTU = 1000
 					t.Workers[1].Offloads = true // and so has the trunk
 				}),
@@ -87,7 +87,7 @@ func CounterAccuracy() Scenario {
 			},
 			{
 				Text: "leaves frames without a tag to the host's stack when it is told to, and no others",
-				Topology: with(2, func(t *harness.Topology) {
+				Topology: rackOf(2, func(t *harness.Topology) {
 					t.Demux.Untagged = demux.UntaggedPass
 				}),
 				Run: passUntagged,

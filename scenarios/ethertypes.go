@@ -16,7 +16,7 @@ func EtherTypes() Scenario {
 		Labels:  []string{"ethertypes"},
 		Cases: []Case{{
 			Text:     "carries frames of every EtherType to a station and to link-local groups",
-			Topology: with(2, nil),
+			Topology: rackOf(2),
 			Run:      etherTypes,
 		}},
 	}

@@ -18,7 +18,7 @@ func Faults() Scenario {
 		Labels:  []string{"fault"},
 		Cases: []Case{{
 			Text: "finds the one frame that a link drops, doubles, corrupts or delays",
-			Topology: with(2, func(t *harness.Topology) {
+			Topology: rackOf(2, func(t *harness.Topology) {
 				t.Trunks = 2
 			}),
 			Run: faults,

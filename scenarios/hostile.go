@@ -20,13 +20,13 @@ func Hostile() Scenario {
 			{
 				Text:     "loses no frame of known clients while unknown sources flood the trunk",
 				Labels:   []string{"flood-unknown"},
-				Topology: with(2, nil),
+				Topology: rackOf(2),
 				Run:      floodUnknown,
 			},
 			{
 				Text:     "sends replies where a MAC was seen last, be it spoofed, and never to a worker of others",
 				Labels:   []string{"spoof", "duplicate-mac"},
-				Topology: with(3, nil),
+				Topology: rackOf(3),
 				Run:      spoofed,
 			},
 		},

@@ -19,7 +19,7 @@ func Operator() Scenario {
 		Cases: []Case{
 			{
 				Text: "hands a client from worker to worker while another one talks",
-				Topology: with(3, func(t *harness.Topology) {
+				Topology: rackOf(3, func(t *harness.Topology) {
 					t.Clients[0].Worker = ""
 					t.Clients[2].Worker = "w0" // a worker without any client is none of the demux's
 					t.Demux.Capacity = 3       // whoever is assigned gets what another has left
@@ -28,7 +28,7 @@ func Operator() Scenario {
 			},
 			{
 				Text: "loses no frame of others, and doubles none, when assignments change under load",
-				Topology: with(3, func(t *harness.Topology) {
+				Topology: rackOf(3, func(t *harness.Topology) {
 					t.Clients[2].Worker = "w0" // shares it with c0, which is the one that changes
 					t.Demux.Capacity = 3
 				}),
@@ -36,7 +36,7 @@ func Operator() Scenario {
 			},
 			{
 				Text: "refuses what cannot be done and keeps what was there",
-				Topology: with(2, func(t *harness.Topology) {
+				Topology: rackOf(2, func(t *harness.Topology) {
 					t.Demux.Capacity = 2
 				}),
 				Run: refuse,
@@ -44,14 +44,14 @@ func Operator() Scenario {
 			{
 				Text:   "loses no frame when vlandemux is killed, started again and upgraded",
 				Labels: []string{"upgrade"},
-				Topology: with(2, func(t *harness.Topology) {
+				Topology: rackOf(2, func(t *harness.Topology) {
 					t.Demux.Untagged, t.Demux.Unknown = demux.UntaggedPass, demux.UnknownPass
 				}),
 				Run: restart,
 			},
 			{
 				Text:     "says how many events were lost while nobody read them, and goes on",
-				Topology: with(2, nil),
+				Topology: rackOf(2),
 				Run:      eventsLost,
 			},
 		},

@@ -21,7 +21,7 @@ func OverlappingIPs() Scenario {
 			Text:     "keeps identical 5-tuples apart over TCP, UDP, fragments of UDP, ICMP and what it says of the path's MTU",
 			Labels:   []string{"fragments"},
 			Families: []Family{IPv4, IPv6},
-			Topology: with(3, nil),
+			Topology: rackOf(3),
 			Run:      overlappingIPs,
 		}},
 	}

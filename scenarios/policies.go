@@ -21,14 +21,14 @@ func Policies() Scenario {
 		Cases: []Case{
 			{
 				Text: "leaves frames of unknown MACs to the host's stack",
-				Topology: with(2, func(t *harness.Topology) {
+				Topology: rackOf(2, func(t *harness.Topology) {
 					t.Demux.Unknown = demux.UnknownPass
 				}),
 				Run: unknownMACs("passed"),
 			},
 			{
 				Text: "gives frames of unknown MACs that are not too long to the default worker, which has no way back",
-				Topology: with(3, func(t *harness.Topology) {
+				Topology: rackOf(3, func(t *harness.Topology) {
 					t.Clients = t.Clients[:2]
 					t.Demux.Unknown, t.Workers[2].MTU = "w2", 1000
 				}),
@@ -37,7 +37,7 @@ func Policies() Scenario {
 			{
 				Text:   "serves clients at their places alone, and reaches one that is silent",
 				Labels: []string{"wrong-place"},
-				Topology: with(3, func(t *harness.Topology) {
+				Topology: rackOf(3, func(t *harness.Topology) {
 					t.Trunks = 2
 					other := t.Clients[0].Place
 					other.Trunk = 1
@@ -49,7 +49,7 @@ func Policies() Scenario {
 			{
 				Text:   "forgets where a client is that sends nothing, and learns it again",
 				Labels: []string{"age"},
-				Topology: with(3, func(t *harness.Topology) {
+				Topology: rackOf(3, func(t *harness.Topology) {
 					t.Demux.Age = time.Second
 					t.Clients[2].Allowed = []harness.Place{t.Clients[2].Place}
 				}),

@@ -38,11 +38,11 @@ func rack(v Variant, n int) harness.Topology {
 	return t
 }
 
-// with is a rack of n that is changed.
-func with(n int, change func(*harness.Topology)) func(Variant) harness.Topology {
+// rackOf is a case's topology: a rack of n with changes.
+func rackOf(n int, changes ...func(*harness.Topology)) func(Variant) harness.Topology {
 	return func(v Variant) harness.Topology {
 		t := rack(v, n)
-		if change != nil {
+		for _, change := range changes {
 			change(&t)
 		}
 		return t

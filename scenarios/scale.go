@@ -31,7 +31,7 @@ func Scale() Scenario {
 			{
 				Text:   "counts the copies that the kernel's backlog has no room for as lost, and no others",
 				Labels: []string{"overload"},
-				Topology: with(1, func(t *harness.Topology) {
+				Topology: rackOf(1, func(t *harness.Topology) {
 					t.Workers[0].Addresses = nil
 				}),
 				Run: overload,

@@ -17,7 +17,7 @@ func Truncated() Scenario {
 		Labels:  []string{"truncated"},
 		Cases: []Case{{
 			Text:     "carries frames of 14 to 80 octets that claim to be longer",
-			Topology: with(2, nil),
+			Topology: rackOf(2),
 			Run:      truncated,
 		}},
 	}

@@ -16,7 +16,7 @@ func WorkerEnd() Scenario {
 		Labels:  []string{"worker-killed", "worker-replaced"},
 		Cases: []Case{{
 			Text: "loses no frame of others when a worker is killed in mid-flow, and serves its clients again when it is replaced",
-			Topology: with(4, func(t *harness.Topology) {
+			Topology: rackOf(4, func(t *harness.Topology) {
 				t.Clients[3].Worker = "w0"
 			}),
 			Run: workerEnd,

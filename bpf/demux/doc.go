@@ -13,7 +13,7 @@
 // alone. Counters are in wire frames and in octets on the trunk, VLAN tags
 // included and FCS not; a GSO super-packet counts as the frames it stands for.
 //
-// Interfaces are named by index, in the network namespace of the calling
+// Interfaces are called by their names, in the network namespace of the calling
 // thread: call [Load] and the methods of one Demux in one and the same
 // namespace. Linux 6.1 or newer; CAP_BPF and CAP_NET_ADMIN, before 6.12 CAP_PERFMON
 // too; the pin folder must be writable.

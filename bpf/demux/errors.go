@@ -16,7 +16,7 @@ var (
 	ErrNotAssigned = errors.New("not assigned")
 	// ErrFull means that no further MAC can be assigned; those that are assigned keep working.
 	ErrFull = errors.New("the table of clients is full")
-	// ErrUnknownInterface means that there is no interface of that index, or
+	// ErrUnknownInterface means that there is no interface of that name, or
 	// that it is not attached.
 	ErrUnknownInterface = errors.New("unknown interface")
 	// ErrWrongRole means that the interface is attached as a trunk where a

@@ -43,10 +43,10 @@
 //
 // # Reading the code
 //
-// In this order: setup.go and input.go (what is given), taps.go (where each tap sits),
+// In this order: input.go (what is given), taps.go (where each tap sits),
 // frametable.go (all sightings, by frame), register.go, history.go (the registers of
-// a lab), outcome.go, refswitch.go and refdemux.go (what may become of a frame),
+// a lab), refswitch.go and refdemux.go (what may become of a frame),
 // check.go and part.go (the comparison), then each by itself: counters.go, state.go
 // (assignments, locations, events), forget.go (locations that age), timing.go, cost.go (what moves cost), verdict.go,
-// wrongframe.go, path.go and report.go (what is printed). stack.go and frame.go are about single frames.
+// wrongframe.go, path.go and report.go (what is printed). frame.go is about single frames.
 package ledger

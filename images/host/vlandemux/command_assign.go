@@ -17,14 +17,14 @@ func newAssign() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "assign MAC=WORKER[@TRUNK:VID,VID ...] ...",
 		Short: "Give clients their workers while traffic flows",
-		Long: `Give each client MAC the interface WORKER, which is attached if it was not yet. All of them, or
-none if one cannot be given.
+		Long: `Give each client MAC the interface WORKER, which is attached if it was not yet. If one assignment
+fails, none is made.
 
-With @TRUNK:VID,VID the client may be on these VLANs of this trunk alone (ad12 is VLAN 12 of 802.1ad). Its frames from
-elsewhere are dropped as wrong_place and its location stays. With one VLAN its location is known from the start: a
-device that is silent until it is spoken to can be reached.`,
+With @TRUNK:VID,VID the client may be on these VLANs of this trunk only (ad12 is VLAN 12 of 802.1ad). Its frames from
+elsewhere are dropped as wrong_place and do not change its location. With a single VLAN its location is known from
+the start, so a device that sends nothing by itself can be reached.`,
 		Example: `  vlandemux assign 02:00:00:00:00:03=w2
-  vlandemux assign 02:00:00:00:00:04=w2@eth1:12         # it may be on VLAN 12 of eth1 alone
+  vlandemux assign 02:00:00:00:00:04=w2@eth1:12         # it may be on VLAN 12 of eth1 only
   vlandemux assign --move 02:00:00:00:00:03=w0     # it has a worker already; location and counters stay`,
 		Args: arguments("MAC=WORKER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -45,8 +45,8 @@ device that is silent until it is spoken to can be reached.`,
 		},
 	}
 	ask.addSocket(cmd)
-	cmd.Flags().BoolVar(&move, "move", false, "the clients have workers already: give them these")
-	cmd.Flags().BoolVar(&force, "force", false, "take interfaces, too, that look like the host's own (addresses, routes, a master)")
+	cmd.Flags().BoolVar(&move, "move", false, "move clients that already have workers to these")
+	cmd.Flags().BoolVar(&force, "force", false, "also take interfaces that look like the host's own (addresses, routes, a master)")
 	cmd.MarkFlagsMutuallyExclusive("move", "force")
 	return cmd
 }

@@ -19,17 +19,17 @@ const runHelp = `Attach to trunks and workers, then run in the foreground and se
 
 A trunk is the interface on which tagged frames arrive; a worker is the interface that a client's frames
 are handed to, found by its name when the client is assigned. Everything is checked before anything is
-attached, and a start that fails takes back what it did.
+attached, and a start that fails undoes what it did.
 
 What the kernel runs is pinned below --bpffs: it goes on when this program ends or is killed, and the next
 ` + "`vlandemux run`" + ` takes it over under running traffic, with all assignments, locations and counters. Trunks not listed
 are detached; assignments not listed are kept. Without --trunk the trunks of the last run are used.
 
-A trunk or worker that is deleted and made again under its name is attached again, with its clients.
+A trunk or worker that is deleted and created again under the same name is attached again, with its clients.
 
-SIGHUP reads --config again: trunks and assignments become what it says, assignments that it named before and
-names no more are taken away, and those made with ` + "`vlandemux assign`" + ` stay. A file with a mistake changes nothing, and
-so does one that has lost its "assign". Write it beside and rename it: half a file can be a file.
+SIGHUP reads --config again: trunks and assignments become what it says, assignments that it no longer names
+are removed, and those made with ` + "`vlandemux assign`" + ` stay. A file with a mistake changes nothing, and neither does
+one that no longer has "assign". Replace the file by renaming a new one over it, so that half a file is never read.
 
 The same in a file, for --config; flags override it, assignment by assignment:
 
@@ -40,7 +40,7 @@ The same in a file, for --config; flags override it, assignment by assignment:
   untagged: pass                  # drop (default), or pass to the host's own stack
   unknown: pass                   # tagged frames of MACs without a worker: drop (default), pass, or a worker's name
   group_limit: 1000               # group frames a second that a worker may send; 0 (default) for no limit
-  age: 5m                         # forget where a client is that has sent nothing for so long; 0 (default) keeps it
+  age: 5m                         # forget the location of a client that has sent nothing for this long; 0 (default): never
   attach: auto                    # auto (default), tcx or clsact
   capacity: 4096
   bpffs: /sys/fs/bpf/vlandemux    # "" pins nothing: all ends with the process
@@ -112,17 +112,17 @@ func newRunWith(flags *runFlags, run runner) *cobra.Command {
 	f.StringSliceVar(&flags.trunks, "trunk", nil, "interface on which tagged frames arrive; several are possible")
 	f.StringArrayVar(&flags.assignments, "assign", nil,
 		"give the client MAC the interface WORKER, as MAC=WORKER, or as MAC=WORKER@TRUNK:VID,VID for\na client that may be there alone; several are possible")
-	f.StringVar(&flags.untagged, "untagged", flags.untagged, "frames without a tag on a trunk: drop, or pass to the host's stack")
+	f.StringVar(&flags.untagged, "untagged", flags.untagged, "what to do with untagged frames on a trunk: drop, or pass to the host's stack")
 	f.StringVar(&flags.unknown, "unknown", "", "tagged frames of MACs without a worker: drop, pass to the host's stack, or the interface that gets them")
 	f.IntVar(&flags.limit, "group-limit", 0, "group frames (broadcast, multicast) a second that a worker may send; 0 for no limit")
-	f.DurationVar(&flags.age, "age", 0, "forget where a client is that has sent nothing for so long, e.g. 5m; 0 keeps it")
+	f.DurationVar(&flags.age, "age", 0, "forget the location of a client that has sent nothing for this long, e.g. 5m; 0 never does")
 	f.StringVar(&flags.attach, "attach", flags.attach, "how to attach: auto (tcx where the kernel has it), tcx or clsact")
 	f.IntVar(&flags.capacity, "capacity", flags.capacity, "how many MACs can be assigned")
 	f.StringVar(&flags.bpffs, "bpffs", flags.bpffs, `folder in a BPF file system for pins; "" pins nothing`)
 	f.StringVar(&flags.socket, "socket", flags.socket, "control socket to serve")
 	f.StringVar(&flags.socketGroup, "socket-group", "", "group (name or number) that may use the control socket besides root")
 	f.StringVar(&flags.metrics, "metrics", "", "TCP address that serves metrics for Prometheus, e.g. 127.0.0.1:9400")
-	f.BoolVar(&flags.force, "force", false, "attach to interfaces, too, that look like the host's own (addresses, routes, a master)")
+	f.BoolVar(&flags.force, "force", false, "also attach to interfaces that look like the host's own (addresses, routes, a master)")
 	f.StringVar(&flags.logFormat, "log-format", "text", "log as text or json")
 	f.StringVar(&flags.file, "config", "", "YAML file with the same settings; flags override it")
 	f.BoolVarP(&flags.verbose, "verbose", "v", false, "log every step")

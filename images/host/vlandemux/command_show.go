@@ -144,12 +144,12 @@ func newWatch() *cobra.Command {
 		Use:   "watch",
 		Short: "Print each client that is learned or moves, or frames that are dropped, as it happens",
 		Long: `Print one line for each client seen for the first time (learned), for each change of trunk or VLAN
-(moved), and when its trunk has gone or it is silent for longer than --age of ` + "`vlandemux run`" + ` (forgotten), until Ctrl-C. A client
-that moves more often is one line a second.
+(moved), and when its trunk is gone or it has been silent for longer than --age of ` + "`vlandemux run`" + ` (forgotten), until Ctrl-C.
+A client that moves more often gets one line a second.
 
 With --drops print frames that are dropped: when, why, the MAC (the source of a frame from a trunk, the destination
-of one from a worker), where it came in, the VLAN, and how many frames the line stands for. Of each MAC and reason there
-is one line a second at most, of all together 100.`,
+of one from a worker), where it came in, the VLAN, and how many frames the line stands for. At most one line a second is
+printed for each MAC and reason, and at most 100 in all.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client := ask.client()
