@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -66,21 +64,26 @@ const runExample = `  # Two devices that both have 192.168.1.1, on a switch whos
 
 // runFlags are the flags of `vlandemux run` as typed.
 type runFlags struct {
-	config
-	assignments []string
-	file        string
-	limit       int
-	age         time.Duration
-	logFormat   string
-	verbose     bool
+	trunks, assignments []string
+	typed               map[string]*typed // the other settings, by name
+	file                string
+	force               bool
+	logFormat           string
+	verbose             bool
 }
+
+// typed is a flag's value as it was typed; it is checked with all others.
+type typed struct{ text, kind string }
+
+func (t *typed) String() string        { return t.text }
+func (t *typed) Type() string          { return t.kind }
+func (t *typed) Set(text string) error { t.text = text; return nil }
 
 // runner is what the command does in the end: it runs on settings, which reread reads again.
 type runner func(ctx context.Context, settings config, reread func() (config, error), log *slog.Logger) error
 
 func newRun() *cobra.Command {
-	flags := runFlags{config: defaults()}
-	return newRunWith(&flags, run)
+	return newRunWith(&runFlags{}, run)
 }
 
 // newRunWith returns the command that reads flags and hands what they say to run.
@@ -112,16 +115,12 @@ func newRunWith(flags *runFlags, run runner) *cobra.Command {
 	f.StringSliceVar(&flags.trunks, "trunk", nil, "interface on which tagged frames arrive; several are possible")
 	f.StringArrayVar(&flags.assignments, "assign", nil,
 		"give the client MAC the interface WORKER, as MAC=WORKER, or as MAC=WORKER@TRUNK:VID,VID for\na client that may be there alone; several are possible")
-	f.StringVar(&flags.untagged, "untagged", flags.untagged, "what to do with untagged frames on a trunk: drop, or pass to the host's stack")
-	f.StringVar(&flags.unknown, "unknown", "", "tagged frames of MACs without a worker: drop, pass to the host's stack, or the interface that gets them")
-	f.IntVar(&flags.limit, "group-limit", 0, "group frames (broadcast, multicast) a second that a worker may send; 0 for no limit")
-	f.DurationVar(&flags.age, "age", 0, "forget the location of a client that has sent nothing for this long, e.g. 5m; 0 never does")
-	f.StringVar(&flags.attach, "attach", flags.attach, "how to attach: auto (tcx where the kernel has it), tcx or clsact")
-	f.IntVar(&flags.capacity, "capacity", flags.capacity, "how many MACs can be assigned")
-	f.StringVar(&flags.bpffs, "bpffs", flags.bpffs, `folder in a BPF file system for pins; "" pins nothing`)
-	f.StringVar(&flags.socket, "socket", flags.socket, "control socket to serve")
-	f.StringVar(&flags.socketGroup, "socket-group", "", "group (name or number) that may use the control socket besides root")
-	f.StringVar(&flags.metrics, "metrics", "", "TCP address that serves metrics for Prometheus, e.g. 127.0.0.1:9400")
+	standard := map[string]string{"attach": defaults().attach, "bpffs": defaults().bpffs, "socket": defaults().socket}
+	flags.typed = map[string]*typed{}
+	for _, s := range settings() {
+		flags.typed[s.name] = &typed{text: standard[s.name], kind: s.kind}
+		f.Var(flags.typed[s.name], s.name, s.usage)
+	}
 	f.BoolVar(&flags.force, "force", false, "also attach to interfaces that look like the host's own (addresses, routes, a master)")
 	f.StringVar(&flags.logFormat, "log-format", "text", "log as text or json")
 	f.StringVar(&flags.file, "config", "", "YAML file with the same settings; flags override it")
@@ -153,34 +152,26 @@ func (f *runFlags) settings(changed func(flag string) bool) (config, error) {
 		}
 	}
 	merged.listed = merged.assign != nil
-	flag := func(name string, check error, set func()) {
-		if !changed(name) {
-			return
+	if changed("trunk") {
+		names := f.trunks
+		if len(names) == 0 {
+			names = []string{""}
 		}
-		if check != nil {
-			mistakes = append(mistakes, fmt.Errorf("--%s: %w", name, check))
-			return
+		for _, name := range names {
+			if err := checkName(name); err != nil {
+				mistakes = append(mistakes, fmt.Errorf("--trunk: %w", err))
+			}
 		}
-		set()
+		merged.trunks = f.trunks
 	}
-	var names []error
-	if len(f.trunks) == 0 {
-		names = append(names, checkName(""))
+	for _, s := range settings() {
+		if !changed(s.name) {
+			continue
+		}
+		if err := s.set(&merged, f.typed[s.name].text); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("--%s: %w", s.name, err))
+		}
 	}
-	for _, name := range f.trunks {
-		names = append(names, checkName(name))
-	}
-	flag("trunk", errors.Join(names...), func() { merged.trunks = f.trunks })
-	flag("untagged", checkOneOf(f.untagged, untaggedPolicies()), func() { merged.untagged = f.untagged })
-	flag("unknown", checkName(f.unknown), func() { merged.unknown = f.unknown })
-	flag("group-limit", checkGroupLimit(f.limit), func() { merged.groupLimit = &f.limit })
-	flag("age", checkAge(f.age), func() { merged.age = &f.age })
-	flag("attach", checkOneOf(f.attach, attachModes()), func() { merged.attach = f.attach })
-	flag("capacity", checkCapacity(f.capacity), func() { merged.capacity = f.capacity })
-	flag("bpffs", nil, func() { merged.bpffs = f.bpffs })
-	flag("socket", nil, func() { merged.socket = f.socket })
-	flag("socket-group", nil, func() { merged.socketGroup = f.socketGroup })
-	flag("metrics", checkAddress(f.metrics), func() { merged.metrics = f.metrics })
 	merged.force = f.force
 	given, err := parsePairs(splitPairs(f.assignments))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,8 +16,10 @@ import (
 // maxName is the longest interface name, in bytes.
 const maxName = 15
 
-// maxCapacity bounds --capacity: a table that large takes hundreds of megabytes with all its counters.
-const maxCapacity = 1 << 20
+const (
+	maxCapacity   = 1 << 20 // a table that large takes hundreds of megabytes with all its counters
+	maxGroupLimit = 1_000_000
+)
 
 // config is what `vlandemux run` is asked to do.
 type config struct {
@@ -49,9 +52,68 @@ func defaults() config {
 	}
 }
 
-// The values a setting can have.
-func untaggedPolicies() []string {
-	return []string{string(demux.UntaggedDrop), string(demux.UntaggedPass)}
+// setting has one value, as a flag and in the file.
+type setting struct {
+	name, kind, usage string // kind is that of the value, for --help
+	set               func(c *config, text string) error
+}
+
+// key is its name in the file.
+func (s setting) key() string { return strings.ReplaceAll(s.name, "-", "_") }
+
+func settings() []setting {
+	text := func(field func(*config) *string, check func(string) error) func(*config, string) error {
+		return func(c *config, text string) error {
+			*field(c) = text
+			return check(text)
+		}
+	}
+	oneOf := func(values ...string) func(string) error {
+		return func(value string) error { return checkOneOf(value, values) }
+	}
+	anything := func(string) error { return nil }
+	number := func(least, most int, field func(*config, int)) func(*config, string) error {
+		return func(c *config, text string) error {
+			n, err := strconv.Atoi(text)
+			if err != nil {
+				return fmt.Errorf("%q is no number", text)
+			}
+			if n < least || n > most {
+				return fmt.Errorf("%d is not between %d and %d", n, least, most)
+			}
+			field(c, n)
+			return nil
+		}
+	}
+	age := func(c *config, text string) error {
+		age, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("%q is no duration, e.g. 5m", text)
+		}
+		if age < 0 || age > demux.MaxAge || age%time.Second != 0 {
+			return fmt.Errorf("%v is not whole seconds between 0 and %v", age, demux.MaxAge)
+		}
+		c.age = &age
+		return nil
+	}
+	return []setting{
+		{"untagged", "string", "what to do with untagged frames on a trunk: drop, or pass to the host's stack",
+			text(func(c *config) *string { return &c.untagged }, oneOf(string(demux.UntaggedDrop), string(demux.UntaggedPass)))},
+		{"unknown", "string", "tagged frames of MACs without a worker: drop, pass to the host's stack, or the interface that gets them",
+			text(func(c *config) *string { return &c.unknown }, checkName)},
+		{"group-limit", "int", "group frames (broadcast, multicast) a second that a worker may send; 0 for no limit",
+			number(0, maxGroupLimit, func(c *config, n int) { c.groupLimit = &n })},
+		{"age", "duration", "forget the location of a client that has sent nothing for this long, e.g. 5m; 0 never does", age},
+		{"attach", "string", "how to attach: auto (tcx where the kernel has it), tcx or clsact",
+			text(func(c *config) *string { return &c.attach }, oneOf(string(demux.AttachAuto), string(demux.AttachTCX), string(demux.AttachClsact)))},
+		{"capacity", "int", "how many MACs can be assigned", number(1, maxCapacity, func(c *config, n int) { c.capacity = n })},
+		{"bpffs", "string", `folder in a BPF file system for pins; "" pins nothing`, text(func(c *config) *string { return &c.bpffs }, anything)},
+		{"socket", "string", "control socket to serve", text(func(c *config) *string { return &c.socket }, anything)},
+		{"socket-group", "string", "group (name or number) that may use the control socket besides root",
+			text(func(c *config) *string { return &c.socketGroup }, anything)},
+		{"metrics", "string", "TCP address that serves metrics for Prometheus, e.g. 127.0.0.1:9400",
+			text(func(c *config) *string { return &c.metrics }, checkAddress)},
+	}
 }
 
 // defaultWorker gets the frames of unknown MACs; "" for none.
@@ -82,26 +144,6 @@ func (c config) ageOption() time.Duration {
 		return -1
 	}
 	return *c.age
-}
-
-func checkAge(age time.Duration) error {
-	if age < 0 || age > demux.MaxAge || age%time.Second != 0 {
-		return fmt.Errorf("%v is not whole seconds between 0 and %v", age, demux.MaxAge)
-	}
-	return nil
-}
-
-const maxGroupLimit = 1_000_000
-
-func checkGroupLimit(n int) error {
-	if n < 0 || n > maxGroupLimit {
-		return fmt.Errorf("%d is not between 0 and %d", n, maxGroupLimit)
-	}
-	return nil
-}
-
-func attachModes() []string {
-	return []string{string(demux.AttachAuto), string(demux.AttachTCX), string(demux.AttachClsact)}
 }
 
 func byMAC(a, b demux.Assignment) int { return a.MAC.Compare(b.MAC) }
@@ -192,13 +234,6 @@ func checkAddress(text string) error {
 	}
 	if _, port, err := net.SplitHostPort(text); err != nil || port == "" {
 		return fmt.Errorf("%q is no address to listen on, e.g. 127.0.0.1:9400", text)
-	}
-	return nil
-}
-
-func checkCapacity(n int) error {
-	if n < 1 || n > maxCapacity {
-		return fmt.Errorf("%d is not between 1 and %d", n, maxCapacity)
 	}
 	return nil
 }

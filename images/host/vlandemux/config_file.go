@@ -6,9 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -78,57 +76,32 @@ func (p *configParser) mistake(at *yaml.Node, err error) {
 	}
 }
 
-const configKeys = "trunks, assign, untagged, unknown, group_limit, age, attach, capacity, bpffs, socket, socket_group, metrics"
-
 func (p *configParser) document(document *yaml.Node) {
 	top := document.Content[0]
 	if top.Kind == yaml.ScalarNode && top.Tag == "!!null" {
 		return
 	}
+	all := settings()
 	p.mapping(top, "the settings", func(key, value *yaml.Node) {
-		switch key.Value {
-		case "trunks":
+		n := slices.IndexFunc(all, func(s setting) bool { return s.key() == key.Value })
+		switch {
+		case key.Value == "trunks":
 			p.trunks(value)
-		case "assign":
+		case key.Value == "assign":
 			p.assign(key, value)
-		case "untagged":
-			p.text(value, &p.config.untagged, func(s string) error { return checkOneOf(s, untaggedPolicies()) })
-		case "unknown":
-			p.text(value, &p.config.unknown, checkName)
-		case "group_limit":
-			var limit int
-			if p.number(value, "group_limit", &limit, checkGroupLimit) {
-				p.config.groupLimit = &limit
+		case n < 0:
+			keys := "trunks, assign"
+			for _, s := range all {
+				keys += ", " + s.key()
 			}
-		case "age":
-			p.age(value)
-		case "attach":
-			p.text(value, &p.config.attach, func(s string) error { return checkOneOf(s, attachModes()) })
-		case "capacity":
-			p.number(value, "capacity", &p.config.capacity, checkCapacity)
-		case "bpffs":
-			p.text(value, &p.config.bpffs, nil)
-		case "socket":
-			p.text(value, &p.config.socket, nil)
-		case "socket_group":
-			p.text(value, &p.config.socketGroup, nil)
-		case "metrics":
-			p.text(value, &p.config.metrics, checkAddress)
+			p.mistake(key, fmt.Errorf("there is no setting %q; there are: %s", key.Value, keys))
 		default:
-			p.mistake(key, fmt.Errorf("there is no setting %q; there are: %s", key.Value, configKeys))
+			if text, ok := p.scalar(value); !ok {
+				return
+			} else if err := all[n].set(p.config, text); err != nil {
+				p.mistake(value, fmt.Errorf("%s: %w", key.Value, err))
+			}
 		}
-	})
-}
-
-func (p *configParser) age(value *yaml.Node) {
-	var text string
-	p.text(value, &text, func(s string) error {
-		age, err := time.ParseDuration(s)
-		if err != nil {
-			return fmt.Errorf("age: %q is no duration, e.g. 5m", s)
-		}
-		p.config.age = &age
-		return checkAge(age)
 	})
 }
 
@@ -167,38 +140,6 @@ func (p *configParser) scalar(node *yaml.Node) (string, bool) {
 		return "", false
 	}
 	return node.Value, true
-}
-
-func (p *configParser) text(node *yaml.Node, into *string, check func(string) error) {
-	value, ok := p.scalar(node)
-	if !ok {
-		return
-	}
-	if check != nil {
-		if err := check(value); err != nil {
-			p.mistake(node, err)
-			return
-		}
-	}
-	*into = value
-}
-
-func (p *configParser) number(node *yaml.Node, name string, into *int, check func(int) error) bool {
-	value, ok := p.scalar(node)
-	if !ok {
-		return false
-	}
-	n, err := strconv.Atoi(value)
-	if err != nil {
-		p.mistake(node, fmt.Errorf("%s %q is no number", name, value))
-		return false
-	}
-	if err := check(n); err != nil {
-		p.mistake(node, fmt.Errorf("%s %w", name, err))
-		return false
-	}
-	*into = n
-	return true
 }
 
 func (p *configParser) trunks(node *yaml.Node) {

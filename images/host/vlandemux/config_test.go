@@ -17,7 +17,7 @@ import (
 func parse(t *testing.T, text string, args ...string) (config, error) {
 	t.Helper()
 	g := NewWithT(t)
-	flags := runFlags{config: defaults()}
+	var flags runFlags
 	cmd := newRunWith(&flags, nil)
 	if text != "" {
 		file := filepath.Join(t.TempDir(), "vlandemux.yaml")
@@ -115,9 +115,9 @@ socket:
 		"line 7: a single value is missing here",
 		`line 8: "a/b" is no interface name`,
 		`line 9: there is no setting "untaged"; there are: trunks, assign,`,
-		`line 10: "maybe" is none of: drop, pass`,
+		`line 10: untagged: "maybe" is none of: drop, pass`,
 		"line 12: attach is already on line 11",
-		"line 13: capacity -1 is not between 1 and",
+		"line 13: capacity: -1 is not between 1 and",
 		"line 14: a single value is missing here",
 	} {
 		g.Expect(text).To(ContainSubstring(line))
@@ -186,7 +186,7 @@ func TestMistakesInFlags(t *testing.T) {
 	g := NewWithT(t)
 	_, err := parse(t, "capacity: 0", "--assign=02:00:00:00:00:01,ff:ff:ff:ff:ff:ff=,=w0", "--attach=xdp", "--untagged=", "--capacity=0", "--trunk=a b")
 	g.Expect(err).To(MatchError(And(
-		ContainSubstring(`line 1: capacity 0 is not between`),
+		ContainSubstring(`line 1: capacity: 0 is not between`),
 		ContainSubstring(`"02:00:00:00:00:01" is not MAC=WORKER`),
 		ContainSubstring(`bad MAC address "ff:ff:ff:ff:ff:ff"`),
 		ContainSubstring("an interface name is missing"),
