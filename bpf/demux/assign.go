@@ -274,12 +274,9 @@ func (d *Demux) slotsFor(doing string, assignments []Assignment) ([]uint32, erro
 	return slots, nil
 }
 
-// Unassign takes the client's worker away; its counters and location are gone.
-// Once it returns no program handles a frame for that client any more. A worker
+// UnassignAll takes the clients' workers away, all or, with an error, none; their counters and locations are gone.
+// Once it returns no program handles a frame for them any more. A worker
 // without clients is detached. Errors: [ErrBadMAC], [ErrNotAssigned].
-func (d *Demux) Unassign(mac MAC) error { return d.UnassignAll([]MAC{mac}) }
-
-// UnassignAll is Unassign for many clients at once: all of them or, with an error, none.
 func (d *Demux) UnassignAll(macs []MAC) error {
 	return d.change(func() error {
 		assignments := make([]Assignment, 0, len(macs))

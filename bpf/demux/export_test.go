@@ -52,3 +52,14 @@ func ForgetAt(d *Demux, client MAC, at Location) error {
 	slot := uint32(d.table.find(client.word()).value.Load())
 	return runWith(d.objs.Forget, []bpfForgotten{{Location: word, Mac: client.word(), Slot: uint64(slot)}})
 }
+
+// Reasons that tests expect.
+const (
+	DropUntagged      = DropReason(bpfDropReasonDROP_UNTAGGED)
+	DropUnknownClient = DropReason(bpfDropReasonDROP_UNKNOWN_CLIENT)
+	DropNotAssigned   = DropReason(bpfDropReasonDROP_NOT_ASSIGNED)
+	DropUnlearned     = DropReason(bpfDropReasonDROP_UNLEARNED)
+)
+
+// Unassign takes one client's worker away.
+func (d *Demux) Unassign(mac MAC) error { return d.UnassignAll([]MAC{mac}) }

@@ -155,23 +155,23 @@ func TestErrorsKeepTheirMeaningAcrossTheSocket(t *testing.T) {
 		text string
 	}{
 		"a full table": {func() error { return client.Assign(t.Context(), "02:00:00:00:00:02", "w0") },
-			demux.ErrFull, control.CodeFull, "assigning 02:00:00:00:00:02 to w0: "},
+			demux.ErrFull, "full", "assigning 02:00:00:00:00:02 to w0: "},
 		"a second assignment": {func() error { return client.Assign(t.Context(), "02:00:00:00:00:01", "w0") },
-			demux.ErrAssigned, control.CodeAlreadyAssigned, "already assigned to w0"},
+			demux.ErrAssigned, "already_assigned", "already assigned to w0"},
 		"an unknown MAC": {func() error { return client.Unassign(t.Context(), "02:00:00:00:00:02") },
-			demux.ErrNotAssigned, control.CodeNotAssigned, "not assigned"},
+			demux.ErrNotAssigned, "not_assigned", "not assigned"},
 		"moving an unknown MAC": {func() error { return client.Reassign(t.Context(), "02:00:00:00:00:02", "w0") },
-			demux.ErrNotAssigned, control.CodeNotAssigned, "not assigned"},
+			demux.ErrNotAssigned, "not_assigned", "not assigned"},
 		"an unknown worker": {func() error { return client.Reassign(t.Context(), "02:00:00:00:00:01", "w7") },
-			demux.ErrUnknownInterface, control.CodeUnknownInterface, "w7"},
+			demux.ErrUnknownInterface, "unknown_interface", "w7"},
 		"a group address": {func() error { return client.Assign(t.Context(), "01:00:5e:00:00:01", "w0") },
-			demux.ErrBadMAC, control.CodeBadMAC, "01:00:5e:00:00:01"},
+			demux.ErrBadMAC, "bad_mac", "01:00:5e:00:00:01"},
 		"the zero address": {func() error { return client.Unassign(t.Context(), "00:00:00:00:00:00") },
-			demux.ErrBadMAC, control.CodeBadMAC, "zero"},
+			demux.ErrBadMAC, "bad_mac", "zero"},
 		"a path for a MAC": {func() error { return client.Unassign(t.Context(), "../../etc/passwd\x00%zz") },
-			demux.ErrBadMAC, control.CodeBadMAC, "etc/passwd"},
+			demux.ErrBadMAC, "bad_mac", "etc/passwd"},
 		"no MAC": {func() error { return client.Unassign(t.Context(), "") },
-			control.ErrBadRequest, control.CodeBadRequest, "no DELETE /v1/assignments/"},
+			control.ErrBadRequest, "bad_request", "no DELETE /v1/assignments/"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -10,7 +10,6 @@ import (
 // Dataplane is what a [Server] answers for. [*demux.Demux] is the real one. Its methods are called
 // concurrently, ReadEvents and ReadDrops by one goroutine at a time.
 type Dataplane interface {
-	Unassign(mac demux.MAC) error
 	AssignAll(assignments []demux.Assignment) error
 	ReassignAll(assignments []demux.Assignment) error
 	UnassignAll(macs []demux.MAC) error

@@ -13,7 +13,7 @@ import (
 
 func dropped(n int) demux.Drop {
 	return demux.Drop{
-		Reason: demux.DropUnknownClient, MAC: moved(n).MAC, Interface: 2, Place: moved(1).From, Packets: 7, Time: moved(1).Time,
+		Reason: 3, MAC: moved(n).MAC, Interface: 2, Place: moved(1).From, Packets: 7, Time: moved(1).Time,
 	}
 }
 

@@ -10,23 +10,8 @@ import (
 // Code says what kind of mistake an [Error] is.
 type Code string
 
-// The codes of the API.
-const (
-	CodeFull             Code = "full"              // the table holds as many MACs as it can
-	CodeBadMAC           Code = "bad_mac"           // malformed, zero or a group address
-	CodeBadPlace         Code = "bad_place"         // malformed: no VID from 0 to 4094, or an unknown protocol
-	CodeAlreadyAssigned  Code = "already_assigned"  // the MAC has a worker, and no reassignment was asked for
-	CodeNotAssigned      Code = "not_assigned"      // the MAC has no worker
-	CodeUnknownInterface Code = "unknown_interface" // no interface has that name
-	CodeWrongRole        Code = "wrong_role"        // the interface is a trunk, or already something else
-	CodeUnfit            Code = "unfit"             // the interface looks like one of the host's own, and force was not asked for
-	CodeServed           Code = "served"            // another vlandemux serves the interface
-	CodeTakenOver        Code = "taken_over"        // another process runs this dataplane now
-	CodeBadRequest       Code = "bad_request"       // malformed request, or no such route
-	CodeSlowReader       Code = "slow_reader"       // an event stream was ended because nobody read it
-	CodeStopping         Code = "stopping"          // the process ends
-	CodeInternal         Code = "internal"          // everything else
-)
+// CodeInternal is that of everything without a code of its own.
+const CodeInternal Code = "internal"
 
 var (
 	// ErrSlowReader ends a Watch whose handler fell so far behind that the demux let go of it.
@@ -68,21 +53,22 @@ type kind struct {
 	status   int
 }
 
+// kinds are the codes of the API but for [CodeInternal].
 func kinds() []kind {
 	return []kind{
-		{CodeFull, demux.ErrFull, http.StatusInsufficientStorage},
-		{CodeBadMAC, demux.ErrBadMAC, http.StatusBadRequest},
-		{CodeBadPlace, demux.ErrBadPlace, http.StatusBadRequest},
-		{CodeAlreadyAssigned, demux.ErrAssigned, http.StatusConflict},
-		{CodeNotAssigned, demux.ErrNotAssigned, http.StatusNotFound},
-		{CodeUnknownInterface, demux.ErrUnknownInterface, http.StatusNotFound},
-		{CodeWrongRole, demux.ErrWrongRole, http.StatusConflict},
-		{CodeUnfit, demux.ErrUnfit, http.StatusConflict},
-		{CodeServed, demux.ErrServed, http.StatusConflict},
-		{CodeTakenOver, demux.ErrTakenOver, http.StatusConflict},
-		{CodeBadRequest, ErrBadRequest, http.StatusBadRequest},
-		{CodeSlowReader, ErrSlowReader, http.StatusInternalServerError},
-		{CodeStopping, ErrStopping, http.StatusServiceUnavailable},
+		{"full", demux.ErrFull, http.StatusInsufficientStorage},               // the table holds as many MACs as it can
+		{"bad_mac", demux.ErrBadMAC, http.StatusBadRequest},                   // malformed, zero or a group address
+		{"bad_place", demux.ErrBadPlace, http.StatusBadRequest},               // malformed: no VID from 0 to 4094, or an unknown protocol
+		{"already_assigned", demux.ErrAssigned, http.StatusConflict},          // the MAC has a worker, and no reassignment was asked for
+		{"not_assigned", demux.ErrNotAssigned, http.StatusNotFound},           // the MAC has no worker
+		{"unknown_interface", demux.ErrUnknownInterface, http.StatusNotFound}, // no interface has that name
+		{"wrong_role", demux.ErrWrongRole, http.StatusConflict},               // the interface is a trunk, or already something else
+		{"unfit", demux.ErrUnfit, http.StatusConflict},                        // the interface looks like one of the host's own, and force was not asked for
+		{"served", demux.ErrServed, http.StatusConflict},                      // another vlandemux serves the interface
+		{"taken_over", demux.ErrTakenOver, http.StatusConflict},               // another process runs this dataplane now
+		{"bad_request", ErrBadRequest, http.StatusBadRequest},                 // malformed request, or no such route
+		{"slow_reader", ErrSlowReader, http.StatusInternalServerError},        // an event stream was ended because nobody read it
+		{"stopping", ErrStopping, http.StatusServiceUnavailable},              // the process ends
 	}
 }
 

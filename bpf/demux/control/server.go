@@ -266,7 +266,7 @@ func (s *Server) deleteAssignment(_ http.ResponseWriter, r *http.Request) (any, 
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.options.Dataplane.Unassign(mac)
+	return nil, s.options.Dataplane.UnassignAll([]demux.MAC{mac})
 }
 
 func (s *Server) noRoute(_ http.ResponseWriter, r *http.Request) (any, error) {
