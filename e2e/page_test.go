@@ -29,15 +29,10 @@ type closedWindows []harness.ClosedWindow
 
 func (w closedWindows) String() string { return fmt.Sprintf("%d windows", len(w)) }
 
-// mostCosts is how many frames that a move cost each window's report names.
-const mostCosts = 100
-
 func reportWindows(lab *harness.Lab) {
 	windows := closedWindows(lab.ClosedWindows())
 	for i, w := range windows {
-		v := *w.Verdict
-		v.Costs = v.Costs[:min(len(v.Costs), mostCosts)]
-		windows[i].Verdict = &v
+		windows[i].Verdict = w.Verdict.Brief()
 	}
 	ginkgo.AddReportEntry(windowsEntry, windows, ginkgo.ReportEntryVisibilityNever)
 }

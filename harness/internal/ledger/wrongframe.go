@@ -52,6 +52,35 @@ const (
 	faultTooMany = "too many"
 )
 
+// mostBrief is how many of a kind a brief verdict has.
+const mostBrief = 100
+
+// Brief is the verdict for a report of all specs: with the first frames alone that moves cost, and of a wrong frame's hops, which a flood has
+// thousands of, the first where it went wrong and the first where it did not. The last hop tells how many are left out.
+func (v *Verdict) Brief() *Verdict {
+	brief := *v
+	brief.Costs = v.Costs[:min(len(v.Costs), mostBrief)]
+	brief.WrongFrames = slices.Clone(v.WrongFrames)
+	for i := range brief.WrongFrames {
+		brief.WrongFrames[i].Hops = briefHops(v.WrongFrames[i].Hops)
+	}
+	return &brief
+}
+
+func briefHops(all []TracedHop) (hops []TracedHop) {
+	taken := map[bool]int{} // by whether it went wrong there
+	for _, h := range all {
+		if faulty := h.Fault != ""; taken[faulty] < mostBrief {
+			taken[faulty]++
+			hops = append(hops, h)
+		}
+	}
+	if left := len(all) - len(hops); left > 0 {
+		hops = append(hops, TracedHop{Tap: fmt.Sprintf("and %d more", left), Direction: all[len(all)-1].Direction})
+	}
+	return hops
+}
+
 // line is one row of a wrong frame's trace: what had to be seen if everything
 // before it had gone right, and what was.
 type line struct {
