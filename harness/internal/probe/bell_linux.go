@@ -1,30 +1,56 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
-	"sync"
+	"os"
 	"sync/atomic"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// bell wakes the goroutine that reads a tap's packets, for it to stop or to answer.
-// Only that goroutine calls hear and close; the other methods may be called by any.
+// bell waits for a tap's packets in the runtime's poller, which takes no thread, and wakes the goroutine that reads them, for it
+// to stop or to answer. Only that goroutine calls wait, waitFor, hear and close; the other methods may be called by any.
 type bell struct {
-	ringing  sync.Mutex  // keeps close from closing event under wake
-	event    int         // an eventfd, -1 once closed
+	sockets  *os.File // an epoll instance, nil until open; its read deadline is past when the bell rings
+	raw      syscall.RawConn
 	stopping atomic.Bool // for good
 	asked    chan func() // to be called once all that had arrived is handed over
 }
 
-func (b *bell) open() (err error) {
+// open makes the bell ready.
+func (b *bell) open() error {
 	b.asked = make(chan func(), 1)
-	if b.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return fmt.Errorf("making an eventfd: %w", err)
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("making an epoll instance: %w", err)
+	}
+	err = unix.SetNonblock(fd, true) // for the runtime to poll it
+	b.sockets = os.NewFile(uintptr(fd), "sockets of a tap")
+	if err == nil {
+		b.raw, err = b.sockets.SyscallConn()
+	}
+	if err != nil {
+		return fmt.Errorf("having the runtime poll an epoll instance: %w", err)
 	}
 	return nil
 }
 
+// add has a socket's packets end a wait, until it is closed.
+func (b *bell) add(socket int) error {
+	var err error
+	controlErr := b.raw.Control(func(fd uintptr) {
+		err = unix.EpollCtl(int(fd), unix.EPOLL_CTL_ADD, socket, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(socket)})
+	})
+	if err = errors.Join(controlErr, err); err != nil {
+		return fmt.Errorf("polling a packet socket: %w", err)
+	}
+	return nil
+}
+
+// stop ends the reading.
 func (b *bell) stop() {
 	b.stopping.Store(true)
 	b.wake()
@@ -37,20 +63,34 @@ func (b *bell) ask(answer func()) {
 	b.wake()
 }
 
-// wake ends a wait, now or the next one.
-func (b *bell) wake() {
-	b.ringing.Lock()
-	defer b.ringing.Unlock()
-	if b.event >= 0 {
-		_, _ = unix.Write(b.event, []byte{1, 0, 0, 0, 0, 0, 0, 1}) // a 64-bit number in either byte order
+// wake ends a wait, now or the next one. It does nothing once the bell is closed.
+func (b *bell) wake() { _ = b.sockets.SetReadDeadline(time.Unix(1, 0)) }
+
+// wait calls read now and whenever a packet has come or a socket has an error, until that is done or fails, or the bell rings.
+func (b *bell) wait(read func() (done bool, err error)) error {
+	var failed error
+	err := b.raw.Read(func(uintptr) (done bool) {
+		done, failed = read()
+		return done || failed != nil
+	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil
 	}
+	if err = errors.Join(failed, err); err != nil {
+		return fmt.Errorf("waiting for packets: %w", err)
+	}
+	return nil
 }
 
-// hear waits for the next wake from now on, and says what this one was for: to stop,
-// or to answer, if not nil.
+// waitFor is wait for no longer than that. The bell rings afterwards: it may have meanwhile.
+func (b *bell) waitFor(longest time.Duration, read func() (done bool, err error)) error {
+	defer b.wake()
+	return errors.Join(b.sockets.SetReadDeadline(time.Now().Add(longest)), b.wait(read))
+}
+
+// hear silences the bell, and says what it was for: to stop, or to answer, if not nil, or nothing more.
 func (b *bell) hear() (stop bool, answer func()) {
-	var number [8]byte
-	_, _ = unix.Read(b.event, number[:])
+	_ = b.sockets.SetReadDeadline(time.Time{}) // of an open file that is polled
 	select {
 	case answer = <-b.asked:
 	default:
@@ -59,12 +99,8 @@ func (b *bell) hear() (stop bool, answer func()) {
 }
 
 func (b *bell) close() error {
-	b.ringing.Lock()
-	defer b.ringing.Unlock()
-	if b.event < 0 {
+	if b.sockets == nil {
 		return nil
 	}
-	err := unix.Close(b.event)
-	b.event = -1
-	return err
+	return b.sockets.Close()
 }

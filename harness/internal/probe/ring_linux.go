@@ -141,14 +141,15 @@ func (r *ring) bind(protocol uint16) error {
 	return nil
 }
 
-// drain hands over the packets of each block that the kernel has finished.
-func (r *ring) drain(handle func(*tapped)) {
+// drain hands over the packets of each block that the kernel has finished, and tells whether there was any.
+func (r *ring) drain(handle func(*tapped)) (any bool) {
 	for range r.blocks {
 		block := r.mem[r.next*r.block:][:r.block]
 		status := (*uint32)(unsafe.Pointer(&block[blockStatus]))
 		if atomic.LoadUint32(status)&unix.TP_STATUS_USER == 0 {
-			return
+			return any
 		}
+		any = true
 		count := binary.NativeEndian.Uint32(block[blockPackets:])
 		at := binary.NativeEndian.Uint32(block[blockFirst:])
 		for range count {
@@ -164,6 +165,7 @@ func (r *ring) drain(handle func(*tapped)) {
 		atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
 		r.next = (r.next + 1) % r.blocks
 	}
+	return any
 }
 
 // parseRingPacket reads struct tpacket3_hdr and what is behind it. The kernel leaves a packet unwritten, and counts

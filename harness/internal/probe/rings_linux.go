@@ -20,13 +20,14 @@ func openRings(point TapPoint, opts TapOptions) (*rings, error) {
 	if point.SCTPSegment != 0 {
 		takes = []packets{otherPackets, sctpSuperPackets}
 	}
-	rs := &rings{bell: bell{event: -1}}
+	rs := &rings{}
 	err := rs.open()
 	for _, take := range takes {
 		if err == nil {
 			var r *ring
 			if r, err = openRing(point, opts, take); err == nil {
 				rs.all = append(rs.all, r)
+				err = rs.add(r.fd)
 			}
 		}
 	}
@@ -34,35 +35,6 @@ func openRings(point TapPoint, opts TapOptions) (*rings, error) {
 		return nil, errors.Join(err, rs.close())
 	}
 	return rs, nil
-}
-
-// wait returns once a block is full or old enough, or wake was called, which the
-// flag tells.
-func (rs *rings) wait() (woken bool, err error) { return rs.poll(rs.event, -1) }
-
-// waitBlock returns once a block is full or old enough, or timeout is over.
-func (rs *rings) waitBlock(timeout time.Duration) error {
-	_, err := rs.poll(-1, int(timeout.Milliseconds()))
-	return err
-}
-
-func (rs *rings) poll(event, milliseconds int) (woken bool, err error) {
-	fds := make([]unix.PollFd, 0, 3)
-	for _, r := range rs.all {
-		fds = append(fds, unix.PollFd{Fd: int32(r.fd), Events: unix.POLLIN})
-	}
-	fds = append(fds, unix.PollFd{Fd: int32(event), Events: unix.POLLIN})
-	if _, err := unix.Poll(fds, milliseconds); err != nil && !errors.Is(err, unix.EINTR) {
-		return false, fmt.Errorf("polling the ring: %w", err)
-	}
-	for i, r := range rs.all {
-		if fds[i].Revents&(unix.POLLERR|unix.POLLHUP) != 0 {
-			if err := r.failure(); err != nil {
-				return false, err
-			}
-		}
-	}
-	return fds[len(rs.all)].Revents != 0, nil
 }
 
 // failure is why the socket's poll tells of an error, nil if it goes on.
@@ -81,32 +53,38 @@ func (r *ring) failure() error {
 	return nil
 }
 
-func (rs *rings) drain(handle func(*tapped)) {
+// drain tells whether there was anything.
+func (rs *rings) drain(handle func(*tapped)) (any bool, err error) {
 	for _, r := range rs.all {
-		r.drain(handle)
+		if r.drain(handle) {
+			any = true
+		} else if err := r.failure(); err != nil {
+			return any, err
+		}
 	}
+	return any, nil
 }
 
 // run hands packets over until stop is called, then those that had arrived by then.
 func (rs *rings) run(handle func(*tapped)) error {
 	for {
-		woken, err := rs.wait()
+		err := rs.wait(func() (bool, error) {
+			_, err := rs.drain(handle)
+			return false, err
+		})
 		if err != nil {
 			return err
 		}
-		if woken {
-			stop, answer := rs.hear()
-			if stop {
-				return rs.finish(handle)
-			}
-			if answer != nil {
-				if err := rs.catchUp(handle); err != nil {
-					return err
-				}
-				answer()
-			}
+		stop, answer := rs.hear()
+		if stop {
+			return rs.finish(handle)
 		}
-		rs.drain(handle)
+		if answer != nil {
+			if err := rs.catchUp(handle); err != nil {
+				return err
+			}
+			answer()
+		}
 	}
 }
 
@@ -148,7 +126,9 @@ func (rs *rings) finish(handle func(*tapped)) error {
 func (rs *rings) catchUp(handle func(*tapped)) error {
 	const patience = 200 // waits for a block's timer, each up to 5 times its length
 	for range patience {
-		rs.drain(handle)
+		if _, err := rs.drain(handle); err != nil {
+			return err
+		}
 		behind := false
 		for _, r := range rs.all {
 			if err := r.count(); err != nil {
@@ -159,7 +139,7 @@ func (rs *rings) catchUp(handle func(*tapped)) error {
 		if !behind {
 			return nil
 		}
-		if err := rs.waitBlock(5 * retireMilliseconds * time.Millisecond); err != nil {
+		if err := rs.waitFor(5*retireMilliseconds*time.Millisecond, func() (bool, error) { return rs.drain(handle) }); err != nil {
 			return err
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/bits"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -76,8 +78,10 @@ func (s *stack) watch(etherTypes []uint16) error {
 			return fmt.Errorf("tapping %s: watching EtherType %#04x: %w", s.point, t, err)
 		}
 		s.sockets[t] = fd
+		if err := s.add(fd); err != nil {
+			return fmt.Errorf("tapping %s: watching EtherType %#04x: %w", s.point, t, err)
+		}
 	}
-	s.wake()
 	return nil
 }
 
@@ -108,39 +112,37 @@ func networkOrder(v uint16) uint16 {
 	return bits.ReverseBytes16(v)
 }
 
-// polled is the bell, then every socket.
-func (s *stack) polled() []unix.PollFd {
+// descriptors are those of all sockets.
+func (s *stack) descriptors() []int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fds := []unix.PollFd{{Fd: int32(s.event), Events: unix.POLLIN}}
-	for _, fd := range s.sockets {
-		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-	}
-	return fds
+	return slices.Collect(maps.Values(s.sockets))
 }
 
 func (s *stack) run(handle func(*tapped)) error {
 	for {
-		fds := s.polled()
-		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("waiting for packets: %w", err)
+		err := s.wait(func() (bool, error) {
+			for _, fd := range s.descriptors() {
+				if err := s.drain(fd, handle); err != nil {
+					return false, err
+				}
+			}
+			return false, nil
+		})
+		if err != nil {
+			return err
 		}
-		if fds[0].Revents != 0 {
-			stop, answer := s.hear()
-			if err := s.catchUp(handle); err != nil || stop {
+		stop, answer := s.hear()
+		if stop || answer != nil {
+			if err := s.catchUp(handle); err != nil {
 				return err
 			}
-			if answer != nil {
-				answer()
-			}
 		}
-		for _, fd := range fds[1:] {
-			if fd.Revents == 0 {
-				continue
-			}
-			if err := s.drain(int(fd.Fd), handle); err != nil {
-				return err
-			}
+		if stop {
+			return nil
+		}
+		if answer != nil {
+			answer()
 		}
 	}
 }
@@ -148,11 +150,11 @@ func (s *stack) run(handle func(*tapped)) error {
 // catchUp hands over what has arrived, and what arrives while it does.
 func (s *stack) catchUp(handle func(*tapped)) error {
 	for {
-		for _, fd := range s.polled()[1:] {
-			if err := s.drain(int(fd.Fd), handle); err != nil {
+		for _, fd := range s.descriptors() {
+			if err := s.drain(fd, handle); err != nil {
 				return err
 			}
-			stats, err := unix.GetsockoptTpacketStats(int(fd.Fd), unix.SOL_PACKET, unix.PACKET_STATISTICS)
+			stats, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 			if err != nil {
 				return fmt.Errorf("asking for a socket's statistics: %w", err)
 			}
