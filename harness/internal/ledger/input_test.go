@@ -173,8 +173,8 @@ func TestAReportHasTheTotals(t *testing.T) {
 	g := NewWithT(t)
 	m := small()
 	text := m.lab.Check(m.input()).String()
-	g.Expect(text).To(HavePrefix("ledger: every frame, counter and location is right\n32 frames (4917 octets) sent by batches"))
-	g.Expect(text).To(MatchRegexp(`c0/eth0 +8 +1148 +4 +574\n`))
+	g.Expect(text).To(HavePrefix("ledger: every frame, counter and location is right\n32 frames (5817 octets) sent by batches"))
+	g.Expect(text).To(MatchRegexp(`c0/eth0 +8 +1447 +4 +786\n`))
 	g.Expect(text).To(MatchRegexp(`HELD BY +<10µs .* LONGEST\n +switch +\d+ .*\n +demux +\d+ .*\n +links +\d+ .* \d.*µs\n`))
 	g.Expect(text).To(MatchRegexp(`demux +32 +20 +20 +4: not_assigned; 4: unknown_client; 4: unlearned`))
 }

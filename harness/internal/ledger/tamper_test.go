@@ -166,7 +166,7 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 		}, []string{`host/w0 +out .* 1 +0 .* ← missing`, `sent by nobody: frame [0-9a-f]{16}`, `of no batch`}},
 		{"octets that were added", func(m *mover) {
 			m.edit(m.frame(0, 0), func(s *probe.Sighting) { s.Length += 2 }, "host/w0", "w0/eth0")
-		}, []string{`host/w0 +out +no tag +66 +0 +1`, `host/w0 +out +no tag +64 +1 +0`}},
+		}, []string{`host/w0 +out +no tag +119 +0 +1`, `host/w0 +out +no tag +117 +1 +0`}},
 		{"a copy of a broadcast missing", func(m *mover) {
 			m.drop(m.frame(4, 0), "host/trunk0", "switch/trunk0", "switch/c0", "c0/eth0", "switch/c1", "c1/eth0")
 		}, []string{`host/trunk0 +out +802.1Q vid 5 .* 1 +0 .* ← missing`, `c1/eth0 +in .* 1 +0`}},

@@ -105,7 +105,7 @@ type Batch struct {
 	EtherType uint16 `json:"ether_type,omitempty"`
 	// Size of each frame in octets, Tags included. Zero with GSO, which decides it.
 	Size int `json:"size,omitempty"`
-	// MaxSize above Size makes sizes cycle over Size to MaxSize. Optional.
+	// MaxSize above Size makes sizes cycle over Size to MaxSize, from one that the ID decides. Optional.
 	MaxSize int `json:"max_size,omitempty"`
 	// Flow puts the payload into UDP or TCP. Optional.
 	Flow *Flow `json:"flow,omitempty"`

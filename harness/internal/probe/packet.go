@@ -59,7 +59,7 @@ func (b *Batch) packetLen(i int) int {
 		return b.headerLen() + b.GSO.SegmentSize*b.GSO.Segments
 	}
 	if span := b.MaxSize - b.Size + 1; span > 1 {
-		return b.Size + int(uint64(i)*sizeStride%uint64(span))
+		return b.Size + int((uint64(b.ID)+uint64(i))*sizeStride%uint64(span))
 	}
 	return b.Size
 }
