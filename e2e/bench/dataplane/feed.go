@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/bpf/ethtool"
@@ -71,10 +72,21 @@ func (r *running) feeder(f frames) (source, error) {
 		return nil, fmt.Errorf("loading the program that feeds frames: %w", err)
 	}
 	r.keep(objects.Program)
+	// The kernel knows a program that is attached. For others it patches its own code at each run, and waits for a grace
+	// period of RCU before and after; an emulated processor which runs the code at that moment ends in a panic.
+	aside, err := newNamespace()
+	if err != nil {
+		return nil, err
+	}
+	r.keep(aside)
+	const loopback = 1 // ifindex
+	if err := r.attachXDP(aside, loopback, objects.Program, link.XDPGenericMode); err != nil {
+		return nil, err
+	}
 	return &feeder{from: r.phys, program: objects.Program, sent: objects.Sent, times: objects.Times, frame: f.frame()}, nil
 }
 
-// feeding is how many frames one measurement feeds: the kernel waits for a grace period of RCU before and after them.
+// feeding is how many frames one measurement feeds.
 const feeding = 1 << 16
 
 // rate feeds on the thread's processor. The slices are as long as the sender's, by the program's own clock. The

@@ -105,16 +105,9 @@ func xdp() variant {
 		if err != nil {
 			return nil, err
 		}
-		native := func(ns *namespace, ifindex int, program *ebpf.Program) error {
-			return ns.do(func() error {
-				l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: ifindex, Flags: link.XDPDriverMode})
-				if err == nil {
-					p.keep(l)
-				}
-				return err
-			})
-		}
-		return &running{}, errors.Join(native(p.host, p.trunk, objects.XdpPhys2virt), native(p.virt, far, objects.XdpPass))
+		return &running{}, errors.Join(
+			p.attachXDP(p.host, p.trunk, objects.XdpPhys2virt, link.XDPDriverMode),
+			p.attachXDP(p.virt, far, objects.XdpPass, link.XDPDriverMode))
 	}}
 }
 
@@ -172,6 +165,17 @@ func (p *path) tcx(phys2virt, virt2phys *ebpf.Program) (*running, error) {
 func (p *path) attach(ns *namespace, ifindex int, program *ebpf.Program, where ebpf.AttachType) error {
 	return ns.do(func() error {
 		l, err := link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: program, Attach: where})
+		if err != nil {
+			return fmt.Errorf("attaching %v to interface %d: %w", program, ifindex, err)
+		}
+		p.keep(l)
+		return nil
+	})
+}
+
+func (p *path) attachXDP(ns *namespace, ifindex int, program *ebpf.Program, mode link.XDPAttachFlags) error {
+	return ns.do(func() error {
+		l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: ifindex, Flags: mode})
 		if err != nil {
 			return fmt.Errorf("attaching %v to interface %d: %w", program, ifindex, err)
 		}

@@ -151,8 +151,9 @@ func kernelArguments(a Acceleration) string {
 		"apparmor=0", // the guest does not load the profiles that dockerd would want to use
 	}
 	if a.Name == "tcg" {
-		// A virtual processor is a thread which the host may not run for seconds: a watchdog would tell about the host.
-		args = append(args, "tsc=reliable", "nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1")
+		// A virtual processor is a thread which the host may not run for seconds: a watchdog would tell about the host,
+		// and a timer that is to tick while the kernel starts is found broken: that panics.
+		args = append(args, "tsc=reliable", "no_timer_check", "nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1")
 	}
 	return strings.Join(args, " ")
 }
