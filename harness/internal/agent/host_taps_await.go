@@ -49,8 +49,8 @@ func arrived(frames, totals map[string]uint64) bool {
 }
 
 func (s *tapSet) totals() map[string]uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	totals := make(map[string]uint64, len(s.taps))
 	for _, tap := range s.taps {
 		totals[tap.Point().Name] = tap.Total()
