@@ -142,14 +142,14 @@ func (r *ring) bind(protocol uint16) error {
 }
 
 // drain hands over the packets of each block that the kernel has finished, and tells whether there was any.
-func (r *ring) drain(handle func(*tapped)) (any bool) {
+func (r *ring) drain(handle func(*tapped)) (some bool) {
 	for range r.blocks {
 		block := r.mem[r.next*r.block:][:r.block]
 		status := (*uint32)(unsafe.Pointer(&block[blockStatus]))
 		if atomic.LoadUint32(status)&unix.TP_STATUS_USER == 0 {
-			return any
+			return some
 		}
-		any = true
+		some = true
 		count := binary.NativeEndian.Uint32(block[blockPackets:])
 		at := binary.NativeEndian.Uint32(block[blockFirst:])
 		for range count {
@@ -165,7 +165,7 @@ func (r *ring) drain(handle func(*tapped)) (any bool) {
 		atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
 		r.next = (r.next + 1) % r.blocks
 	}
-	return any
+	return some
 }
 
 // parseRingPacket reads struct tpacket3_hdr and what is behind it. The kernel leaves a packet unwritten, and counts

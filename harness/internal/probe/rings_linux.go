@@ -54,15 +54,15 @@ func (r *ring) failure() error {
 }
 
 // drain tells whether there was anything.
-func (rs *rings) drain(handle func(*tapped)) (any bool, err error) {
+func (rs *rings) drain(handle func(*tapped)) (some bool, err error) {
 	for _, r := range rs.all {
 		if r.drain(handle) {
-			any = true
+			some = true
 		} else if err := r.failure(); err != nil {
-			return any, err
+			return some, err
 		}
 	}
-	return any, nil
+	return some, nil
 }
 
 // run hands packets over until stop is called, then those that had arrived by then.
