@@ -66,7 +66,7 @@ func (a *audit) describe(f *frame) string {
 	return name
 }
 
-// clock is a time of day as reports show it.
+// Clock is a time of day as reports show it.
 // Clock is a time of day, of nanoseconds since 1970.
 func Clock(ns int64) string { return time.Unix(0, ns).UTC().Format("15:04:05.000000") }
 
