@@ -66,8 +66,7 @@ func (a *audit) describe(f *frame) string {
 	return name
 }
 
-// Clock is a time of day as reports show it.
-// Clock is a time of day, of nanoseconds since 1970.
+// Clock is a time of day, of nanoseconds since 1970, as reports show it.
 func Clock(ns int64) string { return time.Unix(0, ns).UTC().Format("15:04:05.000000") }
 
 // stack is a frame's VLAN tags, outermost first, in few octets: there are millions.
