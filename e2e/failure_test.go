@@ -123,12 +123,13 @@ func failed(spec *types.SpecReport) bool {
 	return spec.Failed() && !strings.HasPrefix(spec.Failure.Message, "SynchronizedBeforeSuite failed on Ginkgo parallel process #1")
 }
 
-// failedSpecs is a line of cause for each failed spec; those of one cause are told together.
+// failedSpecs is a line of cause for each failed spec; those of one cause are told together. A failed node of the suite is left out:
+// Ginkgo has told of it already.
 func (s *suite) failedSpecs(report ginkgo.Report) string {
 	specs := map[string][]types.SpecReport{}
 	var causes []string
 	for _, spec := range report.SpecReports {
-		if !failed(&spec) {
+		if !spec.Failed() || spec.LeafNodeType != types.NodeTypeIt {
 			continue
 		}
 		f := failureOf(&spec)
@@ -142,7 +143,7 @@ func (s *suite) failedSpecs(report ginkgo.Report) string {
 	for _, why := range causes {
 		fmt.Fprintf(&text, "%d: %s\n", len(specs[why]), why)
 		for _, spec := range specs[why] {
-			fmt.Fprintf(&text, "   %s\n", cmp.Or(spec.FullText(), spec.LeafNodeType.String()))
+			fmt.Fprintf(&text, "   %s\n", spec.FullText())
 			if evidence, there, err := entry[string](&spec, evidenceEntry); err == nil && there {
 				fmt.Fprintf(&text, "     %s\n", shown(evidence))
 			}
