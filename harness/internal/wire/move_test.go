@@ -144,7 +144,7 @@ func TestMoveKeepsAddressesCarrierAndTCP(t *testing.T) {
 		for name, was := range before {
 			g.Expect(after[name].Addresses).To(Equal(was.Addresses), name)
 			g.Expect(after[name].CarrierChanges).To(Equal(was.CarrierChanges), name)
-			g.Expect(after[name].Carrier).To(BeTrue(), name)
+			g.Expect(after[name].Carrier).To(Equal(was.Carrier), name) // the kernel's own, such as gre0, never have one
 		}
 		slices.Sort(took)
 		t.Logf("%d moves: window p50 %v, p99 %v", len(took), took[len(took)/2], took[len(took)*99/100])
