@@ -86,9 +86,16 @@ static __always_inline __u32 value_slot(__u64 value)
 	return value;
 }
 
-static __always_inline __u32 value_worker(__u64 value)
+/* Where its frames go, see WORKER_PEER. */
+static __always_inline __u32 value_target(__u64 value)
 {
 	return value >> 32;
+}
+
+/* The index of its worker. */
+static __always_inline __u32 value_worker(__u64 value)
+{
+	return value_target(value) & ~WORKER_PEER;
 }
 
 static __always_inline __u64 *find_former_location(__u64 location)

@@ -25,6 +25,7 @@
 #include "limit.h"
 #include "places.h"
 #include "learn.h"
+#include "deliver.h"
 #include "flood.h"
 #include "watch.h"
 
@@ -68,11 +69,11 @@ static __noinline int unknown(struct __sk_buff *skb, const struct tally *wire, _
 		return drop(skb, DROP_NO_WORKER, wire, mac, seen);
 	if (bpf_skb_vlan_pop(skb))
 		return drop(skb, DROP_TAG_FAILED, wire, mac, seen);
-	refused = worker_refuses(skb, to, longest);
+	refused = worker_refuses(skb, to & ~WORKER_PEER, longest);
 	if (refused != NOT_REFUSED)
 		return drop(skb, refused, wire, mac, seen);
 	count_reason(UNKNOWN_FORWARDED, wire);
-	return bpf_redirect(to, 0);
+	return deliver(skb, to);
 }
 
 SEC("tc")
@@ -94,7 +95,7 @@ int phys2virt(struct __sk_buff *skb)
 	if (!client)
 		return unknown(skb, &wire, mac, seen, longest);
 	value = client_value(client);
-	if (!value_worker(value))
+	if (!value_target(value))
 		return drop(skb, DROP_NO_WORKER, &wire, mac, seen);
 
 	if (bpf_skb_vlan_pop(skb))
@@ -108,7 +109,7 @@ int phys2virt(struct __sk_buff *skb)
 	if (refused != NOT_REFUSED)
 		return drop(skb, refused, &wire, mac, seen);
 	count_rx(value_slot(value), &wire);
-	return bpf_redirect(value_worker(value), 0);
+	return deliver(skb, value_target(value));
 }
 
 SEC("tc")

@@ -32,6 +32,7 @@ type device struct {
 	clients     int
 	floodedBase bpfTally
 	isDefault   bool // it gets the frames of unknown MACs
+	peer        bool // its frames go to the other end of its veth, which is in another network namespace
 
 	// Of trunks.
 	allows    int  // how many clients may be at a place of it, counted by place
@@ -58,6 +59,7 @@ type Attachment struct {
 	Mode  AttachMode // AttachTCX or AttachClsact; "" while there is none
 	Down  bool       // the interface is not up
 	MTU   int        // in octets; of a veth, the less of its two ends'
+	Peer  bool       // frames for the worker do not cross the interface, see RedirectPeer
 }
 
 func (a *device) mode() AttachMode {
@@ -70,12 +72,15 @@ func (a *device) mode() AttachMode {
 	return ""
 }
 
-// target is the ifindex that clients of the worker get.
-func (a *device) target() int {
-	if a.down {
+// target is where frames of the worker go, as in struct client.
+func (a *device) target() uint32 {
+	switch {
+	case a.down || a.ifindex == 0:
 		return 0
+	case a.peer:
+		return uint32(a.ifindex) | bpfWorkerPeer
 	}
-	return a.ifindex
+	return uint32(a.ifindex)
 }
 
 // As in types.h.
@@ -85,12 +90,14 @@ const (
 	bpfOptionPassUnknown     = 2
 	bpfOptionUnknownWorker   = 4
 	bpfOptionMigrated        = 8
+	bpfOptionRedirectPeer    = 16
 	bpfOptionAgeShift        = 8
 	bpfOptionAgeMask         = 1<<20 - 1
 	bpfOptionGroupLimitShift = 32
 	bpfDeviceForced          = 1
 	bpfDeviceDefaultWorker   = 2
 	bpfDeviceNamedOnly       = 4
+	bpfWorkerPeer            = 1 << 31
 	bpfUnknownPassed         = 30
 	bpfUnknownForwarded      = 31
 )
@@ -114,7 +121,7 @@ func (d *Demux) list(role bpfAttachRole) []Attachment {
 	var found []Attachment
 	for _, a := range d.devices {
 		if a.role == role && !a.namedOnly {
-			found = append(found, Attachment{Name: a.name, Index: a.ifindex, Mode: a.mode(), Down: a.down, MTU: a.mtu})
+			found = append(found, Attachment{Name: a.name, Index: a.ifindex, Mode: a.mode(), Down: a.down, MTU: a.mtu, Peer: a.peer})
 		}
 	}
 	slices.SortFunc(found, func(a, b Attachment) int { return cmp.Compare(a.Name, b.Name) })
@@ -217,7 +224,7 @@ func (d *Demux) lose(a *device) error {
 	ifindex := a.ifindex
 	errs := []error{d.unlimit(a)}
 	d.publishLimits()
-	a.ifindex, a.down, a.mtu = 0, false, 0
+	a.ifindex, a.down, a.mtu, a.peer = 0, false, 0, false
 	if a.role == bpfAttachRoleROLE_WORKER {
 		d.point(a)
 	}

@@ -36,6 +36,7 @@ func (d *Demux) room(a *device, link *Link) uint32 {
 // long they may be. Once that is done for each of several devices, publishLimits has to follow.
 func (d *Demux) note(a *device, link *Link) error {
 	a.link, a.down, a.mtu = *link, !link.Up, d.leastMTU(link)
+	a.peer = d.toPeer(a)
 	var limit uint32
 	switch {
 	case a.down && a.role == bpfAttachRoleROLE_WORKER: // its clients have no worker
@@ -53,6 +54,12 @@ func (d *Demux) note(a *device, link *Link) error {
 		return fmt.Errorf("recording the MTU of %s: %w", a.name, err)
 	}
 	return nil
+}
+
+// toPeer tells whether frames of a worker can go to the other end of its link. The kernel drops them if that
+// is none, or in this namespace.
+func (d *Demux) toPeer(a *device) bool {
+	return d.peers && d.opts.Redirect == RedirectPeer && a.role == bpfAttachRoleROLE_WORKER && a.link.Kind == "veth" && a.link.peerNS >= 0
 }
 
 // unlimit is for a device that is not there, or a worker that is down.

@@ -50,7 +50,8 @@ func (d *Demux) loadObjects(set *pinSet) error {
 	if err != nil {
 		return err
 	}
-	if set != nil && set.owner.Layout != 0 {
+	d.peers = set == nil || set.owner.Layout == 0
+	if !d.peers {
 		d.seeds = set.owner.Seeds
 	} else if d.seeds, err = drawSeeds(); err != nil {
 		return err

@@ -45,6 +45,26 @@ const (
 	UntaggedPass UntaggedPolicy = "pass"
 )
 
+// RedirectMode is where a frame for a worker is put.
+type RedirectMode string
+
+const (
+	// RedirectInterface sends it on the worker's interface.
+	RedirectInterface RedirectMode = "interface"
+	// RedirectPeer hands it to the other end of a worker that is a veth with that end in another network namespace
+	// (bpf_redirect_peer), and sends it on the interface of any other worker.
+	//
+	// A frame costs less then, since it does not wait in the queue of the other end. What is at the host's end does not see
+	// it: packet sockets (tcpdump), programs and qdiscs at egress, counters, and settings of its offloads. At the other end,
+	// XDP in the driver, GRO and RPS do not see it (programs and filters at ingress do), and the kernel does not compare
+	// its destination address with that of the interface: IP takes every unicast frame for its own; since Linux 6.15
+	// packet sockets there are told PACKET_HOST of broadcasts and multicasts too.
+	//
+	// When the other end is moved to another namespace, it is down until somebody sets it up there, and its clients have no
+	// worker meanwhile.
+	RedirectPeer RedirectMode = "peer"
+)
+
 // Options configure [Load].
 type Options struct {
 	// Capacity is the most assignments there can be. Optional: what is pinned keeps
@@ -67,6 +87,10 @@ type Options struct {
 	// [Demux.ForgetUnused]. Optional: what is pinned keeps its age, the default is for ever, and so is
 	// a negative one.
 	Age time.Duration
+	// Redirect is where frames for workers are put. Optional: what is pinned keeps its mode, the default is
+	// [RedirectInterface]. When a Load with RedirectPeer takes over from one without, frames that are under way then may
+	// come after later ones.
+	Redirect RedirectMode
 	// Attach forces a way to attach. Optional, default [AttachAuto].
 	Attach AttachMode
 	// PinPath is the folder in a BPF file system that holds maps and links, so
@@ -80,6 +104,7 @@ func (o *Options) complete() {
 	o.Capacity = cmp.Or(o.Capacity, DefaultCapacity)
 	o.Untagged = cmp.Or(o.Untagged, UntaggedDrop)
 	o.Unknown = cmp.Or(o.Unknown, UnknownDrop)
+	o.Redirect = cmp.Or(o.Redirect, RedirectInterface)
 	o.Attach = cmp.Or(o.Attach, AttachAuto)
 }
 
@@ -114,6 +139,9 @@ func (o *Options) bits() uint64 {
 	if o.Untagged == UntaggedPass {
 		bits |= bpfOptionPassUntagged
 	}
+	if o.Redirect == RedirectPeer {
+		bits |= bpfOptionRedirectPeer
+	}
 	switch unknownPolicy(o.Unknown) {
 	case uint32(bpfUnknownPolicyUNKNOWN_PASS):
 		bits |= bpfOptionPassUnknown
@@ -127,6 +155,9 @@ func (o *Options) bits() uint64 {
 func (o *Options) remember(bits uint64, defaultWorker string) {
 	if o.Untagged == "" && bits&bpfOptionPassUntagged != 0 {
 		o.Untagged = UntaggedPass
+	}
+	if o.Redirect == "" && bits&bpfOptionRedirectPeer != 0 {
+		o.Redirect = RedirectPeer
 	}
 	switch {
 	case o.Unknown != "":
@@ -157,6 +188,11 @@ func (o *Options) check() error {
 	}
 	if o.Age > 0 && (o.Age > MaxAge || o.Age%time.Second != 0) {
 		return fmt.Errorf("location age %v: whole seconds up to %v are possible", o.Age, MaxAge)
+	}
+	switch o.Redirect {
+	case "", RedirectInterface, RedirectPeer:
+	default:
+		return fmt.Errorf("redirect mode %q: %q or %q is possible", o.Redirect, RedirectInterface, RedirectPeer)
 	}
 	switch o.Attach {
 	case "", AttachAuto, AttachTCX, AttachClsact:

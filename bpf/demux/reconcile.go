@@ -191,12 +191,12 @@ func (d *Demux) follow(link *Link, did func(*device, error, string, ...any)) {
 	if restored || err != nil {
 		did(a, err, "%s", takenOff)
 	}
-	down, mtu := a.down, a.mtu
+	target, down, mtu := a.target(), a.down, a.mtu
 	if err := d.note(a, link); err != nil {
 		did(a, err, "changed")
 	}
 	d.publishLimits()
-	if a.down != down && a.role == bpfAttachRoleROLE_WORKER {
+	if a.target() != target && a.role == bpfAttachRoleROLE_WORKER {
 		d.point(a)
 	}
 	switch {

@@ -55,7 +55,7 @@ func (d *Demux) slotsOf(worker *device) []uint32 {
 // each, between two frames.
 func (d *Demux) point(worker *device) {
 	if worker.isDefault {
-		atomic.StoreUint32(&d.policies[0].DefaultWorker, uint32(worker.target()))
+		atomic.StoreUint32(&d.policies[0].DefaultWorker, worker.target())
 	}
 	for slot := worker.first; slot != noSlot; slot = d.clients[slot].next {
 		d.table.find(d.clients[slot].mac).value.Store(clientValue(slot, worker))

@@ -49,8 +49,13 @@ struct mac {
  */
 struct client {
 	__u64 key;   /* the MAC, 0 for a free entry, more than a MAC for one that is not free yet */
-	__u64 value; /* slot | ifindex of the worker << 32; index 0: there is no worker */
+	__u64 value; /* slot | where its frames go << 32: see WORKER_PEER */
 };
+
+/* Where frames of a worker go: the index of its interface, 0 if there is no worker. With this bit, to the other end
+ * of that interface, which is in another network namespace.
+ */
+#define WORKER_PEER (1U << 31)
 
 /* A cache line. */
 #define BUCKET_CLIENTS 4
@@ -225,7 +230,7 @@ struct flood_state {
 struct policies {
 	__u32 worker_limit; /* the least of the workers that are up */
 	__u32 trunk_limit;  /* the least of the trunks; 0 if one is down */
-	__u32 default_worker; /* ifindex; 0 if there is none, or it is down */
+	__u32 default_worker; /* where its frames go; 0 if there is none, or it is down */
 	__u32 former_slots; /* slots below may have their locations in the former maps */
 };
 
@@ -285,6 +290,7 @@ struct owner {
 #define OPTION_PASS_UNKNOWN 2
 #define OPTION_UNKNOWN_WORKER 4
 #define OPTION_MIGRATED 8  /* no option: the maps have all that earlier ones had */
+#define OPTION_REDIRECT_PEER 16
 #define OPTION_AGE_SHIFT 8 /* 20 bits: seconds */
 #define OPTION_GROUP_LIMIT_SHIFT 32
 

@@ -80,7 +80,7 @@ func TestStatusNamesWhatIsAttached(t *testing.T) {
 			"eth1 has an XDP program, which gets each frame before the demux: what it drops or redirects is counted nowhere here; ip link set eth1 xdp off",
 			"eth1 has large receive offload on: the frames it joins do not fit through the other end, and are counted as one; ethtool -K eth1 lro off"}}},
 		Workers: []control.Interface{
-			{Name: "w0", Index: 11, Attach: "tcx", State: "up", MTU: 1400, Problems: []string{
+			{Name: "w0", Index: 11, Attach: "tcx", State: "up", MTU: 1400, Peer: true, Problems: []string{
 				"w0 has MTU 1400 and trunk eth1 has 1500: longer frames are dropped as too_long; raise it at both ends of its link"}}, {Name: "w1", State: "absent"},
 		},
 	}))

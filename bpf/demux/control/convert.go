@@ -23,7 +23,7 @@ func location(names Names, l demux.Location) *Location {
 func interfaces(attached []demux.Attachment) []Interface {
 	list := make([]Interface, 0, len(attached))
 	for _, a := range attached {
-		list = append(list, Interface{Name: a.Name, Index: a.Index, Attach: string(a.Mode), State: state(a), MTU: a.MTU})
+		list = append(list, Interface{Name: a.Name, Index: a.Index, Attach: string(a.Mode), State: state(a), MTU: a.MTU, Peer: a.Peer})
 	}
 	return list
 }

@@ -209,7 +209,7 @@ func (f *fakePlane) Trunks() []demux.Attachment {
 }
 
 func (f *fakePlane) Workers() []demux.Attachment {
-	return []demux.Attachment{{Name: "w0", Index: 11, Mode: demux.AttachTCX, MTU: f.workerMTU}, {Name: "w1"}}
+	return []demux.Attachment{{Name: "w0", Index: 11, Mode: demux.AttachTCX, MTU: f.workerMTU, Peer: true}, {Name: "w1"}}
 }
 
 func (f *fakePlane) Capacity() int { return f.capacity }

@@ -64,6 +64,8 @@ type Interface struct {
 	// MTU is the interface's, in octets of payload without tags, or that of the other end of its veth where that is less;
 	// 0 while there is no such interface.
 	MTU int `json:"mtu"`
+	// Peer is that frames for a worker do not cross the interface: they are handed to the other end of its veth.
+	Peer bool `json:"peer,omitempty"`
 	// Problems are what will lose frames, each a sentence for people.
 	Problems []string `json:"problems,omitempty"`
 }

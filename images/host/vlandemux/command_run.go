@@ -25,6 +25,13 @@ are detached; assignments not listed are kept. Without --trunk the trunks of the
 
 A trunk or worker that is deleted and created again under the same name is attached again, with its clients.
 
+--redirect peer makes frames cheaper for a worker that is a veth with its other end in another network namespace, as of a
+container: they are handed to that end (bpf_redirect_peer) and do not wait in its queue, 1.3 times as many a second from sockets
+and 1.6 times as many from a network card. Other workers get theirs as before; ` + "`vlandemux status`" + ` shows which is which.
+What is at the host's end no longer sees them: tcpdump, tc egress, the counters of ` + "`ip -s link`" + `, and offloads turned off
+there. At the other end, XDP in the driver, GRO and RPS do not, and IP takes unicast frames to any MAC for its own; capture and
+filter there. Counters of this program stay exact. Turned on under traffic, some frames may come out of order, once.
+
 SIGHUP reads --config again: trunks and assignments become what it says, assignments that it no longer names
 are removed, and those made with ` + "`vlandemux assign`" + ` stay. A file with a mistake changes nothing, and neither does
 one that no longer has "assign". Replace the file by renaming a new one over it, so that half a file is never read.
@@ -39,6 +46,7 @@ The same in a file, for --config; flags override it, assignment by assignment:
   unknown: pass                   # tagged frames of MACs without a worker: drop (default), pass, or a worker's name
   group_limit: 1000               # group frames a second that a worker may send; 0 (default) for no limit
   age: 5m                         # forget the location of a client that has sent nothing for this long; 0 (default): never
+  redirect: peer                  # interface (default), or peer: see above
   attach: auto                    # auto (default), tcx or clsact
   capacity: 4096
   bpffs: /sys/fs/bpf/vlandemux    # "" pins nothing: all ends with the process

@@ -32,7 +32,9 @@ type config struct {
 	// groupLimit is in frames a second; nil: as in the last run, 0: none.
 	groupLimit *int
 	// age is how long an unused location is kept; nil: as in the last run, 0: for ever.
-	age      *time.Duration
+	age *time.Duration
+	// redirect is how frames get to a worker; empty: as in the last run.
+	redirect string
 	attach   string
 	capacity int
 	bpffs    string // empty: nothing is pinned
@@ -104,6 +106,8 @@ func settings() []setting {
 		{"group-limit", "int", "group frames (broadcast, multicast) a second that a worker may send; 0 for no limit",
 			number(0, maxGroupLimit, func(c *config, n int) { c.groupLimit = &n })},
 		{"age", "duration", "forget the location of a client that has sent nothing for this long, e.g. 5m; 0 never does", age},
+		{"redirect", "string", "how frames get to a worker: interface sends them on it, peer hands them to the other end of its veth",
+			text(func(c *config) *string { return &c.redirect }, oneOf(string(demux.RedirectInterface), string(demux.RedirectPeer)))},
 		{"attach", "string", "how to attach: auto (tcx where the kernel has it), tcx or clsact",
 			text(func(c *config) *string { return &c.attach }, oneOf(string(demux.AttachAuto), string(demux.AttachTCX), string(demux.AttachClsact)))},
 		{"capacity", "int", "how many MACs can be assigned", number(1, maxCapacity, func(c *config, n int) { c.capacity = n })},

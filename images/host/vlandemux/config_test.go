@@ -42,6 +42,7 @@ capacity: 20000
 unknown: w9
 group_limit: 50
 age: 5m
+redirect: peer
 bpffs: ""
 socket: /tmp/x.sock
 `)
@@ -49,7 +50,7 @@ socket: /tmp/x.sock
 	g.Expect(settings).To(Equal(config{
 		trunks: []string{"eth1", "eth2"},
 		assign: []demux.Assignment{{MAC: demux.MAC{2, 0, 0, 0, 0, 1}, Worker: "w0"}, {MAC: demux.MAC{2, 0, 0, 0, 0, 10}, Worker: "w1"}},
-		listed: true, untagged: "pass", attach: "clsact", capacity: 20000, unknown: "w9", groupLimit: new(50), age: new(5 * time.Minute), bpffs: "", socket: "/tmp/x.sock",
+		listed: true, untagged: "pass", attach: "clsact", capacity: 20000, unknown: "w9", groupLimit: new(50), age: new(5 * time.Minute), redirect: "peer", bpffs: "", socket: "/tmp/x.sock",
 	}))
 }
 
@@ -145,6 +146,7 @@ func TestOddFilesAreErrorsAndNoPanics(t *testing.T) {
 		"age: 5":                      `"5" is no duration, e.g. 5m`,
 		"age: 1500ms":                 "1.5s is not whole seconds between 0 and 240h0m0s",
 		"unknown: a/b":                "no interface name",
+		"redirect: pair":              `"pair" is none of: interface, peer`,
 		"capacity: 1.5":               `"1.5" is no number`,
 		"x: &a [*a]":                  "no setting \"x\"",
 		"assign: *missing":            "yaml:",

@@ -62,6 +62,7 @@ func run(ctx context.Context, settings config, reread func() (config, error), lo
 		Unknown:    settings.unknown,
 		GroupLimit: settings.groupLimitOption(),
 		Age:        settings.ageOption(),
+		Redirect:   demux.RedirectMode(settings.redirect),
 		Attach:     demux.AttachMode(settings.attach),
 		PinPath:    settings.bpffs,
 	})

@@ -85,12 +85,16 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 	}
 	p.line("untagged frames: %s; of unknown MACs: %s; group frames: %s; unused locations: %s", r.Untagged, r.Unknown, limit, unused)
 	p.line("")
-	interfaces := newTable(left("INTERFACE"), left("ROLE"), numbers("IFINDEX"), left("ATTACHED"), left("STATE"), numbers("MTU"))
+	interfaces := newTable(left("INTERFACE"), left("ROLE"), numbers("IFINDEX"), left("ATTACHED"), left("STATE"), numbers("MTU"), left("REDIRECT"))
 	for _, trunk := range r.Trunks {
-		interfaces.add(trunk.Name, "trunk", fmt.Sprint(trunk.Index), trunk.Attach, trunk.State, fmt.Sprint(trunk.MTU))
+		interfaces.add(trunk.Name, "trunk", fmt.Sprint(trunk.Index), trunk.Attach, trunk.State, fmt.Sprint(trunk.MTU), "")
 	}
 	for _, worker := range r.Workers {
-		interfaces.add(worker.Name, "worker", fmt.Sprint(worker.Index), worker.Attach, worker.State, fmt.Sprint(worker.MTU))
+		redirect := ""
+		if worker.Peer {
+			redirect = "peer"
+		}
+		interfaces.add(worker.Name, "worker", fmt.Sprint(worker.Index), worker.Attach, worker.State, fmt.Sprint(worker.MTU), redirect)
 	}
 	p.table(interfaces)
 	for _, problem := range r.Problems {
