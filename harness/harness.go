@@ -68,8 +68,14 @@ func Connect(ctx context.Context, opts Options) (*Harness, error) {
 		return nil, err
 	}
 	h.engine.UseGuard(opts.Guard)
+	processors, err := h.engine.Processors(ctx)
+	if err != nil {
+		return nil, errors.Join(err, h.engine.Close())
+	}
 	// The run is in each container's name: two runs on one engine never share one.
-	h.pool = &pool{engine: h.engine, run: hex.EncodeToString(token[:]), idle: map[containerKind][]*container{}}
+	h.pool = &pool{
+		engine: h.engine, run: hex.EncodeToString(token[:]), idle: map[containerKind][]*container{}, starting: make(chan struct{}, 2*max(processors, 2)),
+	}
 	if h.images == (Images{}) {
 		progress := func(text string) { fmt.Fprintln(h.log, text) }
 		if h.images, err = images.Ensure(ctx, h.engine, progress); err != nil {

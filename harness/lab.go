@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness/internal/agent"
@@ -75,7 +73,7 @@ type Node struct {
 }
 
 // Start validates the topology, starts its containers side by side, wires them
-// in one go and starts vlandemux in the host. On an error nothing is left.
+// and starts vlandemux in the host. On an error nothing is left.
 func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *Lab, err error) {
 	if err := topology.Validate(); err != nil {
 		return nil, err
@@ -90,23 +88,7 @@ func (h *Harness) Start(ctx context.Context, topology Topology, seed Seed) (_ *L
 		}
 	}()
 	l.state = newState(l.Topology)
-	if err := l.startContainers(ctx, h); err != nil {
-		return nil, err
-	}
-	if err := l.wire(ctx); err != nil {
-		return nil, err
-	}
-	if l.Topology.hasIPv6() {
-		// A stack that was given an IPv6 address says which groups it is in.
-		if err := l.silence(ctx); err != nil {
-			return nil, err
-		}
-	}
-	defer l.phase("attach")()
-	if err := l.host.agent.StartDemux(ctx, l.Topology.Arguments()); err != nil {
-		return nil, fmt.Errorf("starting vlandemux in the host container: %w", err)
-	}
-	if err := l.checkAttached(ctx); err != nil {
+	if err := l.build(ctx, h); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -152,76 +134,6 @@ func (l *Lab) hostLog() error {
 		return nil
 	}
 	return l.host.container.log()
-}
-
-func (l *Lab) startContainers(ctx context.Context, h *Harness) error {
-	defer l.phase("containers")()
-	var mu sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
-	start := func(kind engine.Kind, name, image string, keep func(*Node)) {
-		group.Go(func() error {
-			tun := kind == engine.KindHost && slices.ContainsFunc(l.Topology.Workers, func(w Worker) bool { return w.Kind == WorkerTAP })
-			c, err := h.pool.take(ctx, containerKind{kind: kind, image: image, tun: tun})
-			if err != nil {
-				return fmt.Errorf("starting the container of %s: %w", name, err)
-			}
-			c.logged = c.Logged()
-			mu.Lock()
-			defer mu.Unlock()
-			keep(&Node{Sockets: traffic.Of(c.agent), Name: name, Container: c.Name, PID: c.PID, agent: c.agent, container: c})
-			return nil
-		})
-	}
-	start(engine.KindHost, wire.HostNode, h.images.Host, func(n *Node) { l.host = n })
-	for _, c := range l.Topology.Clients {
-		start(engine.KindClient, c.Name, h.images.Client, func(n *Node) { l.clients[n.Name] = n })
-	}
-	for _, w := range l.Topology.Workers {
-		if !w.InHost {
-			start(engine.KindWorker, w.Name, h.images.Worker, func(n *Node) { l.workers[n.Name] = n })
-		}
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	for _, w := range l.Topology.Workers {
-		if w.InHost {
-			n := *l.host
-			n.Name = w.Name
-			l.workers[w.Name] = &n
-		}
-	}
-	return nil
-}
-
-func (l *Lab) wire(ctx context.Context) error {
-	defer l.phase("wiring")()
-	l.Features = l.host.container.features
-	var err error
-	if l.kind, err = l.chooseSwitch(); err != nil {
-		return err
-	}
-	if l.Health, err = l.host.agent.Kernel(ctx); err != nil {
-		return fmt.Errorf("asking how the kernel is: %w", err)
-	}
-	l.Topology.Tunnels = slices.DeleteFunc(slices.Clone(l.Topology.Tunnels), func(t Tunnel) bool {
-		return slices.Contains(l.Features.MissingTunnels, t.Kind)
-	})
-	t := l.Topology
-	plan := wire.Plan{
-		Switch: string(l.kind), MTU: t.MTU, SuperPacket: t.SuperPacket, IPv6: t.hasIPv6(), Trunks: t.Trunks, Clients: t.Clients, Workers: t.Workers, Tunnels: t.Tunnels, PIDs: map[string]int{},
-	}
-	for _, n := range l.Nodes()[1:] {
-		plan.PIDs[n.Name] = n.PID
-	}
-	begun := time.Now()
-	wired, err := l.host.agent.Wire(ctx, plan)
-	l.switchPath = wired.Switch
-	for _, step := range wired.Steps {
-		l.ended("wiring: "+step.Name, begun, step.Took)
-		begun = begun.Add(step.Took)
-	}
-	return err
 }
 
 // Switch is the kind of switch in use.

@@ -20,6 +20,9 @@ import (
 type pool struct {
 	engine *engine.Engine
 	run    string // in each container's name and label
+	// starting has room for as many containers as the engine's processors are busy with while those start: side by side, all would be there at
+	// the end alone, and whatever needs some of them would begin as late as what needs all.
+	starting chan struct{}
 
 	mu      sync.Mutex
 	idle    map[containerKind][]*container // guarded by mu
@@ -46,8 +49,20 @@ type container struct {
 // RunLabel is the label of each container of a run; its value names the run.
 const RunLabel = "vlandemux.run"
 
+// turn waits until one more container can start. To be called before take, which ends the turn.
+func (p *pool) turn(ctx context.Context) error {
+	select {
+	case p.starting <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // take returns an idle container, or starts one.
 func (p *pool) take(ctx context.Context, m containerKind) (*container, error) {
+	over := sync.OnceFunc(func() { <-p.starting })
+	defer over()
 	p.mu.Lock()
 	if idle := p.idle[m]; len(idle) > 0 {
 		c := idle[len(idle)-1]
@@ -62,6 +77,7 @@ func (p *pool) take(ctx context.Context, m containerKind) (*container, error) {
 	started, err := p.engine.Start(ctx, engine.Spec{
 		Name: name, Image: m.image, Kind: m.kind, TUN: m.tun, Labels: map[string]string{RunLabel: p.run},
 	})
+	over()
 	if err != nil {
 		return nil, err
 	}

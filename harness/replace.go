@@ -49,6 +49,9 @@ func (l *Lab) ReplaceWorker(ctx context.Context, name string) error {
 		return fmt.Errorf("replacing worker %q: the lab has none of that name", name)
 	}
 	n := l.workers[name]
+	if err := l.pool.turn(ctx); err != nil {
+		return fmt.Errorf("replacing worker %s: %w", name, err)
+	}
 	c, err := l.pool.take(ctx, n.container.of)
 	if err != nil {
 		return fmt.Errorf("replacing worker %s: %w", name, err)

@@ -14,6 +14,9 @@ import (
 func (h *host) wireRoutes(mux *http.ServeMux) {
 	handle(mux, "/wire/features", func(ctx context.Context, _ Nothing) (wire.Features, error) { return wire.FindFeatures(ctx) })
 	handle(mux, "/wire/apply", h.apply)
+	handleWired(mux, h, "/wire/join", func(ctx context.Context, network *wire.Network, pids map[string]int) ([]wire.Step, error) {
+		return network.Join(ctx, pids)
+	})
 	handleWired(mux, h, "/wire/move", func(ctx context.Context, network *wire.Network, move wire.Move) (wire.MoveWindow, error) {
 		return network.Move(ctx, move)
 	})
@@ -58,9 +61,14 @@ type Wired struct {
 	Switch string `json:"switch"`
 }
 
-// Wire lays the lab's links, once for each agent process. On an error nothing is left of them.
+// Wire lays the lab's links, those of the nodes with a process ID, once for each agent process. On an error nothing is left of them.
 func (c *Client) Wire(ctx context.Context, plan wire.Plan) (Wired, error) {
 	return call[wire.Plan, Wired](ctx, c, "/wire/apply", plan)
+}
+
+// Join lays the links of clients and workers that were not there yet, by their process IDs.
+func (c *Client) Join(ctx context.Context, pids map[string]int) ([]wire.Step, error) {
+	return call[map[string]int, []wire.Step](ctx, c, "/wire/join", pids)
 }
 
 // Move plugs a client in elsewhere; its own interface does not notice. The window tells when it happened.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
 )
 
@@ -88,13 +89,24 @@ func (e *Engine) WhileAlive(ctx context.Context) (context.Context, context.Cance
 
 // Identity tells engines apart: two addresses with one identity lead to one engine.
 func (e *Engine) Identity(ctx context.Context) (string, error) {
+	info, err := e.info(ctx)
+	return fmt.Sprintf("%s on %s, in %s", info.ID, info.Name, info.DockerRootDir), err
+}
+
+// Processors is how many the engine's machine has.
+func (e *Engine) Processors(ctx context.Context) (int, error) {
+	info, err := e.info(ctx)
+	return info.NCPU, err
+}
+
+func (e *Engine) info(ctx context.Context) (system.Info, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("%w within %v", errNoAnswer, connectTimeout))
 	defer cancel()
 	info, err := e.api.Info(ctx)
 	if err != nil {
-		return "", e.explain("asking for what docker info says", cmp.Or(context.Cause(ctx), err))
+		return info, e.explain("asking for what docker info says", cmp.Or(context.Cause(ctx), err))
 	}
-	return fmt.Sprintf("%s on %s, in %s", info.ID, info.Name, info.DockerRootDir), nil
+	return info, nil
 }
 
 // Close releases the connections. Close the containers first: how they end can't be learned any more.

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -19,13 +20,12 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
-// Apply lays plan, the calling process's network namespace being the host. The
-// caller has validated the topology. On an error everything it made is gone
-// again. The order keeps the lab silent:
-// namespaces, sysctls, links (down), offloads, trunks up, the switch's inside,
-// ports and workers up, and addresses.
+// Apply lays plan, the calling process's network namespace being the host: the
+// trunks and the switch, and the links of the nodes that plan.PIDs names. The
+// others follow with [Network.Join]. The caller has validated the topology. On
+// an error everything it made is gone again.
 func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
-	n := &Network{group: newGroup(), plan: plan, unsure: map[int]bool{}}
+	n := &Network{group: newGroup(), plan: plan, macs: newMACs(&plan), began: counterFiles{}, unsure: map[int]bool{}}
 	n.plan.Clients = slices.Clone(plan.Clients) // Move changes them
 	n.plan.MTU = cmp.Or(plan.MTU, DefaultMTU)
 	defer func() {
@@ -33,36 +33,70 @@ func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
 			err = errors.Join(err, n.Close())
 		}
 	}()
-	b := builder{n: n, macs: newMACs(&n.plan)}
-	for _, step := range []struct {
-		name string
-		do   func(context.Context) error
-	}{
-		{"namespaces", b.openNamespaces}, {"sysctls", b.quietNamespaces}, {"links", b.makeLinks}, {"offloads", b.pinOffloads},
-		{"switch", b.makeSwitch}, {"up", b.bringUp}, {"addresses", b.configure}, {"tunnels", b.makeTunnels},
-		{"counters", b.readCounters},
-	} {
-		start := time.Now()
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("wiring the lab: %w", context.Cause(ctx))
-		}
-		if err := step.do(ctx); err != nil {
-			return nil, fmt.Errorf("wiring the lab: %w", err)
-		}
-		n.Steps = append(n.Steps, Step{Name: step.name, Took: time.Since(start)})
+	n.nameLinks()
+	b := builder{n: n}
+	if n.Steps, err = run(ctx, []step{
+		{"namespaces", b.openOwn}, {"sysctls", b.quietNamespaces}, {"links", b.makeTrunks}, {"offloads", b.pinOffloads},
+		{"switch", b.makeSwitch}, {"counters", b.readCounters},
+	}); err != nil {
+		return nil, err
 	}
+	steps, err := n.Join(ctx, plan.PIDs)
+	if err != nil {
+		return nil, err
+	}
+	n.Steps = append(n.Steps, steps...)
 	return n, nil
+}
+
+// Join lays the links of clients and workers, named with the process ID of a
+// process in the network namespace of each. The order keeps the lab silent:
+// sysctls, links (down), offloads, the switch's inside, ports and workers up,
+// addresses. After an error the Network can only be closed.
+func (n *Network) Join(ctx context.Context, pids map[string]int) ([]Step, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.closed:
+		return nil, errClosed
+	case len(pids) == 0:
+		return nil, nil
+	}
+	return n.join(ctx, pids)
+}
+
+func (n *Network) join(ctx context.Context, pids map[string]int) ([]Step, error) {
+	b := builder{n: n}
+	return run(ctx, []step{
+		{"namespaces", func(context.Context) error { return b.openNodes(pids) }}, {"sysctls", b.quietNamespaces}, {"links", b.makeLinks},
+		{"offloads", b.pinOffloads}, {"switch", b.plugIn}, {"up", b.bringUp}, {"addresses", b.configure}, {"tunnels", b.makeTunnels},
+		{"counters", b.readCounters},
+	})
+}
+
+type step struct {
+	name string
+	do   func(context.Context) error
+}
+
+func run(ctx context.Context, steps []step) (took []Step, err error) {
+	for _, s := range steps {
+		start := time.Now()
+		if err = context.Cause(ctx); err == nil {
+			err = s.do(ctx)
+		}
+		if err != nil {
+			return took, fmt.Errorf("wiring the lab: %w", err)
+		}
+		took = append(took, Step{Name: s.name, Took: time.Since(start)})
+	}
+	return took, nil
 }
 
 // Step is a part of the wiring.
 type Step struct {
 	Name string
 	Took time.Duration
-}
-
-func (b *builder) readCounters(context.Context) (err error) {
-	b.n.began, err = b.n.readStatistics()
-	return err
 }
 
 // newGroup draws an interface group number that no other lab's links in the
@@ -73,44 +107,75 @@ func newGroup() uint32 {
 	return 1<<30 | binary.NativeEndian.Uint32(b[:])>>2
 }
 
-type builder struct {
-	n                      *Network
-	macs                   *macs
-	ports, trunks, workers []*pair // in the plan's order; near: the switch, the host, the host
+// nameLinks gives every link of the plan its names and addresses, whenever it is made.
+func (n *Network) nameLinks() {
+	add := func(links *[]link, near, far end) {
+		if near.mac = n.macs.next(); far.mac == (demux.MAC{}) {
+			far.mac = n.macs.next()
+		}
+		*links = append(*links, link{near, far})
+	}
+	for i := range n.plan.Trunks {
+		name := topology.TrunkName(i)
+		add(&n.trunks, end{node: HostNode, name: name}, end{node: SwitchNode, name: name})
+	}
+	for _, c := range n.plan.Clients {
+		add(&n.clients, end{node: SwitchNode, name: c.Name}, end{node: c.Name, name: topology.NodeInterface, mac: c.MAC})
+	}
+	for _, w := range n.plan.Workers {
+		add(&n.workers, end{node: HostNode, name: w.Name}, end{node: w.Name, name: topology.NodeInterface, mac: w.MAC})
+	}
 }
 
-func (b *builder) pairs() []*pair { return slices.Concat(b.trunks, b.ports, b.workers) }
+// builder makes some of the links.
+type builder struct {
+	n                *Network
+	nodes            []*namespace // new ones
+	clients, workers []int        // those of the plan that join
+	pairs            []*pair      // clients' first
+}
 
-func (b *builder) openNamespaces(context.Context) error {
-	n := b.n
-	var err error
-	if n.host, err = hostNamespace(); err != nil {
-		return err
+// open holds the namespace of a new node, which n closes in the end.
+func (b *builder) open(ns *namespace, err error) (*namespace, error) {
+	if err == nil {
+		b.nodes, b.n.nodes = append(b.nodes, ns), append(b.n.nodes, ns)
 	}
-	n.nodes = append(n.nodes, n.host)
-	if n.sw, err = scratchNamespace(SwitchNode); err != nil {
-		return err
+	return ns, err
+}
+
+func (b *builder) openOwn(context.Context) (err error) {
+	if b.n.host, err = b.open(hostNamespace()); err == nil {
+		b.n.sw, err = b.open(scratchNamespace(SwitchNode))
 	}
-	n.nodes = append(n.nodes, n.sw)
+	return err
+}
+
+func (b *builder) openNodes(pids map[string]int) error {
 	open := func(node string, inHost bool) error {
-		pid := n.plan.PIDs[node]
-		ns, err := processNamespace(node, pid)
+		ns, err := b.open(processNamespace(node, pids[node]))
 		if err != nil {
 			return err
 		}
-		n.nodes = append(n.nodes, ns)
-		same, err := ns.same(n.host)
+		same, err := ns.same(b.n.host)
 		if err == nil && same && !inHost {
-			err = fmt.Errorf("opening the network namespace of %s: process %d is in the host's own, so its container has no network namespace to wire", node, pid)
+			err = fmt.Errorf("opening the network namespace of %s: process %d is in the host's own, so its container has no network namespace to wire", node, pids[node])
 		}
 		return err
 	}
-	for _, c := range n.plan.Clients {
+	for i, c := range b.n.plan.Clients {
+		if pids[c.Name] == 0 {
+			continue
+		}
+		b.clients = append(b.clients, i)
 		if err := open(c.Name, false); err != nil {
 			return err
 		}
 	}
-	for _, w := range n.plan.Workers {
+	for i, w := range b.n.plan.Workers {
+		if pids[w.Name] == 0 {
+			continue
+		}
+		b.workers = append(b.workers, i)
 		if err := open(w.Name, w.InHost); err != nil {
 			return err
 		}
@@ -123,7 +188,7 @@ func (b *builder) quietNamespaces(context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, ns := range b.n.nodes {
+	for _, ns := range b.nodes {
 		ipv6 := b.n.plan.IPv6 && ns != b.n.host && ns != b.n.sw
 		if err := p.quiet(ns, ipv6); err != nil {
 			return errors.Join(err, p.close())
@@ -132,58 +197,54 @@ func (b *builder) quietNamespaces(context.Context) error {
 	return p.close()
 }
 
-func (b *builder) makeLinks(ctx context.Context) error {
-	n, plan := b.n, &b.n.plan
-	for i := range plan.Trunks {
-		name := topology.TrunkName(i)
-		b.trunks = append(b.trunks, &pair{
-			ns: n.host, name: name, mac: b.macs.next(),
-			farNS: n.sw, farName: name, farMAC: b.macs.next(), mtu: plan.MTU + TrunkHeadroom,
-		})
+func (b *builder) readCounters(context.Context) error {
+	files, err := readStatistics(b.nodes)
+	maps.Copy(b.n.began, files)
+	return err
+}
+
+// make makes a link, by do.
+func (b *builder) make(ctx context.Context, l *link, p *pair, do func(*pair) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	for _, c := range plan.Clients {
-		b.ports = append(b.ports, &pair{
-			ns: n.sw, name: c.Name, mac: b.macs.next(),
-			farNS: n.node(c.Name), farName: topology.NodeInterface, farMAC: c.MAC, mtu: plan.MTU, offloads: c.Offloads,
-		})
+	p.ns, p.name, p.mac, p.group = b.n.node(l.near.node), l.near.name, l.near.mac, b.n.group
+	p.farNS, p.farName, p.farMAC = b.n.node(l.far.node), l.far.name, l.far.mac
+	b.pairs = append(b.pairs, p)
+	if err := do(p); err != nil {
+		return err
 	}
-	for _, w := range plan.Workers {
-		b.workers = append(b.workers, n.workerPair(w, b.macs.next()))
-	}
-	for _, p := range b.pairs() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		p.group = n.group
-		if i := slices.Index(b.workers, p); i >= 0 {
-			if err := n.makeWorker(p, plan.Workers[i].Kind); err != nil {
-				return err
-			}
-		} else if err := makePair(p); err != nil {
-			return err
-		}
-	}
-	n.trunks, n.clients, n.workers = links(b.trunks), links(b.ports), links(b.workers)
+	l.near.tap, l.far.tap = cmp.Or(p.tapped, p.name), p.farName
+	l.near.index, l.far.index = p.index, p.farIndex
 	return nil
 }
 
-// workerPair is a worker's link, with a MAC for its host end.
-func (n *Network) workerPair(w topology.Worker, mac demux.MAC) *pair {
-	return &pair{
-		ns: n.host, name: w.Name, mac: mac, group: n.group,
-		farNS: n.node(w.Name), farName: topology.NodeInterface, farMAC: w.MAC, mtu: cmp.Or(w.MTU, n.plan.MTU), offloads: w.Offloads,
+// makeTrunks gives trunks offloads as soon as anybody has them, see pinOffloads.
+func (b *builder) makeTrunks(ctx context.Context) error {
+	for i := range b.n.trunks {
+		if err := b.make(ctx, &b.n.trunks[i], &pair{mtu: b.n.plan.MTU + TrunkHeadroom, offloads: b.n.plan.offloads()}, makePair); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-func links(pairs []*pair) []link {
-	var all []link
-	for _, p := range pairs {
-		all = append(all, link{
-			near: end{node: p.ns.node, name: p.name, tap: cmp.Or(p.tapped, p.name), index: p.index, mac: p.mac},
-			far:  end{node: p.farNS.node, name: p.farName, tap: p.farName, index: p.farIndex, mac: p.farMAC},
-		})
+func (b *builder) makeLinks(ctx context.Context) error {
+	n := b.n
+	for _, i := range b.clients {
+		c := n.plan.Clients[i]
+		if err := b.make(ctx, &n.clients[i], &pair{mtu: n.plan.MTU, offloads: c.Offloads, addresses: c.Addresses}, makePair); err != nil {
+			return err
+		}
 	}
-	return all
+	for _, i := range b.workers {
+		w := n.plan.Workers[i]
+		p := &pair{mtu: cmp.Or(w.MTU, n.plan.MTU), offloads: w.Offloads, addresses: w.Addresses}
+		if err := b.make(ctx, &n.workers[i], p, func(p *pair) error { return n.makeWorker(p, w.Kind) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pinOffloads sets both ends of a link alike. A super-packet stays whole as
@@ -195,11 +256,7 @@ func (b *builder) pinOffloads(context.Context) error {
 	if err != nil {
 		return err
 	}
-	anybody := slices.ContainsFunc(b.pairs(), func(p *pair) bool { return p.offloads })
-	for _, p := range b.trunks {
-		p.offloads = anybody
-	}
-	for _, p := range b.pairs() {
+	for _, p := range b.pairs {
 		if err := p.pinOffloads(family, b.n.plan.SuperPacket); err != nil {
 			return err
 		}
@@ -226,22 +283,17 @@ func (ns *namespace) allowSuperPackets(index, octets int) error {
 	return nil
 }
 
+// makeSwitch makes the switch with its trunks, which are up then.
 func (b *builder) makeSwitch(ctx context.Context) error {
-	k, err := kindCalled(b.n.plan.Switch)
+	n := b.n
+	k, err := kindCalled(n.plan.Switch)
 	if err != nil {
 		return err
 	}
-	return k.explain(b.buildSwitch(ctx, k))
-}
-
-func (b *builder) buildSwitch(ctx context.Context, k kind) error {
-	n := b.n
-	built, err := k.build(inside{ns: n.sw, group: n.group, macs: b.macs, mtu: n.plan.MTU})
-	if err != nil {
-		return fmt.Errorf("making the switch %s: %w", k.name, err)
+	if n.inside, err = k.build(inside{ns: n.sw, group: n.group, macs: n.macs, mtu: n.plan.MTU}); err != nil {
+		return k.explain(fmt.Errorf("making the switch %s: %w", k.name, err))
 	}
-	n.inside = built
-	for i, p := range b.trunks {
+	for i, p := range b.pairs {
 		// A VLAN subinterface can come up only on a trunk that is.
 		if err := p.up(); err != nil {
 			return err
@@ -250,21 +302,29 @@ func (b *builder) buildSwitch(ctx context.Context, k kind) error {
 			return err
 		}
 		if err := n.inside.addTrunk(ctx, i, p.farIndex); err != nil {
-			return err
+			return k.explain(err)
 		}
 	}
-	ports := make([]access, 0, len(b.ports))
-	for i, p := range b.ports {
-		ports = append(ports, access{p.index, n.plan.Clients[i].Place})
+	return nil
+}
+
+func (b *builder) plugIn(ctx context.Context) error {
+	k, err := kindCalled(b.n.plan.Switch)
+	if err != nil || len(b.clients) == 0 {
+		return err
 	}
-	if err := n.inside.addPorts(ctx, ports...); err != nil {
-		return fmt.Errorf("plugging in the clients: %w", err)
+	ports := make([]access, 0, len(b.clients))
+	for i, client := range b.clients {
+		ports = append(ports, access{b.pairs[i].index, b.n.plan.Clients[client].Place})
+	}
+	if err := b.n.inside.addPorts(ctx, ports...); err != nil {
+		return k.explain(fmt.Errorf("plugging in the clients: %w", err))
 	}
 	return nil
 }
 
 func (b *builder) bringUp(ctx context.Context) error {
-	for _, p := range slices.Concat(b.ports, b.workers) {
+	for _, p := range b.pairs {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -272,7 +332,7 @@ func (b *builder) bringUp(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, p := range b.pairs() {
+	for _, p := range b.pairs {
 		if err := p.awaitUp(ctx); err != nil {
 			return err
 		}
@@ -300,13 +360,8 @@ func (p *pair) up() error {
 }
 
 func (b *builder) configure(context.Context) error {
-	for i, p := range b.ports {
-		if err := p.farNS.configure(p.farIndex, b.n.plan.Clients[i].Addresses); err != nil {
-			return err
-		}
-	}
-	for i, p := range b.workers {
-		if err := p.farNS.configure(p.farIndex, b.n.plan.Workers[i].Addresses); err != nil {
+	for _, p := range b.pairs {
+		if err := p.farNS.configure(p.farIndex, p.addresses); err != nil {
 			return err
 		}
 	}

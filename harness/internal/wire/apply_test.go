@@ -122,6 +122,38 @@ func TestApplyStopsWhenItsContextEnds(t *testing.T) {
 	})
 }
 
+// The nodes of a lab may come one after another, in any order.
+func TestNodesJoinWhenTheyAreThere(t *testing.T) {
+	onEachSwitch(t, func(t *testing.T, kind string) {
+		g := NewWithT(t)
+		p := newPlan(t, kind, vlan2, vlan2, vlan3)
+		all := p.PIDs
+		p.PIDs = map[string]int{"c2": all["c2"]}
+		n := lay(t, p)
+		_, err := n.Namespace("w0")
+		g.Expect(err).To(MatchError(ContainSubstring("no such node")))
+		for _, names := range [][]string{{"w0", "c0"}, {"c1"}} {
+			pids := map[string]int{}
+			for _, name := range names {
+				pids[name] = all[name]
+			}
+			steps, err := n.Join(context.Background(), pids)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(steps).To(ContainElement(HaveField("Name", "links")))
+		}
+		before, _, err := n.Statistics()
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(before).To(And(HaveLen(7), HaveKey("processors"), HaveKeyWithValue("c1", HaveKey("eth0 receive packets"))))
+		tt := openTaps(t, n)
+		up := newFrame(clientMAC(1), broadcast)
+		tt.expect(t, "c1/eth0", up, map[string][]byte{"c0/eth0": up, "host/trunk0": tagged(up, vlan2)})
+		down := newFrame(workerMAC(0), clientMAC(2))
+		tt.expect(t, "host/trunk0", tagged(down, vlan3), map[string][]byte{"c2/eth0": down})
+		_, err = n.Join(context.Background(), map[string]int{"c1": 1 << 22})
+		g.Expect(err).To(MatchError(ContainSubstring("there is no process 4194304")))
+	})
+}
+
 // A switch that the kernel has not got is a clear error, and one that it has
 // works: what is tried is what Apply does.
 func TestApplyAgreesWithFindFeatures(t *testing.T) {

@@ -16,24 +16,24 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/topology"
 )
 
-// Network is a laid Plan. All methods are safe for concurrent use; moves are
+// Network is a Plan that is laid, or is being laid. All methods are safe for concurrent use; moves are
 // made one at a time.
 type Network struct {
 	Steps []Step // that made it
 
-	group uint32 // of every veth pair's near end and every bridge
-	nodes []*namespace
+	group uint32       // of every veth pair's near end and every bridge
+	nodes []*namespace // those there are so far, the host first
 	host  *namespace
 	sw    *namespace
 
 	tunnels                  []tunnelEnd
-	clients, trunks, workers []link // in the plan's order; the near end of a client's is the switch's, else the host's
+	clients, trunks, workers []link // in the plan's order; the near end of a client's is the switch's, else the host's; without an index until they are made
 
-	cables []*os.File // TAP devices
+	macs *macs // of interfaces that the plan gives none
 
-	began counterFiles // counters of when it was laid
-
-	mu     sync.Mutex   // guards what follows, and serves moves one at a time
+	mu     sync.Mutex   // guards what is above and below, and serves moves one at a time
+	cables []*os.File   // TAP devices
+	began  counterFiles // counters of when each node was wired
 	inside switcher     // nil until the switch is there
 	plan   Plan         // clients' places as of the last move
 	unsure map[int]bool // clients whose last move failed half-way

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -24,9 +25,10 @@ type pair struct {
 	group           uint32 // of the near end; deleting the group deletes the pair
 	index, farIndex int    // filled in by makePair
 	offloads        bool
-	beside          netlink.Link // in ns: what a worker's link needs besides, nil for nothing
-	lower           int          // in ns: the veth of a macvlan or IFB, whose own offloads are software that only super-packets meet
-	tapped          string       // in ns: where taps see the link's frames; "" is name
+	addresses       []netip.Prefix // of the far end
+	beside          netlink.Link   // in ns: what a worker's link needs besides, nil for nothing
+	lower           int            // in ns: the veth of a macvlan or IFB, whose own offloads are software that only super-packets meet
+	tapped          string         // in ns: where taps see the link's frames; "" is name
 }
 
 // makePair makes a veth pair with each end in its final place, under its final

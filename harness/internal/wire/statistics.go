@@ -11,9 +11,14 @@ import (
 type Statistics map[string]map[string]uint64
 
 // Statistics reads the counters of each namespace's stack ("Udp InDatagrams"), of its interfaces ("eth0 receive packets") and, under
-// the name "processors", of the machine's backlogs ("0 dropped"). Before are those of when the lab was wired.
+// the name "processors", of the machine's backlogs ("0 dropped"). Before are those of when the node was wired.
 func (n *Network) Statistics() (before, now Statistics, err error) {
-	files, err := n.readStatistics()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, nil, errClosed
+	}
+	files, err := readStatistics(n.nodes)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -24,8 +29,8 @@ func (n *Network) Statistics() (before, now Statistics, err error) {
 type counterFiles map[string]map[string]string
 
 // readStatistics leaves what is read unparsed: it is asked for when a spec has failed.
-func (n *Network) readStatistics() (counterFiles, error) {
-	all, err := n.read("snmp", "snmp6", "netstat", "dev")
+func readStatistics(nodes []*namespace) (counterFiles, error) {
+	all, err := readCounters(nodes, "snmp", "snmp6", "netstat", "dev")
 	if err != nil {
 		return nil, err
 	}
@@ -37,14 +42,9 @@ func (n *Network) readStatistics() (counterFiles, error) {
 	return all, nil
 }
 
-func (n *Network) read(files ...string) (counterFiles, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.closed {
-		return nil, errClosed
-	}
+func readCounters(nodes []*namespace, files ...string) (counterFiles, error) {
 	all := counterFiles{}
-	for _, ns := range n.nodes {
+	for _, ns := range nodes {
 		texts := map[string]string{}
 		all[ns.node] = texts
 		err := ns.do(func() error {

@@ -117,7 +117,12 @@ func (r rule) options() *nl.RtAttr {
 // stack has dropped for a wrong checksum since its namespace is there: by the node's
 // name and the kernel's for the counter, such as "w0 Udp InCsumErrors".
 func (n *Network) ChecksumErrors() (map[string]uint64, error) {
-	all, err := n.read("snmp", "snmp6")
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, errClosed
+	}
+	all, err := readCounters(n.nodes, "snmp", "snmp6")
 	if err != nil {
 		return nil, err
 	}

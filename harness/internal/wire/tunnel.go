@@ -26,7 +26,7 @@ type tunnelEnd struct {
 	index int
 }
 
-// makeTunnels makes both ends of each tunnel, over links that are up.
+// makeTunnels makes the ends of tunnels in the nodes that join, over links that are up.
 func (b *builder) makeTunnels(context.Context) error {
 	plan := &b.n.plan
 	for _, t := range plan.Tunnels {
@@ -36,11 +36,17 @@ func (b *builder) makeTunnels(context.Context) error {
 			return fmt.Errorf("making a tunnel between %s and %s: both need an address", t.Client, t.Worker)
 		}
 		client, worker := plan.Clients[c].Addresses[0].Addr(), plan.Workers[w].Addresses[0].Addr()
-		if err := b.makeTunnel(t.Kind, b.ports[c], client, worker, t.ClientAddress); err != nil {
-			return err
-		}
-		if err := b.makeTunnel(t.Kind, b.workers[w], worker, client, t.WorkerAddress); err != nil {
-			return err
+		for _, p := range b.pairs {
+			var err error
+			switch p.farNS.node {
+			case t.Client:
+				err = b.makeTunnel(t.Kind, p, client, worker, t.ClientAddress)
+			case t.Worker:
+				err = b.makeTunnel(t.Kind, p, worker, client, t.WorkerAddress)
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -48,7 +54,7 @@ func (b *builder) makeTunnels(context.Context) error {
 
 func (b *builder) makeTunnel(kind string, p *pair, local, remote netip.Addr, inner netip.Prefix) error {
 	ns := p.farNS
-	link := tunnelLink(kind, p.mtu-tunnelRoom, p.farIndex, b.macs.next(), local, remote)
+	link := tunnelLink(kind, p.mtu-tunnelRoom, p.farIndex, b.n.macs.next(), local, remote)
 	if link == nil {
 		return fmt.Errorf("making the tunnel of %s: there is no kind %q", ns.node, kind)
 	}

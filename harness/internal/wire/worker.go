@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -35,46 +34,18 @@ func (n *Network) Sever(name string) error {
 }
 
 // Replace links the network namespace of process pid in the place of a worker whose link was severed.
-func (n *Network) Replace(ctx context.Context, name string, pid int) (err error) {
+func (n *Network) Replace(ctx context.Context, name string, pid int) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	i, err := n.worker(name)
-	if err != nil {
-		return err
-	}
-	ns, err := processNamespace(name, pid)
-	if err != nil {
+	if _, err := n.worker(name); err != nil {
 		return err
 	}
 	at := slices.Index(n.nodes, n.node(name))
 	old := n.nodes[at]
-	n.nodes[at] = ns
+	n.nodes = slices.Delete(n.nodes, at, at+1)
 	if err := old.close(); err != nil {
 		return err
 	}
-	proc, err := openProcfs()
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(proc.quiet(ns, n.plan.IPv6), proc.close()); err != nil {
-		return err
-	}
-	w := n.plan.Workers[i]
-	p := n.workerPair(w, n.workers[i].near.mac)
-	if err := makePair(p); err != nil {
-		return err
-	}
-	n.workers[i] = links([]*pair{p})[0]
-	family, err := ethtoolFamily()
-	if err != nil {
-		return err
-	}
-	for _, step := range []func() error{
-		func() error { return p.pinOffloads(family, n.plan.SuperPacket) }, p.up, func() error { return p.awaitUp(ctx) },
-	} {
-		if err := step(); err != nil {
-			return err
-		}
-	}
-	return ns.configure(p.farIndex, w.Addresses)
+	_, err := n.join(ctx, map[string]int{name: pid})
+	return err
 }
