@@ -81,7 +81,7 @@ func (b *bench) oneClient(ctx context.Context) (err error) {
 	for _, v := range []variant{direct(), limit(), ours(), seed(), peer(), xdp(), macvlan(), u32(), nft(), flower(), ovs(), drop()} {
 		r, err := v.start(ctx, 2)
 		if err != nil {
-			fmt.Fprintf(os.Stderr, "bench: variant %s is left out: %v\n", v.name, err)
+			fmt.Fprintf(os.Stderr, "bench: left out: %v\n", err)
 			continue
 		}
 		started = append(started, r)
@@ -89,7 +89,7 @@ func (b *bench) oneClient(ctx context.Context) (err error) {
 	for _, w := range b.ways("60") {
 		rates, err := w.oneClient(started)
 		if err == nil {
-			err = b.takeRates(rates)
+			err = b.takeRates(ctx, rates)
 		}
 		if err != nil {
 			return err
@@ -161,7 +161,7 @@ func (b *bench) manyClients(ctx context.Context, clients int) (err error) {
 			}
 			rates = append(rates, rate{name: fmt.Sprintf("%s/%d", w.name, clients), running: r, sources: []source{s}})
 		}
-		if err := b.takeRates(rates); err != nil {
+		if err := b.takeRates(ctx, rates); err != nil {
 			return err
 		}
 	}
@@ -187,11 +187,11 @@ func (r *running) learn(f frames) error {
 	return errors.Join(err, s.Close())
 }
 
-func (b *bench) takeRates(rates []rate) error {
+func (b *bench) takeRates(ctx context.Context, rates []rate) error {
 	for round := -1; round < b.rounds; round++ { // the first does not count
 		for _, r := range rates {
 			value, err := r.measure()
-			if err != nil {
+			if err = errors.Join(err, ctx.Err()); err != nil {
 				return fmt.Errorf("variant %s: %w", r.running.variant.name, err)
 			}
 			if round < 0 {

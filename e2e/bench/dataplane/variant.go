@@ -16,6 +16,8 @@ type variant struct {
 	name   string
 	direct bool // needs no host
 	tagged bool // takes tagged frames
+	// optional says that the kernel or the machine may lack what it needs.
+	optional bool
 	// attach makes it run on a path, for that many clients.
 	attach func(ctx context.Context, p *path, clients int) (*running, error)
 }

@@ -54,6 +54,7 @@ type flags struct {
 	kernel, sources    string
 	console            string
 	env, shares        []string
+	modules            []string
 	noDocker           bool
 	memory, processors int
 	timeout            time.Duration
@@ -94,6 +95,7 @@ command that was ended by signal N. (go run turns every one but 0 into 1, and go
 	set.StringVar(&f.sources, "sources", "", "take a series from these archives instead of this machine's: lines of sources.list(5)")
 	set.StringArrayVarP(&f.env, "env", "e", nil, "pass NAME on to the command, or NAME=VALUE; always passed: PATH, HOME, TERM, VLANDEMUX_*")
 	set.StringArrayVar(&f.shares, "share", nil, "directory of this machine which the command may change")
+	set.StringArrayVar(&f.modules, "module", nil, "load this kernel module besides those that the suite uses; with a ? behind its name: where the kernel has it")
 	set.BoolVar(&f.noDocker, "no-docker", false, "start no Docker engine")
 	set.IntVar(&f.memory, "memory", 2048, "memory of the machine in MiB")
 	set.IntVar(&f.processors, "cpus", min(runtime.NumCPU(), 4), "processors of the machine")
@@ -116,6 +118,8 @@ func run(f flags, args []string) (int, error) {
 		}
 		shares = append(shares, path)
 	}
+	modules := kernel.DefaultModules()
+	modules.Late = append(modules.Late, f.modules...)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	ctx, cancel := context.WithTimeoutCause(context.Background(), f.timeout, fmt.Errorf("%w: the machine ran for %s (--timeout)", errTimeout, f.timeout))
@@ -124,7 +128,7 @@ func run(f flags, args []string) (int, error) {
 	result, err := session.Run(ctx, session.Options{
 		Kernel:     f.kernel,
 		Sources:    f.sources,
-		Modules:    kernel.DefaultModules(),
+		Modules:    modules,
 		Args:       args,
 		Env:        environment(os.Environ(), f.env),
 		Dir:        dir,
