@@ -48,7 +48,7 @@ func (h *host) routes(mux *http.ServeMux) {
 
 // close stops and removes everything the host's agent has made, the newest first, and goes on past failures.
 func (h *host) close() error {
-	if err := errors.Join(h.taps.close(), h.demux.kill(), h.drops.close(), h.unwire()); err != nil {
+	if err := errors.Join(h.taps.close(), h.taps.spares.Close(), h.demux.kill(), h.drops.close(), h.unwire()); err != nil {
 		return fmt.Errorf("cleaning up the host: %w", err)
 	}
 	return nil

@@ -19,6 +19,7 @@ type tapSet struct {
 	mu   sync.RWMutex // a caller that reads journeys may ask a tap meanwhile
 	taps []*probe.Tap // guarded by mu
 
+	spares      probe.Spares   // of this lab's taps and of the last lab's
 	closing     sync.WaitGroup // taps that were let go
 	errorsMu    sync.Mutex
 	closeErrors []error // of those; guarded by errorsMu
@@ -136,7 +137,7 @@ func (h *host) startTap(ctx context.Context, point probe.TapPoint) (tap *probe.T
 		}
 	}
 	err = h.within(point, func() (err error) {
-		tap, err = probe.OpenTap(point, probe.TapOptions{})
+		tap, err = probe.OpenTap(point, probe.TapOptions{Spares: &h.taps.spares})
 		return err
 	})
 	return tap, nil, err
@@ -229,9 +230,11 @@ func (s *tapSet) find(name string) (*probe.Tap, error) {
 	return nil, fmt.Errorf("there is no tap %q", name)
 }
 
+// close lets the taps go and waits until they are closed. Their rings are kept for the next lab.
 func (s *tapSet) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closeLocked(s.spares.Trim())
 	s.letGoLocked()
 	s.closing.Wait()
 	s.errorsMu.Lock()
@@ -244,13 +247,17 @@ func (s *tapSet) close() error {
 // letGoLocked ends the captures and forgets what they recorded. It does not wait for the kernel, which takes tens of milliseconds: close does.
 func (s *tapSet) letGoLocked() {
 	for _, tap := range s.taps {
-		s.closing.Go(func() {
-			if err := tap.Close(); err != nil {
-				s.errorsMu.Lock()
-				defer s.errorsMu.Unlock()
-				s.closeErrors = append(s.closeErrors, err)
-			}
-		})
+		s.closeLocked(tap.Close)
 	}
 	s.taps = nil
+}
+
+func (s *tapSet) closeLocked(do func() error) {
+	s.closing.Go(func() {
+		if err := do(); err != nil {
+			s.errorsMu.Lock()
+			defer s.errorsMu.Unlock()
+			s.closeErrors = append(s.closeErrors, err)
+		}
+	})
 }

@@ -27,6 +27,12 @@ func newBed(t *testing.T) *bed {
 	g := NewWithT(t)
 	runtime.LockOSThread()
 	g.Expect(unix.Unshare(unix.CLONE_NEWNET)).To(Succeed(), "making a network namespace needs root")
+	addPair(g)
+	return &bed{t: t, WithT: g}
+}
+
+// addPair makes the veth pair a and b, up.
+func addPair(g *WithT) {
 	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "a", MTU: 9000}, PeerName: "b"}
 	g.Expect(netlink.LinkAdd(pair)).To(Succeed())
 	for _, name := range []string{"a", "b"} {
@@ -35,7 +41,6 @@ func newBed(t *testing.T) *bed {
 		g.Expect(netlink.LinkSetUp(link(g, name))).To(Succeed())
 	}
 	awaitOperational(g)
-	return &bed{t: t, WithT: g}
 }
 
 // awaitOperational returns once both ends send frames: what is sent before, the kernel drops.

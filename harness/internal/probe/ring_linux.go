@@ -36,14 +36,15 @@ const (
 // ring is a packet socket on one interface whose packets arrive in mapped
 // memory. One goroutine uses it.
 type ring struct {
-	fd     int
-	name   string
-	index  int
-	sctp   uint16 // of one for SCTP's super-packets alone, the most octets of their segments; else 0
-	mem    []byte
-	block  int // octets of each
-	blocks int
-	next   int
+	ringKind
+	fd       int
+	name     string
+	index    int
+	sctp     uint16 // of one for SCTP's super-packets alone, the most octets of their segments; else 0
+	mem      []byte
+	next     int  // block
+	ended    bool // bound so that nothing arrives
+	unwanted bool // of a spare: it was one at the last Trim already
 
 	read, packets, dropped uint64
 	down                   int
@@ -52,30 +53,72 @@ type ring struct {
 	unmarked               uint64 // of the filter's count, what came before it was forgotten
 }
 
+// ringKind is what cannot change once a ring is there.
+type ringKind struct {
+	namespace uint64 // the cookie of its network namespace
+	block     int    // octets of each
+	blocks    int
+	headers   bool // with a virtio_net_hdr before each packet
+}
+
 // openRing returns once each packet that crosses the interface, of those that it takes, goes to the ring.
-func openRing(point TapPoint, opts TapOptions, take packets) (_ *ring, err error) {
-	r := &ring{fd: -1, name: point.Interface}
-	if take == sctpSuperPackets {
-		r.sctp = uint16(point.SCTPSegment)
-	}
+func openRing(point TapPoint, opts TapOptions, take packets) (r *ring, err error) {
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("tapping %s: %w", point, err), r.close())
+			err = fmt.Errorf("tapping %s: %w", point, err)
+			if r != nil {
+				err = errors.Join(err, r.close())
+			}
+			r = nil
 		}
 	}()
 	// Protocol 0: nothing arrives before bind, so that no packet predates the ring.
-	r.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening a packet socket (this needs CAP_NET_RAW): %w", err)
 	}
-	var up bool
-	if r.index, up, err = FindInterface(r.fd, r.name); err != nil {
-		return nil, err
+	r = &ring{fd: fd, ringKind: kindOf(point, opts.RingSize, take)}
+	index, up, err := FindInterface(fd, point.Interface)
+	if err != nil {
+		return r, err
 	}
 	if !up {
-		return nil, fmt.Errorf("interface %q is down: a tap sees nothing before it is up", r.name)
+		return r, fmt.Errorf("interface %q is down: a tap sees nothing before it is up", point.Interface)
 	}
-	return r, r.start(point, opts.RingSize, take)
+	if r.namespace, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE); err != nil {
+		return r, fmt.Errorf("asking for the network namespace of a packet socket: %w", err)
+	}
+	if spare := opts.Spares.take(r.ringKind); spare != nil {
+		err = r.close()
+		r = spare
+	} else {
+		err = r.allocate()
+	}
+	if err != nil {
+		return r, err
+	}
+	r.name, r.index = point.Interface, index
+	if take == sctpSuperPackets {
+		r.sctp = uint16(point.SCTPSegment)
+	}
+	if point.Marks != 0 || take != allPackets {
+		if r.filter, err = attachFilter(r.fd, point.Marks, take); err != nil {
+			return r, err
+		}
+	}
+	return r, r.bind(unix.ETH_P_ALL)
+}
+
+func kindOf(point TapPoint, size int, take packets) ringKind {
+	k := ringKind{block: largeBlock, headers: take != sctpSuperPackets}
+	ringSize := largeRing
+	if point.MaxPacket > 0 && point.MaxPacket <= smallPacket {
+		k.block, ringSize = smallBlock, smallRing
+	} else if point.MaxPacket > bigPacket {
+		k.block = bigBlock
+	}
+	k.blocks = max(2, (cmp.Or(max(size, 0), ringSize)+k.block-1)/k.block)
+	return k
 }
 
 // FindInterface asks for an interface of the network namespace that a socket is of. It does not list them all, as package net does.
@@ -94,44 +137,33 @@ func FindInterface(fd int, name string) (index int, up bool, err error) {
 	return index, request.Uint16()&unix.IFF_UP != 0, nil
 }
 
-func (r *ring) start(point TapPoint, size int, take packets) (err error) {
-	if point.Marks != 0 || take != allPackets {
-		if r.filter, err = attachFilter(r.fd, point.Marks, take); err != nil {
-			return err
-		}
-	}
+// allocate gives the socket its memory.
+func (r *ring) allocate() (err error) {
 	if err = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
 		return fmt.Errorf("choosing TPACKET_V3: %w", err)
 	}
-	if r.sctp == 0 {
+	if r.headers {
 		if err = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
 			return fmt.Errorf("asking for virtio headers: %w", err)
 		}
 	}
-	ringSize := largeRing
-	r.block = largeBlock
-	if point.MaxPacket > 0 && point.MaxPacket <= smallPacket {
-		r.block, ringSize = smallBlock, smallRing
-	} else if point.MaxPacket > bigPacket {
-		r.block = bigBlock
-	}
-	size = cmp.Or(max(size, 0), ringSize)
-	r.blocks = max(2, (size+r.block-1)/r.block)
 	const frame = 2048 // TPACKET_V3 packs frames more tightly, but checks the number
 	err = unix.SetsockoptTpacketReq3(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{
 		Block_size: uint32(r.block), Block_nr: uint32(r.blocks),
-		Frame_size: frame, Frame_nr: uint32(r.blocks * r.block / frame),
+		Frame_size: frame, Frame_nr: uint32(r.octets() / frame),
 		Retire_blk_tov: retireMilliseconds,
 	})
 	if err != nil {
-		return fmt.Errorf("allocating a ring of %d MiB (a smaller RingSize takes less memory): %w", r.blocks*r.block>>20, err)
+		return fmt.Errorf("allocating a ring of %d MiB (a smaller RingSize takes less memory): %w", r.octets()>>20, err)
 	}
-	r.mem, err = unix.Mmap(r.fd, 0, r.blocks*r.block, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	r.mem, err = unix.Mmap(r.fd, 0, r.octets(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return fmt.Errorf("mapping a ring of %d MiB: %w", r.blocks*r.block>>20, err)
+		return fmt.Errorf("mapping a ring of %d MiB: %w", r.octets()>>20, err)
 	}
-	return r.bind(unix.ETH_P_ALL)
+	return nil
 }
+
+func (k ringKind) octets() int { return k.block * k.blocks }
 
 func (r *ring) bind(protocol uint16) error {
 	address := &unix.SockaddrLinklayer{Protocol: networkOrder(protocol), Ifindex: r.index}
@@ -226,6 +258,16 @@ func (r *ring) count() error {
 		r.marked -= r.unmarked
 	}
 	return err
+}
+
+// end has nothing more arrive.
+func (r *ring) end() error {
+	// Binding again waits until no processor delivers to the old binding. An interface that has gone took the binding with it.
+	if err := r.bind(noEtherType); err != nil && !errors.Is(err, unix.ENODEV) {
+		return err
+	}
+	r.ended = true
+	return nil
 }
 
 // close releases memory and descriptors. What was counted stays.

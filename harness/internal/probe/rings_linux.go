@@ -12,7 +12,8 @@ import (
 // for these, for which the kernel has no virtio_net_hdr. One goroutine uses them, but for the bell.
 type rings struct {
 	bell
-	all []*ring
+	all    []*ring
+	spares *Spares
 }
 
 func openRings(point TapPoint, opts TapOptions) (*rings, error) {
@@ -20,7 +21,7 @@ func openRings(point TapPoint, opts TapOptions) (*rings, error) {
 	if point.SCTPSegment != 0 {
 		takes = []packets{otherPackets, sctpSuperPackets}
 	}
-	rs := &rings{}
+	rs := &rings{spares: opts.Spares}
 	err := rs.open()
 	for _, take := range takes {
 		if err == nil {
@@ -113,8 +114,7 @@ func (rs *rings) again() bool {
 // finish stops the capture and hands over what had arrived.
 func (rs *rings) finish(handle func(*tapped)) error {
 	for _, r := range rs.all {
-		// Binding again waits until no processor delivers to the old binding.
-		if err := r.bind(noEtherType); err != nil && !errors.Is(err, unix.ENODEV) {
+		if err := r.end(); err != nil {
 			return err
 		}
 	}
@@ -146,11 +146,11 @@ func (rs *rings) catchUp(handle func(*tapped)) error {
 	return nil // the report tells the difference
 }
 
-// close releases memory and descriptors. What was counted stays.
+// close releases memory and descriptors, or leaves them for others. What was counted stays.
 func (rs *rings) close() error {
-	var errs []error
+	errs := []error{rs.bell.close()} // the spares are not in its epoll instance any more
 	for _, r := range rs.all {
-		errs = append(errs, r.close())
+		errs = append(errs, rs.spares.put(r))
 	}
-	return errors.Join(append(errs, rs.bell.close())...)
+	return errors.Join(errs...)
 }

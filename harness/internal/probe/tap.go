@@ -45,6 +45,8 @@ type TapOptions struct {
 	// locked and so counts against no limit of the process. Optional: 4 MiB where
 	// every packet is small, else 16 MiB.
 	RingSize int
+	// Spares are where a tap's rings come from and go to. Optional: they are its own.
+	Spares *Spares
 	// RetainBytes is how many octets of frames, from the first one, are kept whole
 	// for [Tap.Retained]. Optional: 2 MiB; below 0: none.
 	RetainBytes int
