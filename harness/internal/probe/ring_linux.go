@@ -21,6 +21,7 @@ const (
 	// Blocks hold several packets where all are small, else one of 64 KiB at least, or of BIG TCP.
 	smallPacket, smallBlock, smallRing = 2 << 10, 32 << 10, 4 << 20
 	largeBlock, largeRing              = 128 << 10, 16 << 20
+	sctpRing                           = 4 << 20 // few frames are in super-packets of SCTP
 	bigPacket, bigBlock                = 64 << 10, 256 << 10
 
 	// noEtherType is one that no frame has.
@@ -110,9 +111,10 @@ func openRing(point TapPoint, opts TapOptions, take packets) (r *ring, err error
 }
 
 func kindOf(point TapPoint, size int, take packets) ringKind {
-	k := ringKind{block: largeBlock, headers: take != sctpSuperPackets}
-	ringSize := largeRing
-	if point.MaxPacket > 0 && point.MaxPacket <= smallPacket {
+	k, ringSize := ringKind{block: largeBlock, headers: true}, largeRing
+	if take == sctpSuperPackets { // none is BIG TCP
+		k.headers, ringSize = false, sctpRing
+	} else if point.MaxPacket > 0 && point.MaxPacket <= smallPacket {
 		k.block, ringSize = smallBlock, smallRing
 	} else if point.MaxPacket > bigPacket {
 		k.block = bigBlock

@@ -43,7 +43,7 @@ func (p TapPoint) String() string {
 type TapOptions struct {
 	// RingSize in octets, memory that the kernel allocates at once. It is not
 	// locked and so counts against no limit of the process. Optional: 4 MiB where
-	// every packet is small, else 16 MiB.
+	// every packet is small and for super-packets of SCTP, else 16 MiB.
 	RingSize int
 	// Spares are where a tap's rings come from and go to. Optional: they are its own.
 	Spares *Spares
