@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/harness/internal/engine"
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
@@ -150,7 +151,8 @@ func (l *Lab) wire(ctx context.Context) error {
 	}
 	t, begun := l.Topology, time.Now()
 	wired, err := l.host.agent.Wire(ctx, wire.Plan{
-		Switch: string(l.kind), MTU: t.MTU, SuperPacket: t.SuperPacket, IPv6: t.hasIPv6(), Trunks: t.Trunks, Clients: t.Clients, Workers: t.Workers, Tunnels: t.Tunnels,
+		Switch: string(l.kind), RedirectPeer: t.Demux.Redirect == demux.RedirectPeer, MTU: t.MTU, SuperPacket: t.SuperPacket, IPv6: t.hasIPv6(),
+		Trunks: t.Trunks, Clients: t.Clients, Workers: t.Workers, Tunnels: t.Tunnels,
 	})
 	l.switchPath = wired.Switch
 	l.endedSteps("wiring: switch: ", begun, wired.Steps)

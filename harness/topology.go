@@ -105,6 +105,8 @@ type Demux struct {
 	Age time.Duration
 	// GroupLimit is how many group frames a second each worker may send. Optional: any number.
 	GroupLimit int
+	// Redirect says how frames get to workers: on their interfaces, or with [demux.RedirectPeer] past those that are veths. Optional: on them.
+	Redirect demux.RedirectMode
 	// Capacity is the most clients that can be assigned. Optional: vlandemux's own default.
 	Capacity int
 	// Contract is that of another dataplane, in vlandemux's place. Optional.
@@ -194,6 +196,9 @@ func (t Topology) Arguments() []string {
 	}
 	if t.Demux.GroupLimit != 0 {
 		args = append(args, "--group-limit", fmt.Sprint(t.Demux.GroupLimit))
+	}
+	if t.Demux.Redirect != "" {
+		args = append(args, "--redirect", string(t.Demux.Redirect))
 	}
 	if t.Demux.Capacity != 0 {
 		args = append(args, "--capacity", fmt.Sprint(t.Demux.Capacity))

@@ -91,6 +91,7 @@ func All() []Scenario {
 		Faults(),
 		Operator(),
 		Policies(),
+		RedirectPeer(),
 		WorkerEnd(),
 	}
 }

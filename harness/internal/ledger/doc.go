@@ -13,6 +13,9 @@
 //
 //	client ── client tap │ switch tap ── switch ── trunk ── demux ── worker ── worker tap
 //
+// Where the demux hands frames to the other end of a worker's veth (Setup.RedirectPeer), what comes in there counts as what it
+// sent to the host's end, and nothing may be seen to leave by that.
+//
 // # Order
 //
 // What a part does with a frame can depend on frames before it: a location the

@@ -127,11 +127,17 @@ func (ft *frameTable) addJourney(plan *layout, numbers []int, seen []uint64, ste
 		if plan.taps[number].role == hostStack {
 			direction = probe.Out // of the demux
 		}
+		sighting := record{time: s.Time, place: s.Place, length: s.Length, tags: stackOf(s.Stack())}
+		if tap := plan.taps[number]; tap.past && direction == probe.In {
+			sighting.side = sideOf(tap.peer, probe.Out) // so that the demux answers for it
+			ft.records = append(ft.records, sighting)
+		}
 		at := sideOf(number, direction)
 		ft.counts[at]++
 		ft.octets[at] += uint64(s.Length)
 		seen[s.Tap]++
-		ft.records = append(ft.records, record{time: s.Time, place: s.Place, length: s.Length, side: at, tags: stackOf(s.Stack())})
+		sighting.side = at
+		ft.records = append(ft.records, sighting)
 	}
 	slices.SortStableFunc(ft.records[first:], func(x, y record) int { return cmp.Compare(x.time, y.time) })
 	ft.add(frame{

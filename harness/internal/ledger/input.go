@@ -161,6 +161,9 @@ type Setup struct {
 	Unknown string
 	// GroupLimit is how many group frames a second each worker may send. Optional: any number.
 	GroupLimit int
+	// RedirectPeer says that the demux hands frames to the other ends of workers' veths that are in another network namespace, so
+	// that no tap at the host's end may see them. Optional.
+	RedirectPeer bool
 	// TrunkMTU is that of every trunk. Optional: every frame of the lab fits.
 	TrunkMTU int
 	// Age is how long the demux keeps the location of a client that sends nothing. All that it

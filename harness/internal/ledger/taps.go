@@ -54,8 +54,9 @@ func (s side) direction() probe.Direction {
 type tapPoint struct {
 	name  string
 	role  role
-	index int // of the client, worker or trunk
-	peer  int // the tap at the other end of the link
+	index int  // of the client, worker or trunk
+	peer  int  // the tap at the other end of the link
+	past  bool // of a worker's end: what comes in there has not crossed the other end
 }
 
 // layout is a lab's taps, in the order a frame meets them on its way to a worker.
@@ -96,6 +97,9 @@ func newLayout(setup *Setup) *layout {
 			far := l.tap[ends[1]][i]
 			l.taps[near].peer, l.taps[far].peer = far, near
 		}
+	}
+	for i, w := range setup.Workers {
+		l.taps[l.tap[workerEnd][i]].past = setup.RedirectPeer && w.Kind == topology.WorkerVeth && !w.InHost
 	}
 	return l
 }

@@ -169,7 +169,7 @@ func (n *Network) TapPoints() []probe.TapPoint {
 			p.Marks = probe.Out
 		default:
 			p.Namespace = e.node
-			if e.node == n.inHost() {
+			if e.node == n.inHost() || n.plan.RedirectPeer {
 				p.Marks = probe.In
 			}
 		}

@@ -35,6 +35,8 @@ type Plan struct {
 	Clients     []topology.Client `json:"clients"`
 	Workers     []topology.Worker `json:"workers"`
 	Tunnels     []topology.Tunnel `json:"tunnels,omitempty"`
+	// RedirectPeer says that frames for workers may not cross the host's ends of their links: taps look for marks at nodes, too.
+	RedirectPeer bool `json:"redirect_peer,omitempty"`
 	// PIDs of a process in the network namespace of each client and worker, by name,
 	// in the caller's PID namespace.
 	PIDs map[string]int `json:"pids"`

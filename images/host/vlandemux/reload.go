@@ -79,7 +79,8 @@ func (c config) needsRestart(former config) []string {
 	var changed []string
 	for name, differs := range map[string]bool{
 		"unknown": c.unknown != former.unknown, "group_limit": c.groupLimitOption() != former.groupLimitOption(),
-		"age": c.ageOption() != former.ageOption(), "untagged": c.untagged != former.untagged, "redirect": c.redirect != former.redirect, "attach": c.attach != former.attach, "capacity": c.capacity != former.capacity,
+		"age": c.ageOption() != former.ageOption(), "untagged": c.untagged != former.untagged, "redirect": c.redirect != former.redirect,
+		"attach": c.attach != former.attach, "capacity": c.capacity != former.capacity,
 		"bpffs": c.bpffs != former.bpffs, "socket": c.socket != former.socket, "metrics": c.metrics != former.metrics, "socket_group": c.socketGroup != former.socketGroup,
 	} {
 		if differs {
