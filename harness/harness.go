@@ -40,6 +40,8 @@ type Options struct {
 	// Guard is what [StandGuard] returned. Optional: if the program is killed just
 	// before a container starts, the container stays until the next run.
 	Guard Guard
+	// Once ends a lab's containers with it: there is no next one to use them. Optional.
+	Once bool
 	// Log is told what takes more than a moment. Optional.
 	Log io.Writer
 }
@@ -74,7 +76,7 @@ func Connect(ctx context.Context, opts Options) (*Harness, error) {
 	}
 	// The run is in each container's name: two runs on one engine never share one.
 	h.pool = &pool{
-		engine: h.engine, run: hex.EncodeToString(token[:]), idle: map[containerKind][]*container{}, starting: make(chan struct{}, 2*max(processors, 2)),
+		engine: h.engine, once: opts.Once, run: hex.EncodeToString(token[:]), idle: map[containerKind][]*container{}, starting: make(chan struct{}, 2*max(processors, 2)),
 	}
 	if h.images == (Images{}) {
 		progress := func(text string) { fmt.Fprintln(h.log, text) }
@@ -110,7 +112,7 @@ func Start(ctx context.Context, topology Topology) (*Lab, error) {
 	if err := topology.Validate(); err != nil {
 		return nil, err
 	}
-	h, err := Connect(ctx, Options{})
+	h, err := Connect(ctx, Options{Once: true})
 	if err != nil {
 		return nil, err
 	}

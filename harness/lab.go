@@ -168,7 +168,10 @@ func (l *Lab) Nodes() []*Node {
 // as they were when new, and are ended otherwise; it is an error if the lab has left
 // anything behind, or a window open. Closing twice is safe.
 func (l *Lab) Close() error {
-	return errors.Join(l.CheckClosed(), l.takeDown(l.pool.give))
+	return errors.Join(l.CheckClosed(), l.takeDown(func(ctx context.Context, containers []*container) error {
+		begun := time.Now()
+		return l.pool.give(ctx, containers, func(steps []wire.Step) { l.endedSteps("close: ", begun, steps) })
+	}))
 }
 
 // CheckClosed is an error if a window was left open, or if anything happened after

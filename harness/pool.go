@@ -20,6 +20,7 @@ import (
 type pool struct {
 	engine *engine.Engine
 	run    string // in each container's name and label
+	once   bool   // no container is kept
 	// starting has room for as many containers as the engine's processors are busy with while those start: side by side, all would be there at
 	// the end alone, and whatever needs some of them would begin as late as what needs all.
 	starting chan struct{}
@@ -82,18 +83,21 @@ func (p *pool) take(ctx context.Context, m containerKind) (*container, error) {
 		return nil, err
 	}
 	c := &container{Container: started, agent: agent.Dial(started.Stream), of: m}
-	if err := c.examine(ctx); err != nil {
+	if err := c.examine(ctx, p.once); err != nil {
 		return nil, errors.Join(err, c.log(), c.Close(ctx))
 	}
 	return c, nil
 }
 
 // examine is for a new container.
-func (c *container) examine(ctx context.Context) (err error) {
-	if c.of.kind == engine.KindHost {
+func (c *container) examine(ctx context.Context, once bool) (err error) {
+	switch {
+	case c.of.kind == engine.KindHost:
 		if c.features, err = c.agent.Features(ctx); err != nil {
 			return fmt.Errorf("asking what the kernel can do: %w", err)
 		}
+	case once:
+		return nil
 	}
 	c.initial, err = c.inventory(ctx)
 	return err
@@ -113,14 +117,28 @@ func (c *container) inventory(ctx context.Context) ([]string, error) {
 // are as they were when new wait for the next lab, the others are ended. What a lab has left
 // in its host, or an interface it has left anywhere, is an error; a socket that
 // the kernel has yet to forget, such as one in TIME_WAIT, only costs the container.
-func (p *pool) give(ctx context.Context, containers []*container) error {
+func (p *pool) give(ctx context.Context, containers []*container, steps func([]wire.Step)) error {
 	var errs []error
-	for _, c := range containers {
-		if c.of.kind == engine.KindHost {
-			errs = append(errs, c.agent.Reset(ctx))
+	reset := make(chan struct{})
+	go func() {
+		defer close(reset)
+		for _, c := range containers {
+			if c.of.kind == engine.KindHost {
+				took, err := c.agent.Reset(ctx)
+				steps(took)
+				errs = append(errs, err)
+			}
 		}
-	}
-	return errors.Join(errors.Join(errs...), each(containers, func(c *container) error { return p.giveOne(ctx, c) }))
+	}()
+	err := each(containers, func(c *container) error {
+		if c.initial == nil {
+			return c.Close(ctx) // nobody is to use it again
+		}
+		<-reset
+		return p.giveOne(ctx, c)
+	})
+	<-reset
+	return errors.Join(errors.Join(errs...), err)
 }
 
 func (p *pool) giveOne(ctx context.Context, c *container) error {
@@ -128,7 +146,7 @@ func (p *pool) giveOne(ctx context.Context, c *container) error {
 	if err != nil {
 		return errors.Join(err, c.log(), c.Close(ctx))
 	}
-	if slices.Equal(now, c.initial) {
+	if slices.Equal(now, c.initial) && !p.once {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.idle[c.of] = append(p.idle[c.of], c)
@@ -136,7 +154,7 @@ func (p *pool) giveOne(ctx context.Context, c *container) error {
 	}
 	var left []string
 	for _, line := range now {
-		if c.initial != nil && !slices.Contains(c.initial, line) && (c.of.kind == engine.KindHost || strings.HasPrefix(line, "interface ")) {
+		if !slices.Contains(c.initial, line) && (c.of.kind == engine.KindHost || strings.HasPrefix(line, "interface ")) {
 			left = append(left, line)
 		}
 	}

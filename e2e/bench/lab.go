@@ -79,60 +79,59 @@ func timeline(title string, l *harness.Lab) string {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(b.Took, a.Took))
 	})
 	for _, p := range phases {
+		if p.Took < 100*time.Microsecond {
+			continue
+		}
 		fmt.Fprintf(&text, "  %6.1f  +%6.1f  %s\n", 1000*p.Start.Seconds(), 1000*p.Took.Seconds(), p.Name)
 	}
 	return text.String()
 }
 
-// lab starts a lab twice: its containers are new at first, then those of the first.
+// lab starts a lab whose containers nobody uses again, as [harness.Start] does, and one from the containers of another.
 func lab(ctx context.Context, images harness.Images, clients int, results *result.Run) (timelines string, err error) {
-	h, err := harness.Connect(ctx, harness.Options{Images: images, Log: os.Stderr})
-	if err != nil {
-		return "", err
-	}
-	closed := false
-	defer func() {
-		if !closed {
-			err = errors.Join(err, h.Close())
-		}
-	}()
-	topology := topology(clients)
-	watch := stopwatch{results: results, variant: "ours"}
-	for _, group := range []string{"lab-up", "lab-pool-up"} {
-		watch.set()
-		l, err := h.Start(ctx, topology, 0)
+	for _, once := range []bool{true, false} {
+		h, err := harness.Connect(ctx, harness.Options{Images: images, Once: once, Log: os.Stderr})
 		if err != nil {
 			return "", err
 		}
-		if err := firstFrame(ctx, l); err != nil {
-			return "", errors.Join(err, l.Close())
+		group := "lab"
+		if !once {
+			group = "lab-pool"
+			err = upAndDown(ctx, h, clients, func(*harness.Lab) {}, func(*harness.Lab) {})
 		}
-		watch.stop(group, len(l.Nodes()))
-		watch.set()
-		if err := l.Close(); err != nil {
+		if err == nil {
+			watch := stopwatch{results: results, variant: "ours"}
+			watch.set()
+			err = upAndDown(ctx, h, clients, func(*harness.Lab) {
+				watch.stop(group+"-up", 2*clients+1)
+				watch.set()
+			}, func(l *harness.Lab) {
+				watch.stop(group+"-down", 2*clients+1)
+				timelines += timeline(fmt.Sprintf("%s/%d", group, 2*clients+1), l)
+			})
+		}
+		if err := errors.Join(err, h.Close()); err != nil {
 			return "", err
 		}
-		timelines += timeline(fmt.Sprintf("%s/%d", group, 2*clients+1), l)
-		if group == "lab-pool-up" {
-			watch.stop("lab-pool-down", 2*clients+1)
-		}
 	}
-	// One that is ended right away: nothing of it is left.
-	watch.set()
-	l, err := h.Start(ctx, topology, 0)
-	if err != nil {
-		return "", err
-	}
-	watch.set()
-	if err := l.Close(); err != nil {
-		return "", err
-	}
-	closed = true
-	if err := h.Close(); err != nil {
-		return "", err
-	}
-	watch.stop("lab-down", 2*clients+1)
 	return timelines, nil
+}
+
+// upAndDown takes a lab up, until a first frame has come through, and down.
+func upAndDown(ctx context.Context, h *harness.Harness, clients int, up, down func(*harness.Lab)) error {
+	l, err := h.Start(ctx, topology(clients), 0)
+	if err != nil {
+		return err
+	}
+	if err := firstFrame(ctx, l); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	up(l)
+	if err := l.Close(); err != nil {
+		return err
+	}
+	down(l)
+	return nil
 }
 
 // firstFrame returns once a worker has answered its client.

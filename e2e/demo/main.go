@@ -43,7 +43,7 @@ func run(ctx context.Context, guard harness.Guard, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	h, err := harness.Connect(ctx, harness.Options{Guard: guard, Log: os.Stderr})
+	h, err := harness.Connect(ctx, harness.Options{Guard: guard, Once: true, Log: os.Stderr})
 	if err != nil {
 		return unlessInterrupted(ctx, err)
 	}

@@ -5,24 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"time"
 
 	"github.com/vlandemux/vlandemux/harness/internal/tail"
+	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
 // Reset ends the lab and leaves the container as it was when new: the taps are closed, vlandemux is ended and detached the way an operator
 // would, and every link is gone. Another lab can be wired then. Host only.
-func (c *Client) Reset(ctx context.Context) error {
-	_, err := call[Nothing, Nothing](ctx, c, "/host/reset", Nothing{})
-	return err
+func (c *Client) Reset(ctx context.Context) ([]wire.Step, error) {
+	return call[Nothing, []wire.Step](ctx, c, "/host/reset", Nothing{})
 }
 
-func (h *host) reset(ctx context.Context, _ Nothing) (Nothing, error) {
-	err := errors.Join(h.taps.close(), h.demux.kill(), h.detach(ctx), h.unwire(), h.drops.forget())
+func (h *host) reset(ctx context.Context, _ Nothing) (steps []wire.Step, err error) {
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"taps", h.taps.close}, {"vlandemux", h.demux.kill}, {"detach", func() error { return h.detach(ctx) }}, {"links", h.unwire}, {"drops", h.drops.forget},
+	} {
+		start := time.Now()
+		err = errors.Join(err, step.do())
+		steps = append(steps, wire.Step{Name: step.name, Took: time.Since(start)})
+	}
 	h.demux.forget()
 	if err != nil {
-		return Nothing{}, fmt.Errorf("resetting the host: %w", err)
+		return steps, fmt.Errorf("resetting the host: %w", err)
 	}
-	return Nothing{}, nil
+	return steps, nil
 }
 
 // detach runs `vlandemux detach`.

@@ -227,7 +227,7 @@ func TestNoDemuxOutlivesItsAgent(t *testing.T) {
 }
 
 func TestAResetTellsOfADemuxThatCannotDetach(t *testing.T) {
-	err := startAgent(t, RoleHost).Reset(deadline(t, 30*time.Second))
+	_, err := startAgent(t, RoleHost).Reset(deadline(t, 30*time.Second))
 	NewWithT(t).Expect(err).To(MatchError(And(ContainSubstring("vlandemux detach: exit status 7"), ContainSubstring(`argv ["detach"]`))))
 }
 
