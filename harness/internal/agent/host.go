@@ -17,7 +17,8 @@ type host struct {
 	program string // the path of vlandemux
 
 	mu      sync.Mutex
-	network *wire.Network // guarded by mu; nil until Wire
+	network *wire.Network    // guarded by mu; nil until Wire
+	space   wire.SwitchSpace // guarded by mu
 
 	demux demuxChild
 	taps  tapSet
@@ -48,7 +49,7 @@ func (h *host) routes(mux *http.ServeMux) {
 
 // close stops and removes everything the host's agent has made, the newest first, and goes on past failures.
 func (h *host) close() error {
-	if err := errors.Join(h.taps.close(), h.taps.spares.Close(), h.demux.kill(), h.drops.close(), h.unwire()); err != nil {
+	if err := errors.Join(h.taps.close(), h.taps.spares.Close(), h.demux.kill(), h.drops.close(), h.unwire(), h.space.Close()); err != nil {
 		return fmt.Errorf("cleaning up the host: %w", err)
 	}
 	return nil

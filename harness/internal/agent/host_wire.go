@@ -134,6 +134,7 @@ func (h *host) lay(ctx context.Context, plan wire.Plan) (*wire.Network, error) {
 	if h.network != nil {
 		return nil, errors.New("wiring the lab: it is wired already; each lab has a host container of its own")
 	}
+	plan.Space = &h.space
 	network, err := wire.Apply(ctx, plan)
 	h.network = network
 	return network, err

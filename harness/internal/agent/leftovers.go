@@ -17,7 +17,7 @@ import (
 type Leftovers struct {
 	// Links are the interfaces of the host's namespace and the switch's, "host/trunk0".
 	Links []string `json:"links"`
-	// Namespaces are the network namespaces held by descriptor, by inode number, the host's own left out.
+	// Namespaces are the network namespaces held by descriptor, by inode number, but for the host's own and the switches'.
 	Namespaces []string `json:"namespaces"`
 	// Attached are the BPF programs attached at those links, "host/trunk0 tcx ingress phys2virt" (clsact: name of the filter).
 	Attached []string `json:"attached"`
@@ -58,6 +58,11 @@ func (h *host) leftovers() (Leftovers, error) {
 		}
 	}
 	note("network namespaces", left.addNamespaces())
+	h.mu.Lock()
+	switches, err := h.space.Name() // waits for the next lab
+	h.mu.Unlock()
+	note("network namespaces", err)
+	left.Namespaces = slices.DeleteFunc(left.Namespaces, func(name string) bool { return name == switches })
 	pids := append(h.demux.processes(), os.Getpid())
 	for _, pid := range pids {
 		note(fmt.Sprintf("the BPF objects of process %d", pid), left.addDescriptors(pid))

@@ -145,7 +145,7 @@ func (b *builder) open(ns *namespace, err error) (*namespace, error) {
 
 func (b *builder) openOwn(context.Context) (err error) {
 	if b.n.host, err = b.open(hostNamespace()); err == nil {
-		b.n.sw, err = b.open(scratchNamespace(SwitchNode))
+		b.n.sw, err = b.open(b.n.plan.Space.open())
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/netip"
 	"os"
@@ -196,5 +197,35 @@ func TestCloseAfterAContainerEnded(t *testing.T) {
 		g.Expect(n.Close()).To(Succeed())
 		_, err = n.Move(context.Background(), to("c1", vlan3, 0))
 		g.Expect(err).To(MatchError(errClosed))
+	})
+}
+
+// Labs that follow one another have one namespace for their switches, until one has left something in it.
+func TestSwitchesOfOneSpace(t *testing.T) {
+	onEachSwitch(t, func(t *testing.T, kind string) {
+		g := NewWithT(t)
+		space := &SwitchSpace{}
+		lab := func(leave string) string {
+			p := newPlan(t, kind, vlan2, vlan3)
+			p.Space = space
+			n, err := Apply(context.Background(), p)
+			g.Expect(err).NotTo(HaveOccurred())
+			name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", n.sw.fd()))
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(space.Name()).To(Equal(name))
+			if leave != "" {
+				g.Expect(n.sw.handle.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: leave}, PeerName: leave + "'"})).To(Succeed())
+			}
+			g.Expect(n.Close()).To(Succeed())
+			return name
+		}
+		first := lab("left")
+		second := lab("")
+		g.Expect(second).NotTo(Equal(first))
+		if kind == "tc" { // others may leave a bridge
+			g.Expect(lab("")).To(Equal(second))
+		}
+		g.Expect(space.Close()).To(Succeed())
+		g.Expect(space.Name()).To(BeEmpty())
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -65,6 +66,90 @@ func scratchNamespace(node string) (*namespace, error) {
 		return nil, err
 	}
 	return newNamespace(node, f)
+}
+
+// SwitchSpace is the network namespace of the switches of labs that follow one another in a host. It is made when
+// the first one needs it, and anew after one that has left an interface in it. nil makes each switch one of its own.
+type SwitchSpace struct {
+	file  *os.File
+	links []string // those that are always there
+}
+
+func (s *SwitchSpace) open() (*namespace, error) {
+	if s == nil {
+		return scratchNamespace(SwitchNode)
+	}
+	if s.file != nil {
+		if ns, err := s.again(); ns != nil || err != nil {
+			return ns, err
+		}
+	}
+	ns, err := scratchNamespace(SwitchNode)
+	if err != nil {
+		return nil, err
+	}
+	s.links, err = ns.linkNames()
+	if err == nil {
+		s.file, err = duplicate(ns.file)
+	}
+	if err != nil {
+		return nil, errors.Join(err, ns.close())
+	}
+	return ns, nil
+}
+
+// again opens the namespace that is there, if it is as it was when new; else it lets it go and returns nil.
+func (s *SwitchSpace) again() (*namespace, error) {
+	file, err := duplicate(s.file)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := newNamespace(SwitchNode, file)
+	if err != nil {
+		return nil, err
+	}
+	links, err := ns.linkNames()
+	if err == nil && slices.Equal(links, s.links) {
+		return ns, nil
+	}
+	return nil, errors.Join(err, ns.close(), s.Close())
+}
+
+// Name is that of the namespace, as descriptors tell it, "" while there is none.
+func (s *SwitchSpace) Name() (string, error) {
+	if s.file == nil {
+		return "", nil
+	}
+	return os.Readlink(fmt.Sprintf("/proc/self/fd/%d", s.file.Fd()))
+}
+
+// Close lets the namespace go.
+func (s *SwitchSpace) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	err := s.file.Close()
+	s.file = nil
+	return err
+}
+
+func duplicate(file *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("holding a network namespace by one more descriptor: %w", err)
+	}
+	return os.NewFile(uintptr(fd), file.Name()), nil
+}
+
+func (ns *namespace) linkNames() (names []string, err error) {
+	links, err := retryDump(ns.handle.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("listing the links of %s: %w", ns.node, err)
+	}
+	for _, link := range links {
+		names = append(names, link.Attrs().Name)
+	}
+	return names, nil
 }
 
 func newNamespace(node string, f *os.File) (_ *namespace, err error) {

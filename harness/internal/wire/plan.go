@@ -40,6 +40,8 @@ type Plan struct {
 	// PIDs of a process in the network namespace of each client and worker, by name,
 	// in the caller's PID namespace.
 	PIDs map[string]int `json:"pids"`
+	// Space is where the switch is. Optional: a network namespace of its own.
+	Space *SwitchSpace `json:"-"`
 }
 
 // MaxSuperPacket is the most that SuperPacket can be: with headers it fits into a block of a tap's ring.
