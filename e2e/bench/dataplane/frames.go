@@ -78,7 +78,7 @@ func (b *bench) frameRates(ctx context.Context) (err error) {
 func (b *bench) oneClient(ctx context.Context) (err error) {
 	var started []*running
 	defer func() { err = errors.Join(err, closeAll(started)) }()
-	for _, v := range []variant{direct(), limit(), ours(), seed(), peer(), xdp(), macvlan(), u32(), nft(), flower(), ovs(), drop()} {
+	for _, v := range []variant{direct(), limit(), ours(), oursPeer(), seed(), peer(), xdp(), macvlan(), u32(), nft(), flower(), ovs(), drop()} {
 		r, err := v.start(ctx, 2)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench: left out: %v\n", err)

@@ -31,7 +31,7 @@ func (b *bench) programs(ctx context.Context) (err error) {
 	turns := map[int][]turn{} // by burst
 	var started []*running
 	defer func() { err = errors.Join(err, closeAll(started)) }()
-	for _, v := range []variant{ours(), limit(), peer(), seed()} {
+	for _, v := range []variant{ours(), oursPeer(), limit(), peer(), seed()} {
 		r, err := v.start(ctx, 1)
 		if err != nil {
 			return err

@@ -15,7 +15,7 @@ import (
 func (b *bench) streams(ctx context.Context) (err error) {
 	var started []*running
 	defer func() { err = errors.Join(err, closeAll(started)) }()
-	for _, v := range []variant{direct(), limit(), ours(), seed(), peer(), ovs()} {
+	for _, v := range []variant{direct(), limit(), ours(), oursPeer(), seed(), peer(), ovs()} {
 		r, err := v.start(ctx, 1)
 		if err != nil && v.optional {
 			fmt.Fprintf(os.Stderr, "bench: left out: %v\n", err)

@@ -54,9 +54,14 @@ func (v variant) start(ctx context.Context, clients int) (_ *running, err error)
 
 func direct() variant { return variant{name: "direct", direct: true} }
 
-func ours() variant {
-	return variant{name: "ours", tagged: true, attach: func(ctx context.Context, p *path, clients int) (*running, error) {
-		d, err := startDemux(ctx, p, clients)
+func ours() variant { return oursWith("ours") }
+
+// oursPeer is ours past the host's end of the worker's veth.
+func oursPeer() variant { return oursWith("ours-peer", "--redirect", "peer") }
+
+func oursWith(name string, args ...string) variant {
+	return variant{name: name, tagged: true, attach: func(ctx context.Context, p *path, clients int) (*running, error) {
+		d, err := startDemux(ctx, p, clients, args...)
 		if err != nil {
 			return nil, err
 		}

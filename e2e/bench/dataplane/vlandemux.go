@@ -34,8 +34,8 @@ type process struct {
 	took time.Duration
 }
 
-// startDemux runs vlandemux with that many clients assigned to the path's worker.
-func startDemux(ctx context.Context, p *path, clients int) (*process, error) {
+// startDemux runs vlandemux with that many clients assigned to the path's worker, and with more arguments.
+func startDemux(ctx context.Context, p *path, clients int, args ...string) (*process, error) {
 	folder, err := os.MkdirTemp("", "vlandemux-")
 	if err != nil {
 		return nil, err
@@ -52,8 +52,8 @@ func startDemux(ctx context.Context, p *path, clients int) (*process, error) {
 	if err := writeConfig(config, clients); err != nil {
 		return nil, fmt.Errorf("writing the configuration: %w", err)
 	}
-	d.args = []string{"run", "--config", config, "--socket", socket, "--bpffs", filepath.Join(pins, "demux"),
-		"--capacity", strconv.Itoa(min(max(clients+clients/20, 4096), 1<<20))}
+	d.args = append([]string{"run", "--config", config, "--socket", socket, "--bpffs", filepath.Join(pins, "demux"),
+		"--capacity", strconv.Itoa(min(max(clients+clients/20, 4096), 1<<20))}, args...)
 	return d, d.run(ctx)
 }
 
