@@ -8,8 +8,8 @@
 #include "maps.h"
 
 /* Takes the place of what veth does with a frame on its way to its other end. The kernel does not look whose address
- * the frame has any more: as seen from the trunk it is another host's, which IP would drop. Since 6.15 the kernel itself
- * says that it is for the host.
+ * the frame has any more: as seen from the trunk it is another host's, which IP would drop. Newer kernels, 6.1.192, 6.12.117 and
+ * 6.18 among them, say by themselves that it is for this one, of a group frame as well.
  */
 static __always_inline int deliver_to_peer(struct __sk_buff *skb, __u32 ifindex)
 {

@@ -57,11 +57,11 @@ const (
 	// A frame costs less then, since it does not wait in the queue of the other end. What is at the host's end does not see
 	// it: packet sockets (tcpdump), programs and qdiscs at egress, counters, and settings of its offloads. At the other end,
 	// XDP in the driver, GRO and RPS do not see it (programs and filters at ingress do), and the kernel does not compare
-	// its destination address with that of the interface: IP takes every unicast frame for its own; since Linux 6.15
-	// packet sockets there are told PACKET_HOST of broadcasts and multicasts too.
+	// its destination address with that of the interface: IP takes every unicast frame for its own; newer
+	// kernels (6.1.192, 6.12.117 and 6.18 among them) tell packet sockets PACKET_HOST of broadcasts and multicasts too.
 	//
 	// When the other end is moved to another namespace, it is down until somebody sets it up there, and its clients have no
-	// worker meanwhile.
+	// worker meanwhile. What comes before the demux is told of it counts as delivered and is lost, as of any worker that goes.
 	RedirectPeer RedirectMode = "peer"
 )
 

@@ -26,8 +26,8 @@ are detached; assignments not listed are kept. Without --trunk the trunks of the
 A trunk or worker that is deleted and created again under the same name is attached again, with its clients.
 
 --redirect peer makes frames cheaper for a worker that is a veth with its other end in another network namespace, as of a
-container: they are handed to that end (bpf_redirect_peer) and do not wait in its queue, 1.3 times as many a second from sockets
-and 1.6 times as many from a network card. Other workers get theirs as before; ` + "`vlandemux status`" + ` shows which is which.
+container: they are handed to that end (bpf_redirect_peer) and do not wait in its queue, 1.2 times as many a second from sockets
+and 1.5 times as many from a driver. Other workers get theirs as before; ` + "`vlandemux status`" + ` shows which is which.
 What is at the host's end no longer sees them: tcpdump, tc egress, the counters of ` + "`ip -s link`" + `, and offloads turned off
 there. At the other end, XDP in the driver, GRO and RPS do not, and IP takes unicast frames to any MAC for its own; capture and
 filter there. Counters of this program stay exact. Turned on under traffic, some frames may come out of order, once.
