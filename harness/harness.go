@@ -76,7 +76,8 @@ func Connect(ctx context.Context, opts Options) (*Harness, error) {
 	}
 	// The run is in each container's name: two runs on one engine never share one.
 	h.pool = &pool{
-		engine: h.engine, once: opts.Once, run: hex.EncodeToString(token[:]), idle: map[containerKind][]*container{}, starting: make(chan struct{}, 2*max(processors, 2)),
+		engine: h.engine, once: opts.Once, run: hex.EncodeToString(token[:]), idle: map[containerKind][]*container{}, missing: map[SwitchKind]string{},
+		starting: make(chan struct{}, 2*max(processors, 2)),
 	}
 	if h.images == (Images{}) {
 		progress := func(text string) { fmt.Fprintln(h.log, text) }

@@ -28,6 +28,7 @@ type pool struct {
 	mu      sync.Mutex
 	idle    map[containerKind][]*container // guarded by mu
 	started int                            // guarded by mu
+	missing map[SwitchKind]string          // guarded by mu; why the engine's kernel cannot run a kind, of those that were tried
 }
 
 // containerKind is what an unused container can be used for.
@@ -49,6 +50,24 @@ type container struct {
 
 // RunLabel is the label of each container of a run; its value names the run.
 const RunLabel = "vlandemux.run"
+
+// missingSwitch tries each kind once, in a host of the engine.
+func (p *pool) missingSwitch(ctx context.Context, host *agent.Client, kind SwitchKind) (string, error) {
+	p.mu.Lock()
+	reason, tried := p.missing[kind]
+	p.mu.Unlock()
+	if tried {
+		return reason, nil
+	}
+	reason, err := host.MissingSwitch(ctx, string(kind))
+	if err != nil {
+		return "", fmt.Errorf("asking whether the kernel can run the switch %s: %w", kind, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.missing[kind] = reason
+	return reason, nil
+}
 
 // turn waits until one more container can start. To be called before take, which ends the turn.
 func (p *pool) turn(ctx context.Context) error {

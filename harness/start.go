@@ -133,7 +133,7 @@ func (l *Lab) await(ctx context.Context, part string, containers []starting) err
 func (l *Lab) wire(ctx context.Context) error {
 	l.Features = l.host.container.features
 	var err error
-	if l.kind, err = l.chooseSwitch(); err != nil {
+	if l.kind, err = l.chooseSwitch(func(kind SwitchKind) (string, error) { return l.pool.missingSwitch(ctx, l.host.agent, kind) }); err != nil {
 		return err
 	}
 	if l.Health, err = l.host.agent.Kernel(ctx); err != nil {

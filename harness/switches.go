@@ -49,8 +49,8 @@ func SwitchesFromEnvironment() ([]SwitchKind, error) {
 	return kinds, nil
 }
 
-// chooseSwitch replaces [SwitchAuto] by a kind, and refuses a kind the kernel lacks.
-func (l *Lab) chooseSwitch() (SwitchKind, error) {
+// chooseSwitch replaces [SwitchAuto] by a kind, and refuses a kind the kernel lacks; missing says why, "" if it does not.
+func (l *Lab) chooseSwitch(missing func(SwitchKind) (string, error)) (SwitchKind, error) {
 	kind, wanted := l.Topology.Switch, "the topology"
 	if kind == SwitchAuto {
 		named, err := SwitchesFromEnvironment()
@@ -61,23 +61,26 @@ func (l *Lab) chooseSwitch() (SwitchKind, error) {
 			return "", fmt.Errorf("%s=%s names %d switches, but a lab has one: name one, or run the suite, which makes a spec of each",
 				switchVariable, os.Getenv(switchVariable), len(named))
 		case len(named) == 0:
-			return l.preferredSwitch()
+			return l.preferredSwitch(missing)
 		}
 		kind, wanted = named[0], switchVariable
 	}
-	if missing := l.Features.Missing[string(kind)]; missing != "" {
-		return "", fmt.Errorf("%s asks for the switch %q, which the kernel %s of the Docker engine cannot run: %s", wanted, kind, l.Features.Kernel, missing)
+	reason, err := missing(kind)
+	if err == nil && reason != "" {
+		err = fmt.Errorf("%s asks for the switch %q, which the kernel %s of the Docker engine cannot run: %s", wanted, kind, l.Features.Kernel, reason)
 	}
-	return kind, nil
+	return kind, err
 }
 
-func (l *Lab) preferredSwitch() (SwitchKind, error) {
-	if kinds := l.Features.Switches(); len(kinds) > 0 {
-		return SwitchKind(kinds[0]), nil
-	}
+// preferredSwitch looks no further than the first that the kernel can run.
+func (l *Lab) preferredSwitch(missing func(SwitchKind) (string, error)) (SwitchKind, error) {
 	var reasons []error
 	for _, kind := range wire.SwitchKinds() {
-		reasons = append(reasons, fmt.Errorf("%s: %s", kind, l.Features.Missing[kind]))
+		reason, err := missing(SwitchKind(kind))
+		if err != nil || reason == "" {
+			return SwitchKind(kind), err
+		}
+		reasons = append(reasons, fmt.Errorf("%s: %s", kind, reason))
 	}
 	return "", fmt.Errorf("the kernel %s of the Docker engine can run no kind of switch:\n%w", l.Features.Kernel, errors.Join(reasons...))
 }

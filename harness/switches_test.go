@@ -38,35 +38,41 @@ func TestTheEnvironmentNamesSwitches(t *testing.T) {
 }
 
 func TestALabHasTheSwitchThatWasAskedFor(t *testing.T) {
-	lacking := wire.Features{Kernel: "6.1", Missing: map[string]string{"8021q": "no 8021q", "bridge": "no filtering"}}
-	nothing := wire.Features{Kernel: "6.1", Missing: map[string]string{"8021q": "no 8021q", "tc": "no BPF", "bridge": "no filtering"}}
+	lacking := map[SwitchKind]string{"8021q": "no 8021q", "bridge": "no filtering"}
+	nothing := map[SwitchKind]string{"8021q": "no 8021q", "tc": "no BPF", "bridge": "no filtering"}
 	for name, c := range map[string]struct {
 		asked       SwitchKind
 		environment string
-		features    wire.Features
+		missing     map[SwitchKind]string
+		tried       []SwitchKind
 		want        SwitchKind
 		says        string
 	}{
-		"the best there is":                    {features: wire.Features{}, want: "8021q"},
-		"what is left":                         {features: lacking, want: "tc"},
-		"nothing is left":                      {features: nothing, says: "8021q: no 8021q\ntc: no BPF\nbridge: no filtering"},
-		"the environment's":                    {environment: "bridge", want: "bridge"},
-		"the environment's, which is lacking":  {environment: "bridge", features: lacking, says: `VLANDEMUX_SWITCH asks for the switch "bridge", which the kernel 6.1`},
+		"the best there is":                    {tried: []SwitchKind{"8021q"}, want: "8021q"},
+		"what is left":                         {missing: lacking, tried: []SwitchKind{"8021q", "tc"}, want: "tc"},
+		"nothing is left":                      {missing: nothing, says: "8021q: no 8021q\ntc: no BPF\nbridge: no filtering"},
+		"the environment's":                    {environment: "bridge", tried: []SwitchKind{"bridge"}, want: "bridge"},
+		"the environment's, which is lacking":  {environment: "bridge", missing: lacking, says: `VLANDEMUX_SWITCH asks for the switch "bridge", which the kernel 6.1`},
 		"the environment's, which is a list":   {environment: "tc,bridge", says: "names 2 switches, but a lab has one"},
 		"the environment's, which is nonsense": {environment: "hub", says: `no switch "hub"`},
-		"the topology's":                       {asked: "tc", environment: "8021q,bridge", want: "tc"},
-		"the topology's, which is lacking":     {asked: "8021q", features: lacking, says: `the topology asks for the switch "8021q"`},
+		"the topology's":                       {asked: "tc", environment: "8021q,bridge", tried: []SwitchKind{"tc"}, want: "tc"},
+		"the topology's, which is lacking":     {asked: "8021q", missing: lacking, says: `the topology asks for the switch "8021q"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			t.Setenv(switchVariable, c.environment)
-			kind, err := (&Lab{Topology: Topology{Switch: c.asked}, Features: c.features}).chooseSwitch()
+			var tried []SwitchKind
+			kind, err := (&Lab{Topology: Topology{Switch: c.asked}, Features: wire.Features{Kernel: "6.1"}}).chooseSwitch(func(kind SwitchKind) (string, error) {
+				tried = append(tried, kind)
+				return c.missing[kind], nil
+			})
 			if c.says != "" {
 				g.Expect(err).To(MatchError(ContainSubstring(c.says)))
 				return
 			}
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(kind).To(Equal(c.want))
+			g.Expect(tried).To(Equal(c.tried))
 		})
 	}
 }

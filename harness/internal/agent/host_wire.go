@@ -12,7 +12,8 @@ import (
 )
 
 func (h *host) wireRoutes(mux *http.ServeMux) {
-	handle(mux, "/wire/features", func(ctx context.Context, _ Nothing) (wire.Features, error) { return wire.FindFeatures(ctx) })
+	handle(mux, "/wire/features", func(context.Context, Nothing) (wire.Features, error) { return wire.FindFeatures() })
+	handle(mux, "/wire/try", wire.MissingSwitch)
 	handle(mux, "/wire/apply", h.apply)
 	handleWired(mux, h, "/wire/join", func(ctx context.Context, network *wire.Network, pids map[string]int) ([]wire.Step, error) {
 		return network.Join(ctx, pids)
@@ -48,7 +49,12 @@ func handleWired[Request, Reply any](mux *http.ServeMux, h *host, path string, f
 	})
 }
 
-// Features asks which switches the host's kernel offers. Host only.
+// MissingSwitch asks why the host's kernel cannot run a kind of switch, "" if it can. Host only.
+func (c *Client) MissingSwitch(ctx context.Context, kind string) (string, error) {
+	return call[string, string](ctx, c, "/wire/try", kind)
+}
+
+// Features asks what else the host's kernel offers. Host only.
 func (c *Client) Features(ctx context.Context) (wire.Features, error) {
 	return call[Nothing, wire.Features](ctx, c, "/wire/features", Nothing{})
 }

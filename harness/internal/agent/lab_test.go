@@ -63,9 +63,11 @@ func TestUnwiredHostSaysSo(t *testing.T) {
 	g := NewWithT(t)
 	host := startAgent(t, RoleHost)
 	ctx := deadline(t, 20*time.Second)
-	features, err := host.Features(ctx)
+	_, err := host.Features(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(features.Missing["tc"]).To(BeEmpty())
+	g.Expect(host.MissingSwitch(ctx, "tc")).To(BeEmpty())
+	_, err = host.MissingSwitch(ctx, "hub")
+	g.Expect(err).To(MatchError(ContainSubstring(`there is no switch "hub"`)))
 	before, err := host.Leftovers(ctx) // modules of tunnels make interfaces of their own
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = host.Move(ctx, wire.Move{Client: "c0"})

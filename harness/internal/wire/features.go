@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"syscall"
 
 	"github.com/cilium/ebpf"
@@ -16,59 +15,42 @@ import (
 // Features is what the kernel offers the lab.
 type Features struct {
 	Kernel string `json:"kernel"` // release, as in uname -r
-	// Missing says for each kind of switch that cannot be built here why not, and
-	// what to do about it.
-	Missing map[string]string `json:"missing"`
 	// MissingTunnels are the kinds of tunnels that the kernel has no device for.
 	MissingTunnels []string `json:"missing_tunnels,omitempty"`
 	// SCTP says that nodes can have associations of SCTP.
 	SCTP bool `json:"sctp,omitempty"`
 }
 
-// Switches lists the kinds of switch that work here, the preferred one first.
-func (f Features) Switches() []string {
-	var names []string
-	for _, name := range SwitchKinds() {
-		if f.Missing[name] == "" {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// FindFeatures builds a small switch of each kind in a network namespace of its
-// own, which also loads the modules where the machine allows that. A kind that
-// cannot be built is no error; not being able to try is. Most of each is waiting for
-// the kernel: all are tried side by side.
-func FindFeatures(ctx context.Context) (f Features, err error) {
-	f.Missing = map[string]string{}
+// FindFeatures looks what there is besides switches.
+func FindFeatures() (f Features, err error) {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return f, fmt.Errorf("asking for the kernel's release: %w", err)
 	}
 	f.Kernel = unix.ByteSliceToString(u.Release[:])
-	tried := make([]error, len(kinds()))
-	var trying sync.WaitGroup
-	for i, k := range kinds() {
-		trying.Go(func() { tried[i] = k.try(ctx) })
-	}
-	f.MissingTunnels, err = missingTunnels()
-	trying.Wait()
-	if err == nil {
+	if f.MissingTunnels, err = missingTunnels(); err == nil {
 		f.SCTP, err = haveSCTP()
 	}
-	if ctx.Err() != nil {
-		return f, fmt.Errorf("looking which switches the kernel can run: %w", context.Cause(ctx))
-	}
-	for i, k := range kinds() {
-		switch err := tried[i]; {
-		case errors.Is(err, os.ErrPermission):
-			f.Missing[k.name] = fmt.Sprintf("not permitted here: the host container needs CAP_NET_ADMIN and CAP_SYS_ADMIN, and a daemon that may give them (%v)", err)
-		case err != nil:
-			f.Missing[k.name] = k.explain(err).Error()
-		}
-	}
 	return f, err
+}
+
+// MissingSwitch says why a kind of switch cannot be built here and what to do about it, "" if it can. It builds a
+// small one in a network namespace of its own, which also loads the modules where the machine allows that.
+func MissingSwitch(ctx context.Context, name string) (string, error) {
+	k, err := kindCalled(name)
+	if err != nil {
+		return "", err
+	}
+	err = k.try(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("looking whether the kernel can run the switch %s: %w", name, context.Cause(ctx))
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Sprintf("not permitted here: the host container needs CAP_NET_ADMIN and CAP_SYS_ADMIN, and a daemon that may give them (%v)", err), nil
+	case err != nil:
+		return k.explain(err).Error(), nil
+	}
+	return "", nil
 }
 
 // haveSCTP makes a socket, which also loads the module where the machine allows that.
