@@ -22,7 +22,7 @@ func (h *host) reset(ctx context.Context, _ Nothing) (steps []wire.Step, err err
 		name string
 		do   func() error
 	}{
-		{"taps", h.taps.close}, {"vlandemux", h.demux.kill}, {"detach", func() error { return h.detach(ctx) }}, {"links", h.unwire}, {"drops", h.drops.forget},
+		{"taps", h.taps.close}, {"vlandemux", h.demux.kill}, {"detach", func() error { return h.leave(ctx) }}, {"links", h.unwire}, {"drops", h.drops.forget},
 	} {
 		start := time.Now()
 		err = errors.Join(err, step.do())
@@ -33,6 +33,20 @@ func (h *host) reset(ctx context.Context, _ Nothing) (steps []wire.Step, err err
 		return steps, fmt.Errorf("resetting the host: %w", err)
 	}
 	return steps, nil
+}
+
+// leave detaches vlandemux and meanwhile ends the switch, of which it knows nothing: each waits for the kernel most of its time.
+func (h *host) leave(ctx context.Context) error {
+	unplugged := make(chan error, 1)
+	go func() {
+		network, err := h.wired()
+		if err != nil {
+			unplugged <- nil // there is nothing to unplug
+			return
+		}
+		unplugged <- network.Unplug()
+	}()
+	return errors.Join(h.detach(ctx), <-unplugged)
 }
 
 // detach runs `vlandemux detach`.

@@ -184,6 +184,25 @@ func TestApplyAgreesWithMissingSwitch(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring(`there is no switch "hub"`)))
 }
 
+// The demux's trunks and workers stay when the switch has ended.
+func TestUnplugLeavesTheHostItsLinks(t *testing.T) {
+	onEachSwitch(t, func(t *testing.T, kind string) {
+		g := NewWithT(t)
+		p := newPlan(t, kind, vlan2, vlan2ad)
+		before := takeInventory(t, p)
+		n := lay(t, p)
+		wired := takeInventory(t, p).Links
+		g.Expect(n.Unplug()).To(Succeed())
+		unplugged := takeInventory(t, p).Links
+		for _, node := range []string{HostNode, "w0"} {
+			g.Expect(unplugged[node]).To(And(Equal(wired[node]), Not(Equal(before.Links[node]))), node)
+		}
+		g.Expect(unplugged["c1"]).To(And(Equal(before.Links["c1"]), Not(Equal(wired["c1"]))))
+		_, err := n.Move(context.Background(), to("c1", vlan3, 0))
+		g.Expect(err).To(MatchError(errClosed))
+	})
+}
+
 // A container that ends takes its link along; the rest of the lab goes on, and
 // Close has nothing to complain about.
 func TestCloseAfterAContainerEnded(t *testing.T) {

@@ -37,7 +37,7 @@ type Network struct {
 	inside switcher     // nil until the switch is there
 	plan   Plan         // clients' places as of the last move
 	unsure map[int]bool // clients whose last move failed half-way
-	closed bool
+	closed bool         // the switch has ended
 }
 
 var errClosed = errors.New("the network is closed")
@@ -204,12 +204,15 @@ func (n *Network) ends() []end {
 	return ends
 }
 
-// Close removes every link, bridge and program that Apply and Move made and
-// lets go of all namespaces, the switch's with it. It goes on past failures and
-// joins them. Sysctls stay as Apply set them. Closing twice is safe.
-func (n *Network) Close() error {
+// Unplug ends the switch and takes the clients off it, which no frame leaves or reaches any more: Close does the same, and this
+// lets whoever holds the trunks and the workers leave them meanwhile.
+func (n *Network) Unplug() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.unplug()
+}
+
+func (n *Network) unplug() error {
 	if n.closed {
 		return nil
 	}
@@ -218,11 +221,21 @@ func (n *Network) Close() error {
 	if n.inside != nil {
 		errs = append(errs, n.inside.close())
 	}
-	// Every pair has its near end in one of these two.
-	for _, ns := range []*namespace{n.host, n.sw} {
-		if ns != nil {
-			errs = append(errs, ns.deleteGroup(n.group))
-		}
+	if n.sw != nil {
+		errs = append(errs, n.sw.deleteGroup(n.group))
+	}
+	return errors.Join(errs...)
+}
+
+// Close removes every link, bridge and program that Apply and Move made and
+// lets go of all namespaces, the switch's with it. It goes on past failures and
+// joins them. Sysctls stay as Apply set them. Closing twice is safe.
+func (n *Network) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	errs := []error{n.unplug()}
+	if n.host != nil { // every pair has its near end in the switch, or here
+		errs = append(errs, n.host.deleteGroup(n.group))
 	}
 	for _, tap := range n.cables {
 		errs = append(errs, tap.Close())
@@ -230,6 +243,7 @@ func (n *Network) Close() error {
 	for _, ns := range n.nodes {
 		errs = append(errs, ns.close())
 	}
+	n.host, n.sw, n.cables, n.nodes = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
