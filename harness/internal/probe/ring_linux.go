@@ -112,12 +112,13 @@ func openRing(point TapPoint, opts TapOptions, take packets) (r *ring, err error
 
 func kindOf(point TapPoint, size int, take packets) ringKind {
 	k, ringSize := ringKind{block: largeBlock, headers: true}, largeRing
-	if take == sctpSuperPackets { // none is BIG TCP
+	switch {
+	case take == sctpSuperPackets: // none is BIG TCP
 		k.headers, ringSize = false, sctpRing
-	} else if point.MaxPacket > 0 && point.MaxPacket <= smallPacket {
-		k.block, ringSize = smallBlock, smallRing
-	} else if point.MaxPacket > bigPacket {
+	case point.MaxPacket > bigPacket:
 		k.block = bigBlock
+	case point.MaxPacket > 0 && point.MaxPacket <= smallPacket:
+		k.block, ringSize = smallBlock, smallRing
 	}
 	k.blocks = max(2, (cmp.Or(max(size, 0), ringSize)+k.block-1)/k.block)
 	return k
