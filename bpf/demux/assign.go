@@ -171,9 +171,7 @@ func (d *Demux) insert(a arrival) (moves []move, ok bool, err error) {
 	slot := d.free[0]
 	var base bpfClientTally
 	if d.slots[slot].Released != 0 { // else it has counted nothing
-		if base, err = d.clientTally(slot); err != nil {
-			return nil, false, err
-		}
+		base = readTallies(d.tallies, d.opts.Capacity, int(slot), 1)[0]
 	}
 	d.slots[slot].Base = base
 	d.locations[slot].Store(0)

@@ -248,6 +248,7 @@ const (
 	bpfVarGroupIntervalNs = "group_interval_ns"
 	bpfVarPassUntagged    = "pass_untagged"
 	bpfVarSecondSeed      = "second_seed"
+	bpfVarTallyStride     = "tally_stride"
 	bpfVarUnknownMacs     = "unknown_macs"
 )
 
@@ -344,6 +345,7 @@ type bpfVariableSpecs struct {
 	GroupIntervalNs *ebpf.VariableSpec `ebpf:"group_interval_ns"`
 	PassUntagged    *ebpf.VariableSpec `ebpf:"pass_untagged"`
 	SecondSeed      *ebpf.VariableSpec `ebpf:"second_seed"`
+	TallyStride     *ebpf.VariableSpec `ebpf:"tally_stride"`
 	UnknownMacs     *ebpf.VariableSpec `ebpf:"unknown_macs"`
 }
 
@@ -443,6 +445,7 @@ type bpfVariables struct {
 	GroupIntervalNs *ebpf.Variable `ebpf:"group_interval_ns"`
 	PassUntagged    *ebpf.Variable `ebpf:"pass_untagged"`
 	SecondSeed      *ebpf.Variable `ebpf:"second_seed"`
+	TallyStride     *ebpf.Variable `ebpf:"tally_stride"`
 	UnknownMacs     *ebpf.Variable `ebpf:"unknown_macs"`
 }
 

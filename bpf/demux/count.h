@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Counting wire frames and octets. Counters are per CPU and written in softirq
- * context only, so plain additions are exact.
+/* Counting wire frames and octets. Each processor has counters of its own and writes them in
+ * softirq context only, so plain additions are exact.
  */
 #ifndef VLANDEMUX_COUNT_H
 #define VLANDEMUX_COUNT_H
@@ -65,16 +65,26 @@ static __always_inline void count_reason(__u32 reason, const struct tally *wire)
 	count(bpf_map_lookup_elem(&drops, &reason), wire);
 }
 
+/* Slots in each processor's part of client_tallies: the capacity, and what fills the last page. */
+const volatile __u32 tally_stride = 0;
+
+static __always_inline struct client_tally *this_cpu_tally(__u32 slot)
+{
+	__u32 at = bpf_get_smp_processor_id() * tally_stride + slot;
+
+	return bpf_map_lookup_elem(&client_tallies, &at);
+}
+
 static __always_inline void count_rx(__u32 slot, const struct tally *wire)
 {
-	struct client_tally *tally = bpf_map_lookup_elem(&client_tallies, &slot);
+	struct client_tally *tally = this_cpu_tally(slot);
 
 	count(tally ? &tally->rx : NULL, wire);
 }
 
 static __always_inline void count_tx(__u32 slot, const struct tally *wire)
 {
-	struct client_tally *tally = bpf_map_lookup_elem(&client_tallies, &slot);
+	struct client_tally *tally = this_cpu_tally(slot);
 
 	count(tally ? &tally->tx : NULL, wire);
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	"github.com/cilium/ebpf"
 )
 
 // Tally counts traffic in one direction.
@@ -70,35 +68,27 @@ func (d *Demux) Counters() (Counters, error) {
 const slotsAtOnce = 4096
 
 func (d *Demux) readClients(c *Counters) error {
-	left := d.slotsInUse()
-	var (
-		cpus   = ebpf.MustPossibleCPU()
-		keys   = make([]uint32, min(left, slotsAtOnce))
-		values = make([]bpfClientTally, len(keys)*cpus)
-		cursor ebpf.MapBatchCursor
-	)
-	for left > 0 {
-		d.mu.RLock()
-		if d.closed {
-			d.mu.RUnlock()
-			return ErrClosed
-		}
-		c.Clients = slices.Grow(c.Clients, max(d.table.used-len(c.Clients), 0))
-		n, err := d.objs.ClientTallies.BatchLookup(&cursor, keys, values, nil)
-		if left -= n; errors.Is(err, ebpf.ErrKeyNotExist) {
-			left, err = 0, nil
-		}
-		for i := range n {
-			if slot := keys[i]; d.clients[slot].mac != 0 {
-				c.Clients = append(c.Clients, d.clientCounters(slot, add(values[i*cpus:(i+1)*cpus])))
-			}
-		}
-		d.mu.RUnlock()
-		if err != nil {
-			return fmt.Errorf("reading counters of clients: %w", err)
+	for first, end := 0, d.slotsInUse(); first < end; first += slotsAtOnce {
+		if err := d.readSlots(c, first, min(slotsAtOnce, end-first)); err != nil {
+			return err
 		}
 	}
 	slices.SortFunc(c.Clients, func(a, b ClientCounters) int { return a.MAC.Compare(b.MAC) })
+	return nil
+}
+
+func (d *Demux) readSlots(c *Counters, first, n int) error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.closed {
+		return ErrClosed
+	}
+	c.Clients = slices.Grow(c.Clients, max(d.table.used-len(c.Clients), 0))
+	for i, counted := range readTallies(d.tallies, d.opts.Capacity, first, n) {
+		if slot := uint32(first + i); d.clients[slot].mac != 0 {
+			c.Clients = append(c.Clients, d.clientCounters(slot, counted))
+		}
+	}
 	return nil
 }
 
@@ -168,25 +158,6 @@ func (d *Demux) readDrops(c *Counters) (err error) {
 		c.PlacesLost += cpu.PlacesLost
 	}
 	return nil
-}
-
-// clientTally adds up the possible CPUs.
-func (d *Demux) clientTally(slot uint32) (bpfClientTally, error) {
-	var cpus []bpfClientTally
-	if err := d.objs.ClientTallies.Lookup(slot, &cpus); err != nil {
-		return bpfClientTally{}, fmt.Errorf("reading counters of slot %d: %w", slot, err)
-	}
-	return add(cpus), nil
-}
-
-func add(cpus []bpfClientTally) (total bpfClientTally) {
-	for i := range cpus {
-		total.Rx.Packets += cpus[i].Rx.Packets
-		total.Rx.Bytes += cpus[i].Rx.Bytes
-		total.Tx.Packets += cpus[i].Tx.Packets
-		total.Tx.Bytes += cpus[i].Tx.Bytes
-	}
-	return total
 }
 
 func sum(base bpfTally, cpus []bpfTally) Tally {

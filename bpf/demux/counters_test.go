@@ -1,13 +1,18 @@
 package demux_test
 
 import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	. "github.com/onsi/gomega"
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/nettest"
+	"golang.org/x/sys/unix"
 )
 
 func TestCountsEverySize(t *testing.T) {
@@ -27,6 +32,79 @@ func TestCountsEverySize(t *testing.T) {
 	b.Eventually(b.far[0].Count).Should(BeEquivalentTo(rx.Packets))
 	b.Eventually(b.sw[0].Octets).Should(BeEquivalentTo(tx.Bytes))
 	b.Expect(b.drops()).To(BeEmpty())
+}
+
+// part is how many counters each possible processor has in client_tallies.
+func part(tallies *ebpf.Map) uint32 { return tallies.MaxEntries() / uint32(ebpf.MustPossibleCPU()) }
+
+// Each processor has its own counters of each client, in pages that no other writes. All are counted, and taken along
+// to maps of another size.
+func TestEachProcessorCountsForItself(t *testing.T) {
+	nettest.Enter(t)
+	path := nettest.BPFFS(t)
+	capacity := os.Getpagesize() / binary.Size(oldClientTally{}) // a page has no room for more
+	b := startHere(t, demux.Options{PinPath: path, Capacity: capacity})
+	var all []demux.Assignment
+	for n := range capacity {
+		all = append(all, demux.Assignment{MAC: mac(n), Worker: b.workers[0]})
+	}
+	b.Expect(b.demux.AssignAll(all)).To(Succeed())
+	b.far[0].CountOnly()
+	var allowed unix.CPUSet
+	b.Expect(unix.SchedGetaffinity(0, &allowed)).To(Succeed())
+	sent, each := 0, uint64(0)
+	for cpu := range ebpf.MustPossibleCPU() {
+		if !allowed.IsSet(cpu) {
+			continue
+		}
+		var one unix.CPUSet
+		one.Set(cpu)
+		b.Expect(unix.SchedSetaffinity(0, &one)).To(Succeed())
+		for range cpu + 1 {
+			for n := range capacity {
+				b.sw[0].Send(fromClient(n, tag(5)))
+				sent++
+				b.Expect(await(b.far[0], sent)).To(BeTrue())
+			}
+			each++
+		}
+	}
+	b.Eventually(b.far[0].Count).Should(Equal(sent))
+	b.Expect(unix.SchedSetaffinity(0, &allowed)).To(Succeed())
+	pinned := func(set string) *ebpf.Map {
+		tallies, err := ebpf.LoadPinnedMap(filepath.Join(path, set, "client_tallies"), nil)
+		b.Expect(err).NotTo(HaveOccurred())
+		t.Cleanup(func() { tallies.Close() })
+		return tallies
+	}
+	tallies := pinned("maps_1")
+	b.Expect(part(tallies)).To(BeEquivalentTo(capacity))
+	for at := range tallies.MaxEntries() {
+		var counted oldClientTally
+		b.Expect(tallies.Lookup(at, &counted)).To(Succeed())
+		if cpu := int(at) / capacity; allowed.IsSet(cpu) {
+			b.Expect(counted.Rx.Packets).To(BeEquivalentTo(cpu+1), "processor %d, slot %d", cpu, int(at)%capacity)
+		}
+	}
+	counted := func() {
+		b.Expect(b.counters().Clients).To(HaveLen(capacity))
+		for _, c := range b.counters().Clients {
+			b.Expect(c.Rx.Packets).To(Equal(each), "client %s", c.MAC)
+		}
+	}
+	counted()
+	b.demux = b.load(demux.Options{PinPath: path, Capacity: capacity + 1})
+	counted()
+	b.Expect(part(pinned("maps_2"))).To(BeEquivalentTo(2 * capacity))
+}
+
+// The most clients of all have counters on any machine but one with more possible processors than a map has room for.
+func TestCapacityOfManyProcessors(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(demux.TallyEntries(1<<20, 4095)).To(BeEquivalentTo(uint32(4095 << 20)))
+	_, err := demux.TallyEntries(1<<20, 4096)
+	g.Expect(err).To(MatchError(ContainSubstring("take a capacity of %d or less", 1<<20-os.Getpagesize()/32)))
+	g.Expect(demux.TallyEntries(1<<20-os.Getpagesize()/32, 4096)).To(BeNumerically(">", uint32(4095<<20)))
 }
 
 // Counters of one client are written by several CPUs at once.

@@ -53,6 +53,9 @@ func ForgetAt(d *Demux, client MAC, at Location) error {
 	return runWith(d.objs.Forget, []bpfForgotten{{Location: word, Mac: client.word(), Slot: uint64(slot)}})
 }
 
+// TallyEntries is tallyEntries.
+func TallyEntries(capacity, cpus int) (uint32, error) { return tallyEntries(capacity, cpus) }
+
 // Reasons that tests expect.
 const (
 	DropUntagged      = DropReason(bpfDropReasonDROP_UNTAGGED)

@@ -16,7 +16,7 @@ import (
 
 // layoutVersion changes when the maps change in a way that the kernel cannot
 // tell from their sizes.
-const layoutVersion = 3
+const layoutVersion = 4
 
 // minWorkers is the least number of workers that can be attached, whatever the
 // capacity; maxWorkers is the most.
@@ -42,7 +42,8 @@ type Demux struct {
 	table         *clientTable
 	buckets       [][bucketEntries]entry
 	locations     []word
-	former        []word // locations in the maps that ours take over from, by slot there
+	former        []word           // locations in the maps that ours take over from, by slot there
+	tallies       []bpfClientTally // see readTallies
 	slots         []bpfSlot
 	clientWorkers []word           // numbers, by slot
 	states        []bpfWorkerState // by worker number

@@ -39,12 +39,15 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } former_locations SEC(".maps");
 
-/* By slot; only ever counts up. */
+/* A part for each possible processor, by slot in it; only ever counts up. A per-CPU array would keep a
+ * pointer to each part, which is one more wait for the memory.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1); /* capacity */
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* processors * tally_stride */
 	__type(key, __u32);
 	__type(value, struct client_tally);
+	__uint(map_flags, BPF_F_MMAPABLE);
 } client_tallies SEC(".maps");
 
 struct {

@@ -21,10 +21,18 @@ func (d *Demux) specs() (*ebpf.CollectionSpec, error) {
 	}
 	capacity := uint32(d.opts.Capacity)
 	workers := min(max(capacity, minWorkers), maxWorkers)
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("counting the possible processors: %w", err)
+	}
+	tallies, err := tallyEntries(d.opts.Capacity, cpus)
+	if err != nil {
+		return nil, err
+	}
 	for name, entries := range map[string]uint32{
 		bpfMapClients:       uint32(bucketsFor(d.opts.Capacity)),
 		bpfMapLocations:     capacity,
-		bpfMapClientTallies: capacity,
+		bpfMapClientTallies: tallies,
 		bpfMapSlots:         capacity,
 		bpfMapClientWorkers: capacity,
 		bpfMapCountedPlaces: capacity,
@@ -63,6 +71,7 @@ func (d *Demux) loadObjects(set *pinSet) error {
 		bpfVarPassUntagged:    d.opts.Untagged == UntaggedPass,
 		bpfVarUnknownMacs:     unknownPolicy(d.opts.Unknown),
 		bpfVarGroupIntervalNs: groupInterval(d.opts.GroupLimit),
+		bpfVarTallyStride:     uint32(tallyStride(d.opts.Capacity)),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("setting %s: %w", name, err)
@@ -110,7 +119,8 @@ func (d *Demux) mapAll() error {
 	err := errors.Join(
 		mapMemory(&d.buckets, d.objs.Clients), mapMemory(&d.locations, d.objs.Locations), mapMemory(&d.former, d.objs.FormerLocations),
 		mapMemory(&d.slots, d.objs.Slots), mapMemory(&d.clientWorkers, d.objs.ClientWorkers), mapMemory(&d.states, d.objs.WorkerStates),
-		mapMemory(&d.settings, d.objs.SettingsMap), mapMemory(&d.policies, d.objs.PoliciesMap), mapMemory(&d.placeRules, d.objs.PlaceRules))
+		mapMemory(&d.settings, d.objs.SettingsMap), mapMemory(&d.policies, d.objs.PoliciesMap), mapMemory(&d.placeRules, d.objs.PlaceRules),
+		mapMemory(&d.tallies, d.objs.ClientTallies))
 	if err != nil {
 		return err
 	}
@@ -155,7 +165,8 @@ func kernelName() string {
 
 func (d *Demux) releaseMaps() error {
 	err := errors.Join(unmapMemory(&d.buckets), unmapMemory(&d.locations), unmapMemory(&d.former), unmapMemory(&d.slots), unmapMemory(&d.clientWorkers),
-		unmapMemory(&d.states), unmapMemory(&d.settings), unmapMemory(&d.policies), unmapMemory(&d.placeRules), d.objs.Close(), d.inner.Close())
+		unmapMemory(&d.states), unmapMemory(&d.settings), unmapMemory(&d.policies), unmapMemory(&d.placeRules), unmapMemory(&d.tallies),
+		d.objs.Close(), d.inner.Close())
 	d.objs, d.inner = bpfObjects{}, nil
 	return err
 }

@@ -9,8 +9,8 @@ import (
 // DefaultCapacity is the capacity of a Demux whose Options name none.
 const DefaultCapacity = 4096
 
-// maxCapacity keeps the maps of one Demux within reason: about 100 octets a
-// client and processor.
+// maxCapacity keeps the maps of one Demux within reason: about 170 octets a
+// client, and 32 for each possible processor.
 const maxCapacity = 1 << 20
 
 // MaxPlaces is the most places that the assignments of a Demux with that capacity can name, all together.

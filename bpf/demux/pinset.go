@@ -24,6 +24,7 @@ type pinSet struct {
 	layout   uint64
 	capacity int
 	maps     map[string]*ebpf.Map
+	counted  []bpfClientTally // by slot, see readTallies
 }
 
 // load opens what is there by whatever build.

@@ -128,6 +128,9 @@ func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
 		}
 	}
 	places, err := s.readPlaces(trunks)
+	if err == nil && s.layout >= 4 {
+		err = s.readTallies()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +167,16 @@ func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
 	return snap, s.readSums(snap)
 }
 
+// readTallies reads what the programs have counted of clients, of whom earlier layouts have a value for each processor.
+func (s *pinSet) readTallies() error {
+	var tallies []bpfClientTally
+	if err := mapMemory(&tallies, s.maps[bpfMapClientTallies]); err != nil {
+		return err
+	}
+	s.counted = readTallies(tallies, s.capacity, 0, s.capacity)
+	return unmapMemory(&tallies)
+}
+
 // readPlaces reads where clients may be, by slot. The second layout lets each be anywhere.
 func (s *pinSet) readPlaces(trunks map[uint32]*device) (map[uint32][]Place, error) {
 	places := make(map[uint32][]Place)
@@ -198,9 +211,11 @@ func (s *pinSet) readClient(mac uint64, slot uint32, worker string) (c snapshotC
 		cpus []bpfClientTally
 		base bpfSlot
 	)
-	err = s.maps[bpfMapClientTallies].Lookup(slot, &cpus)
-	if err == nil {
-		err = s.maps[bpfMapSlots].Lookup(slot, &base)
+	err = s.maps[bpfMapSlots].Lookup(slot, &base)
+	if err == nil && s.layout < 4 {
+		err = s.maps[bpfMapClientTallies].Lookup(slot, &cpus)
+	} else if err == nil {
+		cpus = s.counted[slot : slot+1]
 	}
 	if err != nil {
 		return c, fmt.Errorf("reading counters of %s: %w", macOf(mac), err)
@@ -208,7 +223,11 @@ func (s *pinSet) readClient(mac uint64, slot uint32, worker string) (c snapshotC
 	if s.former != nil {
 		base = bpfSlot{}
 	}
-	now := add(cpus)
+	var now bpfClientTally
+	for _, cpu := range cpus {
+		now.Rx.add(cpu.Rx)
+		now.Tx.add(cpu.Tx)
+	}
 	rx, tx := since(base.Base.Rx, now.Rx), since(base.Base.Tx, now.Tx)
 	c.counted.Rx.Packets, c.counted.Rx.Bytes = rx.Packets, rx.Bytes
 	c.counted.Tx.Packets, c.counted.Tx.Bytes = tx.Packets, tx.Bytes

@@ -208,13 +208,14 @@ func (b *bed) takeOneClient(path string) {
 		if in == 0 || in>>32 != 0 {
 			continue
 		}
-		var cpus []struct{ Rx, Tx oldTally }
-		b.Expect(open(1, "client_tallies").Lookup(uint32(in-1), &cpus)).To(Succeed())
+		tallies := open(1, "client_tallies")
 		var base struct {
 			Rx, Tx   oldTally
 			Released uint64
 		}
-		for _, cpu := range cpus {
+		for at := uint32(in - 1); at < tallies.MaxEntries(); at += part(tallies) {
+			var cpu oldClientTally
+			b.Expect(tallies.Lookup(at, &cpu)).To(Succeed())
 			base.Rx.Packets -= cpu.Rx.Packets
 			base.Rx.Bytes -= cpu.Rx.Bytes
 			base.Tx.Packets -= cpu.Tx.Packets

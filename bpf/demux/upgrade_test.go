@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
+	"github.com/vlandemux/vlandemux/bpf/linux"
 	"github.com/vlandemux/vlandemux/bpf/nettest"
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,17 @@ var lastBuilds = map[string]func(b *bed, path string, mode demux.AttachMode){
 const oldCapacity = 4
 
 type oldTally struct{ Packets, Bytes uint64 }
+
+// oldClientTally is the same since the first layout.
+type oldClientTally struct{ Rx, Tx oldTally }
+
+// oldCounts are what the programs of a build have counted for client 1 before, on each processor.
+func oldCounts() (cpus []oldClientTally) {
+	for cpu := range uint64(ebpf.MustPossibleCPU()) {
+		cpus = append(cpus, oldClientTally{Rx: oldTally{1000 + cpu, 70_000 + cpu}, Tx: oldTally{2000 + cpu, 150_000 + cpu}})
+	}
+	return cpus
+}
 
 // oldBuild is what a build had loaded. Its maps are pinned.
 type oldBuild struct {
@@ -103,6 +115,7 @@ func firstLayout(b *bed, path string, mode demux.AttachMode) {
 	old.put("worker_floods", worker, make([]oldTally, ebpf.MustPossibleCPU()))
 	old.put("owners", uint32(0), struct{ Layout, Generation, Releases uint64 }{Layout: 1, Generation: 1})
 	old.put("clients", mac(1), struct{ Slot, Worker uint32 }{Slot: 2, Worker: worker})
+	old.put("client_tallies", uint32(2), oldCounts())
 	record := attachment{Mode: 1}
 	if mode == demux.AttachClsact {
 		record.Mode, record.OwnsQdisc = 2, 1
@@ -139,12 +152,13 @@ func laterLayout(b *bed, path string, mode demux.AttachMode, layout uint64) {
 		entries["place_rules"], entries["allowed_places"] = oldCapacity, 1<<16
 	}
 	old := loadOld(b, spec, path, maps, mode, entries,
-		"flood_states", "grace_period", "group_clocks", "drop_watch", "drop_rates", "drop_events")
+		"flood_states", "grace_period", "group_clocks", "drop_watch", "drop_rates", "drop_events", "former_locations")
 	trunk, worker := uint32(b.trunks[0]), uint32(b.indexes[0])
 	address := mac(1)
 	word := binary.LittleEndian.Uint64(append(address[:], 0, 0))
 	old.put("clients", uint32(word*seed>>shift), [4]struct{ Key, Value uint64 }{{word, slot | uint64(worker)<<32}})
 	old.put("client_workers", uint32(slot), uint64(number))
+	old.put("client_tallies", uint32(slot), oldCounts())
 	old.put("worker_states", uint32(number), uint64(1))
 	old.put("settings_map", uint32(0), uint64(1)) // trunks
 	old.put("trunk_indexes", uint32(0), trunk)
@@ -200,15 +214,7 @@ func TestUpgradeFromTheLastBuild(t *testing.T) {
 }
 
 func upgradeFrom(t *testing.T, mode demux.AttachMode, build func(*bed, string, demux.AttachMode)) {
-	nettest.Enter(t)
-	path := filepath.Join(nettest.BPFFS(t), "demux")
-	NewWithT(t).Expect(os.Mkdir(path, 0o700)).To(Succeed())
-	b := wireHere(t)
-	build(b, path, mode)
-	b.sw[0].Send(fromClient(1, tag(5)))
-	b.Eventually(b.far[0].Count).Should(Equal(1), "through the programs of that build")
-	b.far[0].Send(toClient(1))
-	b.Eventually(b.sw[0].Count).Should(Equal(1))
+	b, path := startOld(t, mode, build)
 	b.far[0].Send(toClient(2))
 
 	sent := b.traffic(b.far[0], b.sw[0], func() {
@@ -216,12 +222,9 @@ func upgradeFrom(t *testing.T, mode demux.AttachMode, build func(*bed, string, d
 		b.demux, err = demux.Load(demux.Options{Attach: mode, PinPath: path})
 		b.Expect(err).NotTo(HaveOccurred())
 	})
-	b.Eventually(func() uint64 { return b.client(1).Rx.Packets }).Should(BeEquivalentTo(sent + 1))
-	b.Eventually(func() uint64 { return b.client(1).Tx.Packets }).Should(BeEquivalentTo(sent + 1))
+	b.countsOn(sent+1, sent+1)
 	b.Expect(b.demux.Capacity()).To(Equal(oldCapacity), "remembered")
 	b.Expect(b.location(1)).To(Equal(demux.Location{Trunk: b.trunks[0], Protocol: 0x8100, TCI: 5}))
-	b.Expect(b.client(1)).To(Equal(demux.ClientCounters{MAC: mac(1), Worker: b.workers[0], Location: b.location(1),
-		Rx: times(tally(fromClient(1, tag(5)).Bytes()), sent+1), Tx: times(tally(toClient(1, tag(5)).Bytes()), sent+1)}))
 	b.Expect(b.drops()).To(HaveKeyWithValue("not_assigned", tally(toClient(2).Bytes())))
 	b.Expect(b.events(1)).To(HaveLen(1), "the event waited for a reader")
 	group := nettest.Frame{Destination: broadcast, Source: gateway, Payload: make([]byte, 64)}
@@ -232,12 +235,72 @@ func upgradeFrom(t *testing.T, mode demux.AttachMode, build func(*bed, string, d
 	// And to another capacity, and to nothing.
 	b.Expect(b.demux.Close()).To(Succeed())
 	b.demux = b.load(demux.Options{Attach: mode, PinPath: path, Capacity: 5000})
-	b.Expect(b.client(1).Rx.Packets).To(BeEquivalentTo(sent + 1))
+	b.countsOn(sent+1, sent+1)
 	b.Expect(b.flooded(0).Packets).To(BeEquivalentTo(1))
 	b.Expect(b.location(1).VID()).To(BeEquivalentTo(5))
 	b.Expect(b.demux.Detach()).To(Succeed())
 	b.Expect(path).NotTo(BeAnExistingFile())
 	b.Expect(tcState(b)).To(BeEmpty())
+}
+
+// startOld runs a build through which client 1 has sent one frame, and got one.
+func startOld(t *testing.T, mode demux.AttachMode, build func(*bed, string, demux.AttachMode)) (b *bed, path string) {
+	nettest.Enter(t)
+	path = filepath.Join(nettest.BPFFS(t), "demux")
+	NewWithT(t).Expect(os.Mkdir(path, 0o700)).To(Succeed())
+	b = wireHere(t)
+	build(b, path, mode)
+	b.sw[0].Send(fromClient(1, tag(5)))
+	b.Eventually(b.far[0].Count).Should(Equal(1), "through the programs of that build")
+	b.far[0].Send(toClient(1))
+	b.Eventually(b.sw[0].Count).Should(Equal(1))
+	return b, path
+}
+
+// countsOn expects that client 1 has so many frames more than a build had counted before.
+func (b *bed) countsOn(rx, tx int) {
+	b.t.Helper()
+	want := demux.ClientCounters{MAC: mac(1), Worker: b.workers[0], Location: b.location(1),
+		Rx: times(tally(fromClient(1, tag(5)).Bytes()), rx), Tx: times(tally(toClient(1, tag(5)).Bytes()), tx)}
+	for _, cpu := range oldCounts() {
+		want.Rx.Packets, want.Rx.Bytes = want.Rx.Packets+cpu.Rx.Packets, want.Rx.Bytes+cpu.Rx.Bytes
+		want.Tx.Packets, want.Tx.Bytes = want.Tx.Packets+cpu.Tx.Packets, want.Tx.Bytes+cpu.Tx.Bytes
+	}
+	b.Eventually(func() demux.ClientCounters { return b.client(1) }).Should(Equal(want))
+}
+
+// A build with other maps is killed while it takes over from the last one: the worker has its program, the trunk has not. What
+// either counts is counted on by the next build, which may be killed too.
+func TestKilledUpgradeFromTheLastBuild(t *testing.T) {
+	linux.TCX.Need(t)
+	for name, build := range lastBuilds {
+		for _, capacities := range [][]int{{0, 0}, {0, 5000}, {0, 5000, 5000}, {0, 5000, 0}} {
+			t.Run(fmt.Sprint(name, capacities), func(t *testing.T) {
+				b, path := startOld(t, demux.AttachTCX, build)
+				pin := filepath.Join(path, fmt.Sprintf("link_%d", b.trunks[0]))
+				b.Expect(os.Rename(pin, pin+"_away")).To(Succeed())
+				stone, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+				b.Expect(err).NotTo(HaveOccurred())
+				b.Expect(stone.Pin(pin)).To(Succeed())
+				last := len(capacities) - 1
+				for n, capacity := range capacities[:last] {
+					_, err := demux.Load(demux.Options{PinPath: path, Capacity: capacity})
+					b.Expect(err).To(MatchError(ContainSubstring("link_")), "the pin of the trunk's program is none")
+					b.sw[0].Send(fromClient(1, tag(5))) // by that build's program still
+					b.Eventually(b.far[0].Count).Should(Equal(n + 2))
+					b.far[0].Send(toClient(1))
+					b.Eventually(b.sw[0].Count).Should(Equal(n + 2))
+				}
+				b.Expect(stone.Unpin()).To(Succeed())
+				b.Expect(os.Rename(pin+"_away", pin)).To(Succeed())
+				b.demux, err = demux.Load(demux.Options{PinPath: path, Capacity: capacities[last]})
+				b.Expect(err).NotTo(HaveOccurred())
+				b.t.Cleanup(func() { b.Expect(b.demux.Close()).To(Succeed()) })
+				b.countsOn(last+1, last+1)
+				b.alone(path)
+			})
+		}
+	}
 }
 
 // What the programs use is there for the next process: all maps but those that each process makes anew.

@@ -185,8 +185,11 @@ func mapped(program *ebpf.Program) (sum, eachCPU float64, err error) {
 		}
 		octets, _ := info.Memlock()
 		sum += float64(octets)
-		if info.Type == ebpf.PerCPUArray {
-			eachCPU += float64(info.MaxEntries) * float64(info.ValueSize)
+		switch values := float64(info.MaxEntries) * float64(info.ValueSize); {
+		case info.Type == ebpf.PerCPUArray:
+			eachCPU += values
+		case info.Name == "client_tallies": // a part for each
+			eachCPU += values / float64(ebpf.MustPossibleCPU())
 		}
 	}
 	return sum, eachCPU, nil
