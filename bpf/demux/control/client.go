@@ -124,10 +124,10 @@ func (c *Client) Unassign(ctx context.Context, mac string) error {
 func (c *Client) Counters(ctx context.Context) (Counters, error) {
 	var counters Counters
 	body, err := c.CountersText(ctx)
-	if err == nil {
-		err = errors.Join(readCounters(body, &counters), body.Close())
+	if err != nil {
+		return counters, err
 	}
-	return counters, wrap("asking for the counters", err)
+	return counters, wrap("asking for the counters", errors.Join(readCounters(body, &counters), body.Close()))
 }
 
 // CountersText returns the JSON of a [Counters] as it arrives. The caller closes it.
