@@ -59,7 +59,7 @@ func (d *Demux) note(a *device, link *Link) error {
 // toPeer tells whether frames of a worker can go to the other end of its link. The kernel drops them if that
 // is none, or in this namespace.
 func (d *Demux) toPeer(a *device) bool {
-	return d.peers && d.opts.Redirect == RedirectPeer && a.role == bpfAttachRoleROLE_WORKER && a.link.Kind == "veth" && a.link.peerNS >= 0
+	return d.opts.Redirect == RedirectPeer && a.role == bpfAttachRoleROLE_WORKER && a.link.Kind == "veth" && a.link.peerNS >= 0
 }
 
 // unlimit is for a device that is not there, or a worker that is down.

@@ -35,7 +35,6 @@ type Demux struct {
 	pins     *pins                    // nil without Options.PinPath
 	inner    *ebpf.Map                // what wait puts into grace_period
 	programs []uint32                 // IDs of our programs and of those they take over from
-	peers    bool                     // every program that reads our table knows of RedirectPeer
 	done     chan struct{}            // closed by Close
 
 	// Maps, in memory.

@@ -58,8 +58,7 @@ func (d *Demux) loadObjects(set *pinSet) error {
 	if err != nil {
 		return err
 	}
-	d.peers = set == nil || set.owner.Layout == 0
-	if !d.peers {
+	if set != nil && set.owner.Layout != 0 {
 		d.seeds = set.owner.Seeds
 	} else if d.seeds, err = drawSeeds(); err != nil {
 		return err

@@ -2,9 +2,7 @@ package demux_test
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -14,7 +12,6 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/vishvananda/netlink"
 	"github.com/vlandemux/vlandemux/bpf/demux"
-	"github.com/vlandemux/vlandemux/bpf/linux"
 	"github.com/vlandemux/vlandemux/bpf/nettest"
 	"golang.org/x/sys/unix"
 )
@@ -268,38 +265,4 @@ func TestRedirectModeChangesAtARestart(t *testing.T) {
 		b.Eventually(b.sw[0].Count).Should(Equal(sent))
 		b.Expect(b.crossed(0)).To(And(BeNumerically(">", 0), BeNumerically("<", sent)))
 	})
-}
-
-// A program of a build that did not know of the mode may be on a trunk still when a process ends that takes over. When the
-// mode was there before, a frame goes the same way all the time: it does not overtake others.
-func TestRedirectsToTheOtherEndOnceEachProgramKnows(t *testing.T) {
-	linux.TCX.Need(t)
-	nettest.Enter(t)
-	path := filepath.Join(nettest.BPFFS(t), "demux")
-	NewWithT(t).Expect(os.Mkdir(path, 0o700)).To(Succeed())
-	b := wireHere(t)
-	b.moveAway(b.namespaces())
-	lastBuilds["third layout"](b, path, demux.AttachTCX)
-	pin, elsewhere := filepath.Join(path, fmt.Sprint("link_", b.trunks[0])), filepath.Join(path, "elsewhere")
-	opts := demux.Options{Capacity: oldCapacity, PinPath: path, Redirect: demux.RedirectPeer}
-	fail := func() {
-		b.Expect(os.Rename(pin, elsewhere)).To(Succeed())
-		b.Expect(os.Mkdir(pin, 0o700)).To(Succeed())
-		_, err := demux.Load(opts)
-		b.Expect(err).To(HaveOccurred(), "it cannot take over the trunk")
-		b.Expect(os.Remove(pin)).To(Succeed())
-		b.Expect(os.Rename(elsewhere, pin)).To(Succeed())
-	}
-	arrives := func(sent int, crossed uint64) {
-		b.t.Helper()
-		b.sw[0].Send(fromClient(1, tag(5)))
-		b.Eventually(b.far[0].Count).Should(Equal(sent))
-		b.Expect(b.crossed(0)).To(Equal(crossed))
-	}
-	fail()
-	arrives(1, 1)
-	b.load(opts)
-	arrives(2, 1)
-	fail()
-	arrives(3, 1)
 }

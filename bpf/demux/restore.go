@@ -101,7 +101,6 @@ func (d *Demux) restoreClients() error {
 			continue
 		}
 		d.table.used++
-		d.peers = d.peers || e.value.Load()>>32&bpfWorkerPeer != 0
 		d.clients[slot].mac = mac
 		d.join(slot, byNumber[number])
 		all = append(all, slot)
@@ -150,7 +149,6 @@ func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
 		}
 	}
 	d.publishLimits()
-	d.usePeers()
 	errs := []error{d.sweepLinks()}
 	d.programs = d.programs[:2] // no other is on any interface now
 	errs = append(errs, d.saveOwner())
@@ -166,19 +164,6 @@ func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// usePeers lets frames go to the other ends of workers once no program is attached that does not know of that.
-func (d *Demux) usePeers() {
-	if d.peers {
-		return
-	}
-	d.peers = true
-	for _, a := range d.byIndex {
-		if a.peer = d.toPeer(a); a.peer {
-			d.point(a)
-		}
-	}
 }
 
 // sweepLinks takes off the links of ours that no device has: a process was killed between
