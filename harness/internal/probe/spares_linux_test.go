@@ -34,6 +34,7 @@ func TestASpareRingIsAsANewOne(t *testing.T) {
 		b.Expect(err).NotTo(HaveOccurred())
 		b.Expect(spares.rings).To(BeEmpty(), "the one there is in use")
 		b.send(batch)
+		b.Eventually(tap.Total).Should(BeEquivalentTo(10)) // a busy processor hands frames on by and by
 		report := b.stop(tap)
 		b.Expect(report.Frames).To(BeEquivalentTo(10))
 		b.Expect(report.Down).To(BeZero())
