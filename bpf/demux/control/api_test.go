@@ -20,6 +20,7 @@ import (
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/bpf/demux/control/metrics"
 )
 
 const patience = 20 * time.Second
@@ -32,11 +33,14 @@ func serve(t *testing.T, plane control.Dataplane) (string, func() error) {
 	socket := filepath.Join(t.TempDir(), "control.sock")
 	listener, err := control.Listen(t.Context(), socket)
 	g.Expect(err).NotTo(HaveOccurred())
-	server := control.NewServer(control.ServerOptions{
+	options := control.ServerOptions{
 		Dataplane: plane, Names: fakeNames{},
 		Version: "v1", Kernel: "6.1.0", BPFFS: "/sys/fs/bpf/x",
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
+		Following: func() control.Following { return control.Following{} },
+		Log:       slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	options.Metrics = metrics.Handler(options)
+	server := control.NewServer(options)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, listener) }()

@@ -23,7 +23,7 @@ func location(names Names, l demux.Location) *Location {
 func interfaces(attached []demux.Attachment) []Interface {
 	list := make([]Interface, 0, len(attached))
 	for _, a := range attached {
-		list = append(list, Interface{Name: a.Name, Index: a.Index, Attach: string(a.Mode), State: state(a), MTU: a.MTU, Peer: a.Peer})
+		list = append(list, Interface{Name: a.Name, Index: a.Index, Attach: string(a.Mode), State: State(a), MTU: a.MTU, Peer: a.Peer})
 	}
 	return list
 }
@@ -63,8 +63,8 @@ func (i *Interface) add(format string, values ...any) {
 	i.Problems = append(i.Problems, fmt.Sprintf(format, values...))
 }
 
-// state says why the demux does not use an interface.
-func state(a demux.Attachment) string {
+// State says why the demux does not use an interface, or [StateUp].
+func State(a demux.Attachment) string {
 	switch {
 	case a.Index == 0:
 		return StateAbsent

@@ -2,12 +2,13 @@ package control
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 )
 
 // Routes lists what a server answers, as "GET /path".
 func Routes() []string {
-	s := NewServer(ServerOptions{})
+	s := NewServer(ServerOptions{Metrics: http.NotFoundHandler()})
 	return slices.Collect(maps.Keys(s.routes()))
 }
 

@@ -43,6 +43,8 @@ type ServerOptions struct {
 	Version, Kernel, BPFFS string
 	// Following tells how the interfaces are followed. Optional.
 	Following func() Following
+	// Metrics answers GET /metrics, as package metrics does. Optional.
+	Metrics http.Handler
 	// Log receives what goes wrong beside the requests. Optional.
 	Log *slog.Logger
 }
@@ -56,7 +58,6 @@ type Server struct {
 	merged  *merger
 	drops   *dropReader
 	mux     *http.ServeMux
-	metrics http.Handler
 	// warned has the names of interfaces whose obstacles were logged.
 	warned sync.Map
 	// applying is held from the comparison of assignments to the change that follows.
@@ -68,7 +69,7 @@ var openAPI []byte
 
 // routes are what the server answers, by method and path. openapi.yaml describes each.
 func (s *Server) routes() map[string]http.HandlerFunc {
-	return map[string]http.HandlerFunc{
+	routes := map[string]http.HandlerFunc{
 		"GET /v1/status":               s.handle(s.getStatus),
 		"GET /v1/assignments":          s.handle(s.getAssignments),
 		"POST /v1/assignments":         s.handle(s.postAssignments),
@@ -80,8 +81,11 @@ func (s *Server) routes() map[string]http.HandlerFunc {
 		"GET /v1/events":               s.getEvents,
 		"GET /v1/drops":                s.getDrops,
 		"GET /v1/openapi.yaml":         getOpenAPI,
-		"GET /metrics":                 s.metrics.ServeHTTP,
 	}
+	if s.options.Metrics != nil {
+		routes["GET /metrics"] = s.options.Metrics.ServeHTTP
+	}
+	return routes
 }
 
 func getOpenAPI(w http.ResponseWriter, _ *http.Request) {
@@ -99,7 +103,6 @@ func NewServer(options ServerOptions) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.metrics = newMetrics(s.options, s.log)
 	for pattern, answer := range s.routes() {
 		s.mux.HandleFunc(pattern, answer)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
+	"github.com/vlandemux/vlandemux/bpf/demux/control/metrics"
 )
 
 // run attaches what the settings say, serves until ctx ends and leaves the pinned dataplane running.
@@ -98,7 +99,7 @@ func serve(ctx context.Context, plane dataplane, names control.Names, on listene
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	follower := follower{log: log}
-	server := control.NewServer(control.ServerOptions{
+	options := control.ServerOptions{
 		Dataplane: plane,
 		Names:     names,
 		Version:   version(),
@@ -106,7 +107,9 @@ func serve(ctx context.Context, plane dataplane, names control.Names, on listene
 		BPFFS:     settings.bpffs,
 		Following: follower.following,
 		Log:       log,
-	})
+	}
+	options.Metrics = metrics.Handler(options)
+	server := control.NewServer(options)
 	follower.warn = server.WarnOfObstacles
 	following, started := make(chan error, 1), make(chan struct{})
 	go func() {
@@ -123,7 +126,7 @@ func serve(ctx context.Context, plane dataplane, names control.Names, on listene
 		forgetting <- plane.ForgetUnused(ctx)
 		cancel()
 	}()
-	stopMetrics := serveMetrics(on.metrics, server.Metrics())
+	stopMetrics := serveMetrics(on.metrics, options.Metrics)
 	log.Info("ready", "pid", os.Getpid(), "trunks", described(plane.Trunks()), "workers", len(plane.Workers()),
 		"socket", settings.socket, "pinned", settings.bpffs)
 	notify(log, fmt.Sprintf("%s\nSTATUS=%d trunks, %d workers, socket %s", daemon.SdNotifyReady, len(plane.Trunks()), len(plane.Workers()), settings.socket))

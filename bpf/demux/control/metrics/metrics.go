@@ -1,4 +1,6 @@
-package control
+// Package metrics tells Prometheus what a dataplane counts. It stands apart from package control since Prometheus' library is larger than
+// the rest of a program that only asks a dataplane.
+package metrics
 
 import (
 	"log/slog"
@@ -9,11 +11,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
-// collector gives Prometheus what [Counters] and [Status] hold, read anew for each scrape. Packets and bytes
-// are those of [Tally].
-type collector struct{ plane Dataplane }
+// collector gives Prometheus what [control.Counters] and [control.Status] hold, read anew for each scrape. Packets and bytes
+// are those of [demux.Tally].
+type collector struct{ plane control.Dataplane }
 
 // Describe says nothing: [collector.Collect] alone knows what there is.
 func (c collector) Describe(chan<- *prometheus.Desc) {}
@@ -61,17 +64,18 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	metric(prometheus.CounterValue, "events_lost_total", "Learned and moved events that found the ring buffer full.")(counted.EventsLost)
 	metric(prometheus.CounterValue, "places_lost_total", "Times the kernel had no memory to note where a client is.")(counted.PlacesLost)
 	up := metric(prometheus.GaugeValue, "interface_up", "1 if the trunk or worker is there and up, else 0.", "interface", "role")
-	for role, list := range map[string][]Interface{"trunk": interfaces(c.plane.Trunks()), "worker": interfaces(c.plane.Workers())} {
-		for _, i := range list {
-			up(map[string]uint64{StateUp: 1}[i.State], i.Name, role)
+	for role, list := range map[string][]demux.Attachment{"trunk": c.plane.Trunks(), "worker": c.plane.Workers()} {
+		for _, a := range list {
+			up(map[string]uint64{control.StateUp: 1}[control.State(a)], a.Name, role)
 		}
 	}
 	metric(prometheus.GaugeValue, "assignments", "MACs that have a worker.")(uint64(len(counted.Clients)))
 	metric(prometheus.GaugeValue, "capacity", "MACs that can have a worker at once.")(uint64(c.plane.Capacity()))
 }
 
-// newMetrics answers GET /metrics: the dataplane's metrics, the process's, and what was built.
-func newMetrics(options ServerOptions, log *slog.Logger) http.Handler {
+// Handler answers scrapes, on whatever path: the dataplane's metrics, the process's, and what was built. It is for
+// [control.ServerOptions.Metrics], and needs the other options, all of them.
+func Handler(options control.ServerOptions) http.Handler {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "vlandemux_info", Help: "1, with the program's version and the kernel's.",
 		ConstLabels: prometheus.Labels{"version": options.Version, "kernel": options.Kernel},
@@ -83,8 +87,5 @@ func newMetrics(options ServerOptions, log *slog.Logger) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{options.Dataplane}, info, overflows, collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)})
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(options.Log.Handler(), slog.LevelWarn)})
 }
-
-// Metrics answers scrapes of Prometheus, on whatever path.
-func (s *Server) Metrics() http.Handler { return s.metrics }
