@@ -33,5 +33,5 @@ func (b *bench) groups(ctx context.Context) (err error) {
 		r.keep(sender)
 		turns = append(turns, turn{name, "ours", r.virt2phys, sender, max(20, perTurn*100/clients)})
 	}
-	return b.takeTurns(1, turns)
+	return b.takeTurns(ctx, 1, turns)
 }

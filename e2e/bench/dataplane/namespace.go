@@ -105,7 +105,7 @@ func (ns *namespace) up(name string) error {
 	return nil
 }
 
-// veth connects two namespaces, which may be the same.
+// veth connects two namespaces, and returns once both ends send frames.
 func veth(a *namespace, name string, b *namespace, peer string) error {
 	link := &netlink.Veth{
 		// A queue for each processor, as a NIC has.
@@ -115,5 +115,8 @@ func veth(a *namespace, name string, b *namespace, peer string) error {
 	if err := a.net.LinkAdd(link); err != nil {
 		return fmt.Errorf("making veth %s: %w", name, err)
 	}
-	return errors.Join(a.up(name), b.up(peer))
+	if err := errors.Join(a.up(name), b.up(peer)); err != nil {
+		return err
+	}
+	return errors.Join(a.await(name), b.await(peer))
 }

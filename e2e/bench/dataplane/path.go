@@ -44,36 +44,20 @@ func newPath(direct bool) (_ *path, err error) {
 		p.closers = append(p.closers, *ns)
 	}
 	if direct {
-		if err := veth(p.phys, clientEnd, p.virt, farEnd); err != nil {
-			return nil, err
-		}
-		return p, p.await(p.phys, clientEnd)
+		return p, veth(p.phys, clientEnd, p.virt, farEnd)
 	}
-	if err := veth(p.phys, clientEnd, p.host, trunkName); err != nil {
+	if err := errors.Join(veth(p.phys, clientEnd, p.host, trunkName), veth(p.host, workerEnd, p.virt, farEnd)); err != nil {
 		return nil, err
 	}
-	if err := veth(p.host, workerEnd, p.virt, farEnd); err != nil {
-		return nil, err
+	if p.trunk, err = p.host.index(trunkName); err == nil {
+		p.worker, err = p.host.index(workerEnd)
 	}
-	if p.trunk, err = p.host.index(trunkName); err != nil {
-		return nil, err
-	}
-	if p.worker, err = p.host.index(workerEnd); err != nil {
-		return nil, err
-	}
-	for ns, names := range map[*namespace][]string{p.phys: {clientEnd}, p.host: {trunkName, workerEnd}, p.virt: {farEnd}} {
-		for _, name := range names {
-			if err := p.await(ns, name); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return p, nil
+	return p, err
 }
 
 // await returns once the interface sends frames: the kernel gives one whose
 // peer came up later its queue in the background.
-func (p *path) await(ns *namespace, name string) error {
+func (ns *namespace) await(name string) error {
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
 		link, err := ns.net.LinkByName(name)
 		if err != nil {

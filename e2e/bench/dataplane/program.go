@@ -47,7 +47,7 @@ func (b *bench) programs(ctx context.Context) (err error) {
 				turn{name + "/virt2phys", v.name, r.virt2phys, out, perTurn})
 		}
 	}
-	return errors.Join(b.takeTurns(1, turns[1]), b.takeTurns(burst, turns[burst]))
+	return errors.Join(b.takeTurns(ctx, 1, turns[1]), b.takeTurns(ctx, burst, turns[burst]))
 }
 
 // senders sends from the client, and from its worker to it. The first lets the
@@ -68,17 +68,22 @@ func (r *running) senders(burst int) (in, out *sender, err error) {
 }
 
 // takeTurns measures all programs, and an empty one beside them.
-func (b *bench) takeTurns(burst int, turns []turn) (err error) {
+func (b *bench) takeTurns(ctx context.Context, burst int, turns []turn) (err error) {
 	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
 	if err != nil {
 		return fmt.Errorf("turning BPF run statistics on: %w", err)
 	}
 	defer func() { err = errors.Join(err, stats.Close()) }()
-	p, empty, err := emptyProgram(burst)
+	r, err := drop().start(ctx, 1)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.Close()) }()
+	defer func() { err = errors.Join(err, r.Close()) }()
+	in, _, err := r.senders(burst)
+	if err != nil {
+		return err
+	}
+	empty := turn{name: "overhead", variant: "empty", program: r.phys2virt, sender: in, frames: perTurn}
 
 	costs, overheads := make([][]float64, len(turns)), []float64{}
 	err = pinned(0, func() error {
@@ -112,27 +117,6 @@ func (b *bench) takeTurns(burst int, turns []turn) (err error) {
 		}
 	}
 	return nil
-}
-
-func emptyProgram(burst int) (*path, turn, error) {
-	p, err := newPath(false)
-	if err != nil {
-		return nil, turn{}, err
-	}
-	objects, err := p.load(1)
-	if err != nil {
-		return nil, turn{}, errors.Join(err, p.Close())
-	}
-	r, err := p.tcx(objects.Empty, objects.Empty)
-	if err != nil {
-		return nil, turn{}, errors.Join(err, p.Close())
-	}
-	r.path, r.variant = p, variant{name: "empty", tagged: true}
-	in, _, err := r.senders(burst)
-	if err != nil {
-		return nil, turn{}, errors.Join(err, p.Close())
-	}
-	return p, turn{name: "overhead", variant: "empty", program: objects.Empty, sender: in, frames: perTurn}, nil
 }
 
 // cost lets the program run and returns what a run took, in ns: the median of ten

@@ -69,45 +69,40 @@ func oursWith(name string, args ...string) variant {
 	}}
 }
 
-func limit() variant {
-	return variant{name: "limit", tagged: true, attach: func(_ context.Context, p *path, _ int) (*running, error) {
+// loaded is a variant of the bench's own programs, without a table.
+func loaded(name string, attach func(p *path, objects *variants.ProgramsObjects) (*running, error)) variant {
+	return variant{name: name, tagged: true, attach: func(_ context.Context, p *path, _ int) (*running, error) {
 		objects, err := p.load(1)
 		if err != nil {
 			return nil, err
 		}
-		return p.tcx(objects.LimitPhys2virt, objects.LimitVirt2phys)
+		return attach(p, objects)
 	}}
+}
+
+func limit() variant {
+	return loaded("limit", func(p *path, objects *variants.ProgramsObjects) (*running, error) {
+		return p.tcx(objects.LimitPhys2virt, objects.LimitVirt2phys)
+	})
 }
 
 // drop drops every frame: what is left is the sender's cost.
 func drop() variant {
-	return variant{name: "drop", tagged: true, attach: func(_ context.Context, p *path, _ int) (*running, error) {
-		objects, err := p.load(1)
-		if err != nil {
-			return nil, err
-		}
+	return loaded("drop", func(p *path, objects *variants.ProgramsObjects) (*running, error) {
 		return p.tcx(objects.Empty, objects.Empty)
-	}}
+	})
 }
 
 // peer is the limit with bpf_redirect_peer on the way to the worker.
 func peer() variant {
-	return variant{name: "redirect_peer", tagged: true, attach: func(_ context.Context, p *path, _ int) (*running, error) {
-		objects, err := p.load(1)
-		if err != nil {
-			return nil, err
-		}
+	return loaded("redirect_peer", func(p *path, objects *variants.ProgramsObjects) (*running, error) {
 		return p.tcx(objects.PeerPhys2virt, objects.LimitVirt2phys)
-	}}
+	})
 }
 
 // xdp is the limit by native XDP.
 func xdp() variant {
-	return variant{name: "xdp", tagged: true, attach: func(_ context.Context, p *path, _ int) (*running, error) {
-		objects, err := p.load(1)
-		if err != nil {
-			return nil, err
-		}
+	return loaded("xdp", func(p *path, objects *variants.ProgramsObjects) (*running, error) {
 		far, err := p.virt.index(p.far)
 		if err != nil {
 			return nil, err
@@ -115,7 +110,7 @@ func xdp() variant {
 		return &running{}, errors.Join(
 			p.attachXDP(p.host, p.trunk, objects.XdpPhys2virt, link.XDPDriverMode),
 			p.attachXDP(p.virt, far, objects.XdpPass, link.XDPDriverMode))
-	}}
+	})
 }
 
 func seed() variant {
@@ -170,19 +165,21 @@ func (p *path) tcx(phys2virt, virt2phys *ebpf.Program) (*running, error) {
 }
 
 func (p *path) attach(ns *namespace, ifindex int, program *ebpf.Program, where ebpf.AttachType) error {
-	return ns.do(func() error {
-		l, err := link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: program, Attach: where})
-		if err != nil {
-			return fmt.Errorf("attaching %v to interface %d: %w", program, ifindex, err)
-		}
-		p.keep(l)
-		return nil
+	return p.link(ns, ifindex, program, func() (link.Link, error) {
+		return link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: program, Attach: where})
 	})
 }
 
 func (p *path) attachXDP(ns *namespace, ifindex int, program *ebpf.Program, mode link.XDPAttachFlags) error {
+	return p.link(ns, ifindex, program, func() (link.Link, error) {
+		return link.AttachXDP(link.XDPOptions{Program: program, Interface: ifindex, Flags: mode})
+	})
+}
+
+// link keeps the link that attach makes in a namespace.
+func (p *path) link(ns *namespace, ifindex int, program *ebpf.Program, attach func() (link.Link, error)) error {
 	return ns.do(func() error {
-		l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: ifindex, Flags: mode})
+		l, err := attach()
 		if err != nil {
 			return fmt.Errorf("attaching %v to interface %d: %w", program, ifindex, err)
 		}
