@@ -247,6 +247,7 @@ const (
 	bpfVarFirstSeed       = "first_seed"
 	bpfVarGroupIntervalNs = "group_interval_ns"
 	bpfVarPassUntagged    = "pass_untagged"
+	bpfVarPolicy          = "policy"
 	bpfVarSecondSeed      = "second_seed"
 	bpfVarTallyStride     = "tally_stride"
 	bpfVarUnknownMacs     = "unknown_macs"
@@ -344,6 +345,7 @@ type bpfVariableSpecs struct {
 	FirstSeed       *ebpf.VariableSpec `ebpf:"first_seed"`
 	GroupIntervalNs *ebpf.VariableSpec `ebpf:"group_interval_ns"`
 	PassUntagged    *ebpf.VariableSpec `ebpf:"pass_untagged"`
+	Policy          *ebpf.VariableSpec `ebpf:"policy"`
 	SecondSeed      *ebpf.VariableSpec `ebpf:"second_seed"`
 	TallyStride     *ebpf.VariableSpec `ebpf:"tally_stride"`
 	UnknownMacs     *ebpf.VariableSpec `ebpf:"unknown_macs"`
@@ -444,6 +446,7 @@ type bpfVariables struct {
 	FirstSeed       *ebpf.Variable `ebpf:"first_seed"`
 	GroupIntervalNs *ebpf.Variable `ebpf:"group_interval_ns"`
 	PassUntagged    *ebpf.Variable `ebpf:"pass_untagged"`
+	Policy          *ebpf.Variable `ebpf:"policy"`
 	SecondSeed      *ebpf.Variable `ebpf:"second_seed"`
 	TallyStride     *ebpf.Variable `ebpf:"tally_stride"`
 	UnknownMacs     *ebpf.Variable `ebpf:"unknown_macs"`

@@ -55,7 +55,6 @@ static __always_inline int untagged(const struct __sk_buff *skb, const struct ta
 /* A frame of a MAC without a worker. Nothing is learned from it. */
 static __noinline int unknown(struct __sk_buff *skb, const struct tally *wire, __u64 mac, __u64 seen, __u32 longest)
 {
-	struct policies *policies = find_policies();
 	__u32 to, refused;
 
 	if (unknown_macs == UNKNOWN_DROP)
@@ -64,7 +63,7 @@ static __noinline int unknown(struct __sk_buff *skb, const struct tally *wire, _
 		count_reason(UNKNOWN_PASSED, wire);
 		return TC_ACT_UNSPEC;
 	}
-	to = policies ? *(volatile __u32 *)&policies->default_worker : 0;
+	to = policy.default_worker;
 	if (!to)
 		return drop(skb, DROP_NO_WORKER, wire, mac, seen);
 	if (bpf_skb_vlan_pop(skb))

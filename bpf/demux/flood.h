@@ -163,7 +163,7 @@ static __noinline void flood_clients(struct __sk_buff *skb, const struct tally *
 		count_drop(skb, DROP_GROUP_LIMIT, wire, mac, 0);
 		return;
 	}
-	recount_clients(find_policies(), *number);
+	recount_clients(*number);
 	flood.state->mac = mac;
 	flood.state->wire = *wire;
 	add_tag(&flood.state->wire);

@@ -21,19 +21,10 @@ static __noinline __u32 device_refuses(__u32 ifindex, __u32 longest)
 	return *limit ? DROP_TOO_LONG : DROP_NO_TRUNK;
 }
 
-static __always_inline struct policies *find_policies(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&policies_map, &zero);
-}
-
 /* Why a frame cannot be given to the device: a drop_reason, or NOT_REFUSED. */
 static __always_inline __u32 trunk_refuses(__u32 ifindex, __u32 longest)
 {
-	struct policies *policies = find_policies();
-
-	return policies && longest > policies->trunk_limit ? device_refuses(ifindex, longest) : NOT_REFUSED;
+	return longest > policy.trunk_limit ? device_refuses(ifindex, longest) : NOT_REFUSED;
 }
 
 /* The same, once the outer tag has been taken off: an inner one is beside the data then, as it is when
@@ -41,9 +32,7 @@ static __always_inline __u32 trunk_refuses(__u32 ifindex, __u32 longest)
  */
 static __always_inline __u32 worker_refuses(const struct __sk_buff *skb, __u32 ifindex, __u32 longest)
 {
-	struct policies *policies = find_policies();
-
-	if (!policies || longest <= policies->worker_limit)
+	if (longest <= policy.worker_limit)
 		return NOT_REFUSED;
 	return device_refuses(ifindex, skb->vlan_present ? longest - VLAN_TAG_LEN : longest);
 }

@@ -183,6 +183,9 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } policies_map SEC(".maps");
 
+/* The value of policies_map: the loader has programs address it there, which takes no lookup. */
+volatile struct policies policy SEC(".data.policies");
+
 /* ifindex -> limit, 0 for a trunk that is down. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

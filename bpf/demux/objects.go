@@ -52,6 +52,9 @@ func (d *Demux) specs() (*ebpf.CollectionSpec, error) {
 	return spec, nil
 }
 
+// policiesSection is where the programs are compiled to find the value of the map of policies.
+const policiesSection = ".data.policies"
+
 // loadObjects makes the maps in the set, or takes those that are pinned there. Without a set they are not pinned.
 func (d *Demux) loadObjects(set *pinSet) error {
 	spec, err := d.specs()
@@ -83,6 +86,12 @@ func (d *Demux) loadObjects(set *pinSet) error {
 			spec.Maps[name].Pinning = ebpf.PinByName
 		}
 	}
+	policies, err := ebpf.NewMapWithOptions(spec.Maps[bpfMapPoliciesMap], opts.Maps)
+	if err != nil {
+		return d.explainLoad(err)
+	}
+	defer policies.Close() // the objects have a clone
+	opts.MapReplacements = map[string]*ebpf.Map{bpfMapPoliciesMap: policies, policiesSection: policies}
 	d.migrated = set == nil || set.former == nil
 	if !d.migrated {
 		located, err := set.former.located()
@@ -91,7 +100,7 @@ func (d *Demux) loadObjects(set *pinSet) error {
 		}
 		locations := located.maps[bpfMapLocations]
 		spec.Maps[bpfMapFormerLocations].MaxEntries = locations.MaxEntries()
-		opts.MapReplacements = map[string]*ebpf.Map{bpfMapFormerLocations: locations}
+		opts.MapReplacements[bpfMapFormerLocations] = locations
 	}
 	if err := spec.LoadAndAssign(&d.objs, &opts); err != nil {
 		return d.explainLoad(err)

@@ -139,9 +139,9 @@ static long recount_if_of(__u32 slot, __u32 *worker)
 }
 
 /* While earlier programs run too: what they learn is counted in their own maps. */
-static __always_inline void recount_clients(const struct policies *policies, __u32 worker)
+static __always_inline void recount_clients(__u32 worker)
 {
-	__u32 slots = policies ? *(volatile __u32 *)&policies->former_slots : 0;
+	__u32 slots = policy.former_slots;
 
 	if (slots)
 		bpf_loop(slots, recount_if_of, &worker, 0);
