@@ -117,11 +117,13 @@ func (s *Sender) Send(ctx context.Context) (SendReport, error) {
 	for i, socket := range s.sockets {
 		sending.Go(func() {
 			b := &s.request.Batches[i]
-			if err := pin(b.ID); err != nil {
-				report.Batches[i] = BatchReport{Name: b.Name, ID: b.ID, Error: err.Error()}
+			report.Batches[i] = BatchReport{Name: b.Name, ID: b.ID}
+			unpin, err := pin(b.ID)
+			if err != nil {
+				report.Batches[i].Error = err.Error()
 				return
 			}
-			report.Batches[i] = BatchReport{Name: b.Name, ID: b.ID}
+			defer unpin()
 			if s.request.Every > 0 {
 				sendEndless(ctx, socket, b, s.request.Every, &report.Batches[i])
 			} else {
@@ -136,12 +138,13 @@ func (s *Sender) Send(ctx context.Context) (SendReport, error) {
 	return report, nil
 }
 
-// pin keeps the goroutine on one processor, which ends with it: frames of one sender on two processors can overtake each other in the kernel.
-func pin(number uint32) error {
-	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+// pin keeps the goroutine on one processor until unpin: frames of one sender on two processors can overtake each other in the kernel. After an error, or
+// where unpin fails, its thread ends with it.
+func pin(number uint32) (unpin func(), err error) {
+	runtime.LockOSThread()
 	var allowed, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
-		return fmt.Errorf("asking which processors may be used: %w", err)
+		return nil, fmt.Errorf("asking which processors may be used: %w", err)
 	}
 	left := int(number) % allowed.Count()
 	for cpu := 0; ; cpu++ {
@@ -155,9 +158,13 @@ func pin(number uint32) error {
 		left--
 	}
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
-		return fmt.Errorf("keeping a sender on processor %v: %w", one, err)
+		return nil, fmt.Errorf("keeping a sender on processor %v: %w", one, err)
 	}
-	return nil
+	return func() {
+		if unix.SchedSetaffinity(0, &allowed) == nil {
+			runtime.UnlockOSThread()
+		}
+	}, nil
 }
 
 // backoff is how long to leave a full queue alone: ENOBUFS, unlike EAGAIN, has no event that tells when there is room again.
