@@ -205,7 +205,7 @@ func (s *tapSet) retained(_ context.Context, name string) (map[probe.Fingerprint
 func (s *tapSet) journeys(w http.ResponseWriter, _ *http.Request) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	seen, errs := make([]iter.Seq[probe.Sighting], len(s.taps)), make([]error, len(s.taps))
+	seen, errs := make([]iter.Seq2[int, probe.Sighting], len(s.taps)), make([]error, len(s.taps))
 	for i, tap := range s.taps {
 		seen[i], errs[i] = tap.Sightings()
 	}

@@ -325,10 +325,10 @@ func (s *sim) input() *ledger.Input {
 	}
 	slices.SortFunc(in.Assignments, func(a, b control.Assignment) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
 	in.Events = func(func([]control.Event) bool) []control.Event { return s.events }
-	var seen []iter.Seq[probe.Sighting]
+	var seen []iter.Seq2[int, probe.Sighting]
 	for _, name := range s.lab.Taps() {
 		in.Taps = append(in.Taps, ledger.Tap{Name: name, Report: report(name, len(s.seen[name]))})
-		seen = append(seen, slices.Values(s.seen[name]))
+		seen = append(seen, slices.All(s.seen[name]))
 	}
 	var joined bytes.Buffer
 	if err := probe.WriteJourneys(&joined, seen); err != nil {

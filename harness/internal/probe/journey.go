@@ -36,23 +36,29 @@ type queue struct {
 	flow      [12]byte // destination and source
 }
 
-// ranks are how many frames of each queue there were.
-type ranks map[queue]*int32
+// rank is how many frames of a queue there were.
+type rank struct{ read, written int32 }
 
-func (r ranks) of(tap int, s *Sighting) *int32 {
-	q := queue{tap: tap, direction: s.Direction, flow: [12]byte(append(s.Destination[:], s.Source[:]...))}
-	if r[q] == nil {
-		r[q] = new(int32)
+type ranks map[queue]*rank
+
+func (r ranks) of(tap int, s *Sighting) *rank {
+	q := queue{tap: tap, direction: s.Direction}
+	copy(q.flow[copy(q.flow[:], s.Destination[:]):], s.Source[:])
+	of := r[q]
+	if of == nil {
+		of = &rank{}
+		r[q] = of
 	}
-	return r[q]
+	return of
 }
 
 // tapShape is what sightings at one tap have in common.
 type tapShape struct {
-	Sighting // without Fingerprint, Time and Length
+	Sighting // its Fingerprint, Time and Length are those of the first
 
-	tap           int
-	read, written *int32 // how many of its queue there were
+	tap  int
+	rank *rank
+	last int32 // the number of the frame before, from 1; 0 for none
 }
 
 // joined is a step without what is in its shape.
@@ -64,33 +70,41 @@ type joined struct {
 
 // join is the sightings of all taps, by frame.
 type join struct {
-	shapes        []tapShape
-	steps         []joined
-	frames        map[Fingerprint]int32
-	fingerprints  []Fingerprint // in the order they were first seen
-	read, written ranks
+	shapes       []tapShape
+	steps        []joined
+	frames       map[Fingerprint]int32
+	fingerprints []Fingerprint // in the order they were first seen
+	behind       []int32       // by a shape's last: the frame that came behind it, where that was seen before. A lookup costs more than a look there
+	ranks        ranks
 }
 
-func (j *join) add(tap int, sightings iter.Seq[Sighting]) {
-	known := map[Sighting]int32{}
-	for s := range sightings {
-		shape := s
-		shape.Fingerprint, shape.Time, shape.Length = 0, 0, 0
-		at, ok := known[shape]
-		if !ok {
-			at = int32(len(j.shapes))
-			known[shape] = at
-			j.shapes = append(j.shapes, tapShape{shape, tap, j.read.of(tap, &s), j.written.of(tap, &s)})
+func (j *join) add(tap int, sightings iter.Seq2[int, Sighting]) {
+	first := len(j.shapes)
+	for shape, s := range sightings {
+		at := first + shape
+		if at == len(j.shapes) {
+			j.shapes = append(j.shapes, tapShape{Sighting: s, tap: tap, rank: j.ranks.of(tap, &s)})
 		}
-		frame, ok := j.frames[s.Fingerprint]
-		if !ok {
-			frame = int32(len(j.fingerprints))
-			j.frames[s.Fingerprint] = frame
-			j.fingerprints = append(j.fingerprints, s.Fingerprint)
+		known := &j.shapes[at]
+		known.rank.read++
+		frame := j.behind[known.last]
+		if int(frame) >= len(j.fingerprints) || j.fingerprints[frame] != s.Fingerprint {
+			frame = j.frame(s.Fingerprint)
+			j.behind[known.last] = frame
 		}
-		*j.shapes[at].read++
-		j.steps = append(j.steps, joined{s.Time, frame, at, *j.shapes[at].read, s.Length})
+		known.last = frame + 1
+		j.steps = append(j.steps, joined{s.Time, frame, int32(at), known.rank.read, s.Length})
 	}
+}
+
+func (j *join) frame(fp Fingerprint) int32 {
+	frame, ok := j.frames[fp]
+	if !ok {
+		frame = int32(len(j.fingerprints))
+		j.frames[fp] = frame
+		j.fingerprints, j.behind = append(j.fingerprints, fp), append(j.behind, 0)
+	}
+	return frame
 }
 
 // byFrame are the steps of each frame.
@@ -120,9 +134,10 @@ func (j *join) byFrame() iter.Seq2[Fingerprint, []joined] {
 }
 
 // WriteJourneys joins what the taps saw, frame by frame, and writes it for [ReadJourneys]: a quarter of the octets of the
-// sightings. It takes some 60 octets of memory a sighting.
-func WriteJourneys(w io.Writer, taps []iter.Seq[Sighting]) error {
-	j := join{frames: map[Fingerprint]int32{}, read: ranks{}, written: ranks{}}
+// sightings. It takes some 60 octets of memory a sighting. Beside each is a number: from 0, in the order they come, and the same only for what differs in
+// Fingerprint, Time and Length alone.
+func WriteJourneys(w io.Writer, taps []iter.Seq2[int, Sighting]) error {
+	j := join{frames: map[Fingerprint]int32{}, behind: []int32{0}, ranks: ranks{}}
 	for i, sightings := range taps {
 		j.add(i, sightings)
 	}
@@ -141,12 +156,12 @@ func WriteJourneys(w io.Writer, taps []iter.Seq[Sighting]) error {
 		places := b[:0]
 		for i := range steps {
 			s := &steps[i]
-			written := j.shapes[s.shape].written
-			if s.place != *written+1 {
+			rank := j.shapes[s.shape].rank
+			if s.place != rank.written+1 {
 				ordered = 0
 			}
-			places = binary.AppendVarint(places, int64(s.place-*written-1))
-			*written = s.place
+			places = binary.AppendVarint(places, int64(s.place-rank.written-1))
+			rank.written = s.place
 		}
 		_, _ = out.Write(binary.AppendUvarint(out.AvailableBuffer(), number+ordered))
 		if !known {

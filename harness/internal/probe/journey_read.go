@@ -54,7 +54,7 @@ type journeyReader struct {
 // journeyKind is its steps, with their lengths beyond the first's, and how many frames of their queues there were.
 type journeyKind struct {
 	steps []Step
-	ranks []*int32
+	ranks []*rank
 }
 
 func (d *journeyReader) fail(err error) {
@@ -93,15 +93,19 @@ func (d *journeyReader) next() []Step {
 	kind := &d.kinds[at-1]
 	for i := range kind.steps {
 		rank := kind.ranks[i]
-		*rank++
+		rank.read++
 		if !ordered {
-			*rank += int32(d.varint())
+			rank.read += int32(d.varint())
 		}
-		kind.steps[i].Place = *rank
+		kind.steps[i].Place = rank.read
 	}
 	longer := uint16(d.uvarint()) - kind.steps[0].Length
-	var fingerprint [8]byte
-	_, err := io.ReadFull(d.r, fingerprint[:])
+	var fingerprint Fingerprint
+	octets, err := d.r.Peek(8)
+	if err == nil {
+		fingerprint = Fingerprint(binary.LittleEndian.Uint64(octets))
+		_, err = d.r.Discard(8)
+	}
 	d.fail(err)
 	d.last += d.varint()
 	now := d.last
@@ -110,7 +114,7 @@ func (d *journeyReader) next() []Step {
 		if i > 0 {
 			now += d.varint()
 		}
-		s.Time, s.Length, s.Fingerprint = now, s.Length+longer, Fingerprint(binary.LittleEndian.Uint64(fingerprint[:]))
+		s.Time, s.Length, s.Fingerprint = now, s.Length+longer, fingerprint
 	}
 	return kind.steps
 }

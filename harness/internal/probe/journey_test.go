@@ -35,9 +35,9 @@ func someTaps(frames, taps int, rng *rand.Rand) [][]Sighting {
 }
 
 func writeJourneys(g Gomega, all [][]Sighting) []byte {
-	var taps []iter.Seq[Sighting]
+	var taps []iter.Seq2[int, Sighting]
 	for _, seen := range all {
-		taps = append(taps, slices.Values(seen))
+		taps = append(taps, logged(seen).all())
 	}
 	var buf bytes.Buffer
 	g.Expect(WriteJourneys(&buf, taps)).To(Succeed())

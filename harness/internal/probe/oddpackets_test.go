@@ -14,7 +14,13 @@ func sightings(tap *Tap) iter.Seq[Sighting] {
 	if err != nil {
 		panic(err)
 	}
-	return seen
+	return unnumbered(seen)
+}
+
+func unnumbered(all iter.Seq2[int, Sighting]) iter.Seq[Sighting] {
+	return func(yield func(Sighting) bool) {
+		all(func(_ int, s Sighting) bool { return yield(s) })
+	}
 }
 
 func pull(tap *Tap) (func() (Sighting, bool), func()) { return iter.Pull(sightings(tap)) }

@@ -3,7 +3,6 @@ package probe
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"sync/atomic"
 )
 
@@ -175,9 +174,12 @@ func (r *recorder) read() *recorded {
 }
 
 // late are the sightings after the mark.
-func (r *recorder) late() []Sighting {
+func (r *recorder) late() (late []Sighting) {
 	if r.marked.Load() == nil {
 		return nil
 	}
-	return slices.Collect(r.sightings.all())
+	for _, s := range r.sightings.all() {
+		late = append(late, s)
+	}
+	return late
 }

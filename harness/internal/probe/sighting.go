@@ -120,8 +120,9 @@ func (s *Sighting) parseShape(b []byte) (octets int) {
 	return octets
 }
 
-func (l *sightingLog) all() iter.Seq[Sighting] {
-	return func(yield func(Sighting) bool) {
+// all are the sightings with the numbers of their shapes, from 0.
+func (l *sightingLog) all() iter.Seq2[int, Sighting] {
+	return func(yield func(int, Sighting) bool) {
 		var shapes []Sighting
 		var last int64
 		for _, b := range l.chunks {
@@ -140,7 +141,7 @@ func (l *sightingLog) all() iter.Seq[Sighting] {
 				last += since
 				s.Length, s.Time, s.Fingerprint = uint16(length), last, Fingerprint(binary.LittleEndian.Uint64(b))
 				b = b[8:]
-				if !yield(s) {
+				if !yield(int(number-1), s) {
 					return
 				}
 			}

@@ -193,8 +193,8 @@ func (t *Tap) readable() error {
 	return t.stopped()
 }
 
-// Sightings are those before Mark or Stop, once that has returned.
-func (t *Tap) Sightings() (iter.Seq[Sighting], error) {
+// Sightings are those before Mark or Stop, once that has returned, numbered as [WriteJourneys] asks for.
+func (t *Tap) Sightings() (iter.Seq2[int, Sighting], error) {
 	if err := t.readable(); err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func ours(t *testing.T, tap *probe.Tap) (frames, octets uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for s := range seen {
+	for _, s := range seen {
 		if s.Direction == probe.In && s.Source == macA {
 			frames++
 			octets += uint64(s.Length)
@@ -119,7 +119,7 @@ func TestSendGoesOnInWholeTurns(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 		different := map[probe.Fingerprint]bool{}
 		frames := 0
-		for s := range sightings {
+		for _, s := range sightings {
 			if s.Source == macA {
 				frames++
 				different[s.Fingerprint] = true
