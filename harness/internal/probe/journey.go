@@ -68,10 +68,13 @@ type joined struct {
 	length              uint16
 }
 
+// stepsAtATime are allocated together.
+const stepsAtATime = 1 << 10
+
 // join is the sightings of all taps, by frame.
 type join struct {
 	shapes       []tapShape
-	steps        []joined
+	steps        [][]joined // each but the last stepsAtATime
 	frames       map[Fingerprint]int32
 	fingerprints []Fingerprint // in the order they were first seen
 	behind       []int32       // by a shape's last: the frame that came behind it, where that was seen before. A lookup costs more than a look there
@@ -93,7 +96,11 @@ func (j *join) add(tap int, sightings iter.Seq2[int, Sighting]) {
 			j.behind[known.last] = frame
 		}
 		known.last = frame + 1
-		j.steps = append(j.steps, joined{s.Time, frame, int32(at), known.rank.read, s.Length})
+		last := len(j.steps) - 1
+		if last < 0 || len(j.steps[last]) == stepsAtATime {
+			j.steps, last = append(j.steps, make([]joined, 0, stepsAtATime)), last+1
+		}
+		j.steps[last] = append(j.steps[last], joined{s.Time, frame, int32(at), known.rank.read, s.Length})
 	}
 }
 
@@ -110,17 +117,21 @@ func (j *join) frame(fp Fingerprint) int32 {
 // byFrame are the steps of each frame.
 func (j *join) byFrame() iter.Seq2[Fingerprint, []joined] {
 	ends := make([]int32, len(j.fingerprints)+1)
-	for i := range j.steps {
-		ends[j.steps[i].frame+1]++
+	for _, steps := range j.steps {
+		for i := range steps {
+			ends[steps[i].frame+1]++
+		}
 	}
 	for i := range j.fingerprints {
 		ends[i+1] += ends[i]
 	}
-	sorted := make([]joined, len(j.steps))
-	for i := range j.steps {
-		at := &ends[j.steps[i].frame]
-		sorted[*at] = j.steps[i]
-		*at++
+	sorted := make([]joined, ends[len(j.fingerprints)])
+	for _, steps := range j.steps {
+		for i := range steps {
+			at := &ends[steps[i].frame]
+			sorted[*at] = steps[i]
+			*at++
+		}
 	}
 	return func(yield func(Fingerprint, []joined) bool) {
 		var start int32
