@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -159,31 +160,16 @@ func passedAlways(name string) bool {
 // environment picks from the host's environment what the command gets. Each of chosen is NAME or NAME=VALUE; a NAME that the
 // host does not have is not passed.
 func environment(host, chosen []string) []string {
-	values := map[string]string{}
-	for _, variable := range host {
-		name, value, _ := strings.Cut(variable, "=")
-		values[name] = value
-	}
 	passed := map[string]string{}
-	for name, value := range values {
-		if passedAlways(name) {
-			passed[name] = value
+	for _, variable := range host {
+		if name, _, _ := strings.Cut(variable, "="); passedAlways(name) || slices.Contains(chosen, name) {
+			passed[name] = variable
 		}
 	}
 	for _, choice := range chosen {
-		name, value, given := strings.Cut(choice, "=")
-		if !given {
-			var ok bool
-			if value, ok = values[name]; !ok {
-				continue
-			}
+		if name, _, given := strings.Cut(choice, "="); given {
+			passed[name] = choice
 		}
-		passed[name] = value
 	}
-	variables := make([]string, 0, len(passed))
-	for name, value := range passed {
-		variables = append(variables, name+"="+value)
-	}
-	slices.Sort(variables)
-	return variables
+	return slices.Sorted(maps.Values(passed))
 }

@@ -37,30 +37,29 @@ func startCommand(config protocol.Config, processes *reaper, line *port) (*comma
 		return nil, err
 	}
 	defer null.Close()
-	stdout, stdoutEnd, err := os.Pipe()
-	if err != nil {
-		return nil, err
+	files, outputs := []uintptr{null.Fd()}, []*os.File{}
+	for range 2 {
+		output, end, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		defer end.Close()
+		files, outputs = append(files, end.Fd()), append(outputs, output)
 	}
-	defer stdoutEnd.Close()
-	stderr, stderrEnd, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer stderrEnd.Close()
-
 	c := &command{copied: make(chan struct{})}
 	c.pid, c.ended, err = processes.start(path, config.Args, &syscall.ProcAttr{
 		Dir:   config.Dir,
 		Env:   config.Env,
-		Files: []uintptr{null.Fd(), stdoutEnd.Fd(), stderrEnd.Fd()},
+		Files: files,
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("in %s: %w", config.Dir, err)
 	}
 	var copies sync.WaitGroup
-	copies.Go(func() { _, _ = io.Copy(writer{line, protocol.Stdout}, stdout) })
-	copies.Go(func() { _, _ = io.Copy(writer{line, protocol.Stderr}, stderr) })
+	for i, kind := range []protocol.Kind{protocol.Stdout, protocol.Stderr} {
+		copies.Go(func() { _, _ = io.Copy(writer{line, kind}, outputs[i]) })
+	}
 	go func() {
 		copies.Wait()
 		close(c.copied)
@@ -98,11 +97,11 @@ func findCommand(config protocol.Config) (string, error) {
 			search = value
 		}
 	}
-	return lookPath(name, search)
+	return LookPath(name, search)
 }
 
-// lookPath looks for a program in a list of directories. (exec.LookPath uses this process's own PATH, and init has none.)
-func lookPath(name, search string) (string, error) {
+// LookPath looks for a program in a list of directories. (exec.LookPath uses this process's own PATH, and init has none.)
+func LookPath(name, search string) (string, error) {
 	for _, dir := range filepath.SplitList(search) {
 		path := filepath.Join(dir, name)
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {

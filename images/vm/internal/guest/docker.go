@@ -37,7 +37,7 @@ const (
 
 // startDocker starts a Docker engine and returns once it answers.
 func startDocker(processes *reaper) error {
-	path, err := lookPath("dockerd", SystemPath)
+	path, err := LookPath("dockerd", SystemPath)
 	if err != nil {
 		return fmt.Errorf("starting a Docker engine: %w", err)
 	}

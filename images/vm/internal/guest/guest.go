@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/vlandemux/vlandemux/images/vm/internal/protocol"
@@ -139,17 +140,11 @@ func taint() (uint64, error) {
 
 // loopbackUp sets the loopback interface up, the only one the machine has.
 func loopbackUp() error {
-	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("setting lo up: %w", err)
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
 	}
-	defer unix.Close(socket)
-	request, err := unix.NewIfreq("lo")
 	if err != nil {
-		return err
-	}
-	request.SetUint16(unix.IFF_UP)
-	if err := unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, request); err != nil {
 		return fmt.Errorf("setting lo up: %w", err)
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,12 +120,13 @@ func unpack(ctx context.Context, dir string, files ...string) (*tree, error) {
 
 // openPackage prepares the kernel in a package file that the user has.
 func openPackage(ctx context.Context, store *Store, file string, modules Modules, notice func(string)) (*Boot, error) {
-	sum, err := fileHash(file)
+	content, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	name := filepath.Base(file)
-	boot, err := store.openOr(ctx, key(name+"-"+sum[:12], modules), name, modules, notice, func(dir string) (*tree, error) {
+	source := fmt.Sprintf("%s-%x", name, sha256.Sum256(content))[:len(name)+1+12]
+	boot, err := store.openOr(ctx, key(source, modules), name, modules, notice, func(dir string) (*tree, error) {
 		notice("unpacking " + file)
 		return unpack(ctx, dir, file)
 	})
@@ -134,18 +134,4 @@ func openPackage(ctx context.Context, store *Store, file string, modules Modules
 		boot.From = "unpacked"
 	}
 	return boot, err
-}
-
-// fileHash returns the SHA-256 of a file's content, in hexadecimal.
-func fileHash(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, file); err != nil {
-		return "", fmt.Errorf("reading %s: %w", path, err)
-	}
-	return fmt.Sprintf("%x", hash.Sum(nil)), nil
 }

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -69,7 +70,7 @@ func (c *Console) Troubles() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if rest := bytes.TrimRight(c.line, "\r"); troubled(rest) {
-		return append(c.troubles[:len(c.troubles):len(c.troubles)], string(rest))
+		return append(slices.Clip(c.troubles), string(rest))
 	}
 	return c.troubles
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -126,8 +125,8 @@ func check(opts Options) error {
 		return errors.New("starting a virtual machine: this program, its process 1, needs shared libraries: build it with CGO_ENABLED=0")
 	}
 	if opts.Docker {
-		if err := findDocker(); err != nil {
-			return err
+		if _, err := guest.LookPath("dockerd", guest.SystemPath); err != nil {
+			return fmt.Errorf("starting a Docker engine in the machine needs dockerd on this one: install the package docker.io, or pass --no-docker: %w", err)
 		}
 	}
 	for _, share := range opts.Shares {
@@ -136,16 +135,6 @@ func check(opts Options) error {
 		}
 	}
 	return nil
-}
-
-// findDocker looks for an engine where the guest will look for it.
-func findDocker() error {
-	for _, dir := range filepath.SplitList(guest.SystemPath) {
-		if _, err := os.Stat(filepath.Join(dir, "dockerd")); err == nil {
-			return nil
-		}
-	}
-	return errors.New("starting a Docker engine in the machine needs dockerd on this one: install the package docker.io, or pass --no-docker")
 }
 
 // numberShares gives each shared directory a tag.
