@@ -83,19 +83,7 @@ func (p *pins) link(ifindex int) string {
 }
 
 // links are the indexes of the interfaces for which a link is pinned.
-func (p *pins) links() (indexes []int, err error) {
-	entries, err := os.ReadDir(p.path)
-	if err != nil {
-		return nil, fmt.Errorf("listing pins: %w", err)
-	}
-	for _, entry := range entries {
-		text, is := strings.CutPrefix(entry.Name(), linkPinPrefix)
-		if ifindex, err := strconv.Atoi(text); is && err == nil {
-			indexes = append(indexes, ifindex)
-		}
-	}
-	return indexes, nil
-}
+func (p *pins) links() ([]int, error) { return p.numbered(linkPinPrefix, false) }
 
 // current returns the latest whole set of maps, nil if there is none. Its former is the one before it, unless all that
 // is in that was taken over: else a process was killed meanwhile.
@@ -129,14 +117,17 @@ func (p *pins) current() (latest *pinSet, err error) {
 }
 
 // numbers are those of the sets of which there is anything, the earliest first.
-func (p *pins) numbers() (numbers []int, err error) {
+func (p *pins) numbers() ([]int, error) { return p.numbered(setPrefix, true) }
+
+// numbered lists the numbers, from 1 on, behind the prefix of files or of folders, in order.
+func (p *pins) numbered(prefix string, folders bool) (numbers []int, err error) {
 	entries, err := os.ReadDir(p.path)
 	if err != nil {
 		return nil, fmt.Errorf("listing pins: %w", err)
 	}
 	for _, entry := range entries {
-		text, is := strings.CutPrefix(entry.Name(), setPrefix)
-		if number, err := strconv.Atoi(text); is && err == nil && entry.IsDir() && number > 0 {
+		text, is := strings.CutPrefix(entry.Name(), prefix)
+		if number, err := strconv.Atoi(text); is && err == nil && entry.IsDir() == folders && number > 0 {
 			numbers = append(numbers, number)
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -29,10 +30,10 @@ type config struct {
 	untagged string
 	// unknown is drop, pass or a worker's name; empty: as in the last run.
 	unknown string
-	// groupLimit is in frames a second; nil: as in the last run, 0: none.
-	groupLimit *int
-	// age is how long an unused location is kept; nil: as in the last run, 0: for ever.
-	age *time.Duration
+	// groupLimit is in frames a second, and age how long an unused location is kept, as [demux.Options] has them: 0: as in the last
+	// run, less: no limit, and for ever.
+	groupLimit int
+	age        time.Duration
 	// redirect is how frames get to a worker; empty: as in the last run.
 	redirect string
 	attach   string
@@ -95,7 +96,7 @@ func settings() []setting {
 		if age < 0 || age > demux.MaxAge || age%time.Second != 0 {
 			return fmt.Errorf("%v is not whole seconds between 0 and %v", age, demux.MaxAge)
 		}
-		c.age = &age
+		c.age = cmp.Or(age, -1)
 		return nil
 	}
 	return []setting{
@@ -104,7 +105,7 @@ func settings() []setting {
 		{"unknown", "string", "tagged frames of MACs without a worker: drop, pass to the host's stack, or the interface that gets them",
 			text(func(c *config) *string { return &c.unknown }, checkName)},
 		{"group-limit", "int", "group frames (broadcast, multicast) a second that a worker may send; 0 for no limit",
-			number(0, maxGroupLimit, func(c *config, n int) { c.groupLimit = &n })},
+			number(0, maxGroupLimit, func(c *config, n int) { c.groupLimit = cmp.Or(n, -1) })},
 		{"age", "duration", "forget the location of a client that has sent nothing for this long, e.g. 5m; 0 never does", age},
 		{"redirect", "string", "how frames get to a worker: interface sends them on it, peer hands them to the other end of its veth",
 			text(func(c *config) *string { return &c.redirect }, oneOf(string(demux.RedirectInterface), string(demux.RedirectPeer)))},
@@ -126,28 +127,6 @@ func (c config) defaultWorker() string {
 		return ""
 	}
 	return c.unknown
-}
-
-// groupLimitOption is the limit as [demux.Options] has it.
-func (c config) groupLimitOption() int {
-	switch {
-	case c.groupLimit == nil:
-		return 0
-	case *c.groupLimit == 0:
-		return -1
-	}
-	return *c.groupLimit
-}
-
-// ageOption is the age as [demux.Options] has it.
-func (c config) ageOption() time.Duration {
-	switch {
-	case c.age == nil:
-		return 0
-	case *c.age == 0:
-		return -1
-	}
-	return *c.age
 }
 
 func byMAC(a, b demux.Assignment) int { return a.MAC.Compare(b.MAC) }

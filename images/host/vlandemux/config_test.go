@@ -50,7 +50,7 @@ socket: /tmp/x.sock
 	g.Expect(settings).To(Equal(config{
 		trunks: []string{"eth1", "eth2"},
 		assign: []demux.Assignment{{MAC: demux.MAC{2, 0, 0, 0, 0, 1}, Worker: "w0"}, {MAC: demux.MAC{2, 0, 0, 0, 0, 10}, Worker: "w1"}},
-		listed: true, untagged: "pass", attach: "clsact", capacity: 20000, unknown: "w9", groupLimit: new(50), age: new(5 * time.Minute), redirect: "peer", bpffs: "", socket: "/tmp/x.sock",
+		listed: true, untagged: "pass", attach: "clsact", capacity: 20000, unknown: "w9", groupLimit: 50, age: 5 * time.Minute, redirect: "peer", bpffs: "", socket: "/tmp/x.sock",
 	}))
 }
 
