@@ -129,7 +129,7 @@ func (c *container) inventory(ctx context.Context) ([]string, error) {
 		return lines, err
 	}
 	left, err := c.agent.Leftovers(ctx)
-	return append(lines, left.Lines()...), err
+	return append(lines, left...), err
 }
 
 // give takes a lab's containers back, the host's first among them. Those that

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,22 +22,19 @@ const (
 // dumpBPF writes the programs and maps that the demux's processes hold and those it has pinned, for people.
 func (h *host) dumpBPF() string {
 	var w strings.Builder
-	var held Leftovers
+	held := map[string]map[uint32]bool{bpfProgram: {}, bpfMap: {}, bpfLink: {}}
 	for _, pid := range h.demux.processes() {
-		if err := held.addDescriptors(pid); err != nil {
+		if err := eachBPF(pid, func(kind string, id uint32) { held[kind][id] = true }); err != nil {
 			fmt.Fprintf(&w, "listing what process %d holds: %v\n", pid, err)
 		}
 	}
-	pins := addPinned(&w, &held)
-	held.sort()
-	w.WriteString(pins)
-	for _, id := range held.Programs {
-		if err := dumpProgram(&w, &held, ebpf.ProgramID(id)); err != nil {
+	addPinned(&w, held)
+	for _, id := range slices.Sorted(maps.Keys(held[bpfProgram])) {
+		if err := dumpProgram(&w, held[bpfMap], ebpf.ProgramID(id)); err != nil {
 			fmt.Fprintf(&w, "\n== program %d: %v\n", id, err)
 		}
 	}
-	held.sort()
-	for _, id := range held.Maps {
+	for _, id := range slices.Sorted(maps.Keys(held[bpfMap])) {
 		if err := dumpMap(&w, ebpf.MapID(id)); err != nil {
 			fmt.Fprintf(&w, "\n== map %d: %v\n", id, err)
 		}
@@ -45,41 +43,37 @@ func (h *host) dumpBPF() string {
 }
 
 // addPinned adds the programs and maps below the container's BPF file system, and lists its pins.
-func addPinned(w *strings.Builder, held *Leftovers) string {
-	var pins strings.Builder
+func addPinned(w *strings.Builder, held map[string]map[uint32]bool) {
 	err := filepath.WalkDir(bpffsPath, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !entry.Type().IsRegular() || strings.HasSuffix(path, ".debug") {
 			return err
 		}
+		what := ""
 		if m, err := ebpf.LoadPinnedMap(path, &ebpf.LoadPinOptions{ReadOnly: true}); err == nil {
 			defer m.Close() //nolint:errcheck // only looked at
 			if info, err := m.Info(); err == nil {
 				id, _ := info.ID()
-				held.Maps = append(held.Maps, uint32(id))
-				fmt.Fprintf(&pins, "pin %s: map %d %s\n", path, id, info.Name)
+				held[bpfMap][uint32(id)] = true
+				what = fmt.Sprintf(": map %d %s", id, info.Name)
 			}
-			return nil
-		}
-		if p, err := ebpf.LoadPinnedProgram(path, nil); err == nil {
+		} else if p, err := ebpf.LoadPinnedProgram(path, nil); err == nil {
 			defer p.Close() //nolint:errcheck // only looked at
 			if info, err := p.Info(); err == nil {
 				id, _ := info.ID()
-				held.Programs = append(held.Programs, uint32(id))
-				fmt.Fprintf(&pins, "pin %s: program %d %s\n", path, id, info.Name)
+				held[bpfProgram][uint32(id)] = true
+				what = fmt.Sprintf(": program %d %s", id, info.Name)
 			}
-			return nil
 		}
-		fmt.Fprintf(&pins, "pin %s\n", path)
+		fmt.Fprintf(w, "pin %s%s\n", path, what)
 		return nil
 	})
 	if err != nil {
 		fmt.Fprintf(w, "listing the pins: %v\n", err)
 	}
-	return pins.String()
 }
 
 // dumpProgram also adds the program's maps to those held.
-func dumpProgram(w *strings.Builder, held *Leftovers, id ebpf.ProgramID) error {
+func dumpProgram(w *strings.Builder, heldMaps map[uint32]bool, id ebpf.ProgramID) error {
 	program, err := ebpf.NewProgramFromID(id)
 	if err != nil {
 		return err
@@ -89,11 +83,11 @@ func dumpProgram(w *strings.Builder, held *Leftovers, id ebpf.ProgramID) error {
 	if err != nil {
 		return err
 	}
-	maps, _ := info.MapIDs()
-	for _, m := range maps {
-		held.Maps = append(held.Maps, uint32(m))
+	used, _ := info.MapIDs()
+	for _, m := range used {
+		heldMaps[uint32(m)] = true
 	}
-	fmt.Fprintf(w, "\n== program %d %s: %s, tag %s, maps %v\n", id, info.Name, info.Type, info.Tag, maps)
+	fmt.Fprintf(w, "\n== program %d %s: %s, tag %s, maps %v\n", id, info.Name, info.Type, info.Tag, used)
 	if verified, ok := info.VerifiedInstructions(); ok {
 		fmt.Fprintf(w, "the verifier looked at %d instructions\n", verified)
 	}

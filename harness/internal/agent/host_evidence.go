@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
@@ -46,10 +47,12 @@ func (c *Client) Statistics(ctx context.Context) (StatisticsPair, error) {
 
 func (h *host) evidence(_ context.Context, network *wire.Network, since int64) (Evidence, error) {
 	e := Evidence{Namespaces: network.Describe(), BPF: h.dumpBPF()}
-	if left, err := h.leftovers(); err == nil {
-		e.Attached = left.Attached
+	left, err := h.leftovers()
+	for _, line := range left {
+		if attached, is := strings.CutPrefix(line, attachedLine); is && err == nil {
+			e.Attached = append(e.Attached, attached)
+		}
 	}
-	var err error
 	if e.Kernel, err = kernelLog(since); err != nil {
 		e.KernelError = err.Error()
 	}

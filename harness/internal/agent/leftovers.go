@@ -12,23 +12,19 @@ import (
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
 )
 
-// Leftovers is what the host's agent and its processes hold of the kernel at one moment. Taken before and after, the two must be equal
-// (compare Lines). Everything is in sorted order.
-type Leftovers struct {
-	// Links are the interfaces of the host's namespace and the switch's, "host/trunk0".
-	Links []string `json:"links"`
-	// Namespaces are the network namespaces held by descriptor, by inode number, but for the host's own and the switches'.
-	Namespaces []string `json:"namespaces"`
-	// Attached are the BPF programs attached at those links, "host/trunk0 tcx ingress phys2virt" (clsact: name of the filter).
-	Attached []string `json:"attached"`
-	// Programs, Maps and BPFLinks are the IDs held open by the agent and the processes it started.
-	Programs []uint32 `json:"programs"`
-	Maps     []uint32 `json:"maps"`
-	BPFLinks []uint32 `json:"bpf_links"`
-	// Pins are the files and folders below the container's BPF file system.
-	Pins []string `json:"pins"`
-	// Processes are those the agent started and that still run, "vlandemux (1234)".
-	Processes []string `json:"processes"`
+// Leftovers is what the host's agent and its processes hold of the kernel at one moment, one thing a line, in sorted order. Taken before
+// and after, the two must be equal. The lines are:
+//   - "link host/trunk0": the interfaces of the host's namespace and the switch's;
+//   - "attached program host/trunk0 tcx ingress phys2virt": the BPF programs at those links (clsact: the name of the filter);
+//   - "network namespace net:[4026531840]": those held by descriptor, but for the host's own and the switches';
+//   - "BPF program 7", "BPF map 7", "BPF link 7": the IDs held open by the agent and the processes it started;
+//   - "pin /sys/fs/bpf/x": the files and folders below the container's BPF file system;
+//   - "process vlandemux (1234)": those the agent started and that still run.
+type Leftovers []string
+
+// add adds a line.
+func (l *Leftovers) add(format string, values ...any) {
+	*l = append(*l, fmt.Sprintf(format, values...))
 }
 
 func (h *host) leftoverRoutes(mux *http.ServeMux) {
@@ -57,67 +53,25 @@ func (h *host) leftovers() (Leftovers, error) {
 			note("the switch's links", threads.Do(int(ns.Fd()), func() error { return left.addLinks(wire.SwitchNode) }))
 		}
 	}
-	note("network namespaces", left.addNamespaces())
 	h.mu.Lock()
 	switches, err := h.space.Name() // waits for the next lab
 	h.mu.Unlock()
-	note("network namespaces", err)
-	left.Namespaces = slices.DeleteFunc(left.Namespaces, func(name string) bool { return name == switches })
+	note("network namespaces", errors.Join(err, left.addNamespaces(switches)))
 	pids := append(h.demux.processes(), os.Getpid())
 	for _, pid := range pids {
 		note(fmt.Sprintf("the BPF objects of process %d", pid), left.addDescriptors(pid))
 		if pid != os.Getpid() {
-			left.Processes = append(left.Processes, fmt.Sprintf("%s (%d)", processName(pid), pid))
+			left.add("process %s (%d)", processName(pid), pid)
 		}
 	}
 	note("pins", left.addPins(bpffsPath))
-	left.sort()
+	slices.Sort(left)
+	left = slices.Compact(left) // several descriptors may lead to one object
 	h.drops.disregard(&left)
 	return left, errors.Join(errs...)
 }
 
-// remove takes out the BPF objects that others hold.
+// remove takes out what others hold.
 func (l *Leftovers) remove(others Leftovers) {
-	for _, list := range []struct {
-		ids   *[]uint32
-		known []uint32
-	}{{&l.Programs, others.Programs}, {&l.Maps, others.Maps}, {&l.BPFLinks, others.BPFLinks}} {
-		*list.ids = slices.DeleteFunc(*list.ids, func(id uint32) bool { return slices.Contains(list.known, id) })
-	}
-}
-
-// sort also removes doubles: several descriptors may lead to one object.
-func (l *Leftovers) sort() {
-	for _, list := range []*[]string{&l.Links, &l.Namespaces, &l.Attached, &l.Pins, &l.Processes} {
-		slices.Sort(*list)
-		*list = slices.Compact(*list)
-	}
-	for _, list := range []*[]uint32{&l.Programs, &l.Maps, &l.BPFLinks} {
-		slices.Sort(*list)
-		*list = slices.Compact(*list)
-	}
-}
-
-// Lines is one line for each thing, in an order that makes two of them comparable.
-func (l Leftovers) Lines() []string {
-	var lines []string
-	texts := func(what string, list []string) {
-		for _, item := range list {
-			lines = append(lines, what+" "+item)
-		}
-	}
-	numbers := func(what string, list []uint32) {
-		for _, id := range list {
-			lines = append(lines, fmt.Sprintf("%s %d", what, id))
-		}
-	}
-	texts("link", l.Links)
-	texts("network namespace", l.Namespaces)
-	texts("attached program", l.Attached)
-	numbers("BPF program", l.Programs)
-	numbers("BPF map", l.Maps)
-	numbers("BPF link", l.BPFLinks)
-	texts("pin", l.Pins)
-	texts("process", l.Processes)
-	return lines
+	*l = slices.DeleteFunc(*l, func(line string) bool { return slices.Contains(others, line) })
 }

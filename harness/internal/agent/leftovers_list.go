@@ -17,6 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// attachedLine begins the lines of programs that are attached.
+const attachedLine = "attached program "
+
 // addLinks lists the interfaces of the calling thread's namespace and the BPF programs attached to them.
 func (l *Leftovers) addLinks(node string) error {
 	links, err := netlink.LinkList()
@@ -27,7 +30,7 @@ func (l *Leftovers) addLinks(node string) error {
 	for _, found := range links {
 		attributes := found.Attrs()
 		name := node + "/" + attributes.Name
-		l.Links = append(l.Links, name)
+		l.add("link %s", name)
 		errs = append(errs, l.addTCX(name, attributes.Index), l.addFilters(name, found))
 	}
 	return errors.Join(errs...)
@@ -43,7 +46,7 @@ func (l *Leftovers) addTCX(name string, index int) error {
 			return fmt.Errorf("asking for the programs at %s: %w", name, err)
 		}
 		for _, program := range result.Programs {
-			l.Attached = append(l.Attached, fmt.Sprintf("%s tcx %s %s", name, direction, programName(program.ID)))
+			l.add(attachedLine+"%s tcx %s %s", name, direction, programName(program.ID))
 		}
 	}
 	return nil
@@ -71,15 +74,15 @@ func (l *Leftovers) addFilters(name string, found netlink.Link) error {
 		}
 		for _, filter := range filters {
 			if bpf, ok := filter.(*netlink.BpfFilter); ok {
-				l.Attached = append(l.Attached, fmt.Sprintf("%s clsact %s %s", name, direction, bpf.Name))
+				l.add(attachedLine+"%s clsact %s %s", name, direction, bpf.Name)
 			}
 		}
 	}
 	return nil
 }
 
-// addNamespaces lists the network namespaces that this process holds open.
-func (l *Leftovers) addNamespaces() error {
+// addNamespaces lists the network namespaces that this process holds open, but for one.
+func (l *Leftovers) addNamespaces(other string) error {
 	// Not /proc/self: that is the first thread, which may be in another namespace at the moment.
 	own, err := os.Readlink("/proc/thread-self/ns/net")
 	if err != nil {
@@ -91,15 +94,23 @@ func (l *Leftovers) addNamespaces() error {
 	}
 	for _, descriptor := range descriptors {
 		target, err := os.Readlink("/proc/self/fd/" + descriptor.Name())
-		if err == nil && strings.HasPrefix(target, "net:[") && target != own {
-			l.Namespaces = append(l.Namespaces, target)
+		if err == nil && strings.HasPrefix(target, "net:[") && target != own && target != other {
+			l.add("network namespace %s", target)
 		}
 	}
 	return nil
 }
 
-// addDescriptors lists the BPF objects that a process holds open. A process that has ended holds none.
+// addDescriptors lists the BPF objects that a process holds open.
 func (l *Leftovers) addDescriptors(pid int) error {
+	return eachBPF(pid, func(kind string, id uint32) { l.add("%s %d", kind, id) })
+}
+
+// The kinds of BPF objects.
+const bpfProgram, bpfMap, bpfLink = "BPF program", "BPF map", "BPF link"
+
+// eachBPF calls held for the BPF objects that a process holds open. A process that has ended holds none.
+func eachBPF(pid int, held func(kind string, id uint32)) error {
 	folder := fmt.Sprintf("/proc/%d/fdinfo", pid)
 	descriptors, err := os.ReadDir(folder)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -108,7 +119,7 @@ func (l *Leftovers) addDescriptors(pid int) error {
 	if err != nil {
 		return err
 	}
-	lists := map[string]*[]uint32{"prog_id": &l.Programs, "map_id": &l.Maps, "link_id": &l.BPFLinks}
+	kinds := map[string]string{"prog_id": bpfProgram, "map_id": bpfMap, "link_id": bpfLink}
 	for _, descriptor := range descriptors {
 		info, err := os.ReadFile(filepath.Join(folder, descriptor.Name()))
 		if err != nil {
@@ -116,7 +127,7 @@ func (l *Leftovers) addDescriptors(pid int) error {
 		}
 		for lines := bufio.NewScanner(bytes.NewReader(info)); lines.Scan(); {
 			name, value, _ := strings.Cut(lines.Text(), ":")
-			list, known := lists[name]
+			kind, known := kinds[name]
 			if !known {
 				continue
 			}
@@ -124,7 +135,7 @@ func (l *Leftovers) addDescriptors(pid int) error {
 			if err != nil {
 				return fmt.Errorf("reading %s of descriptor %s: %w", name, descriptor.Name(), err)
 			}
-			*list = append(*list, uint32(id))
+			held(kind, uint32(id))
 		}
 	}
 	return nil
@@ -137,7 +148,7 @@ func (l *Leftovers) addPins(root string) error {
 			return nil // unpinned meanwhile
 		}
 		if err == nil && path != root && path != filepath.Join(root, "maps.debug") && path != filepath.Join(root, "progs.debug") {
-			l.Pins = append(l.Pins, path)
+			l.add("pin %s", path)
 		}
 		return err
 	})
