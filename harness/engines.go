@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"text/tabwriter"
 
 	"github.com/vlandemux/vlandemux/harness/internal/engine"
@@ -87,24 +86,19 @@ func MixedEngines() bool { return os.Getenv(mixedVariable) == "1" }
 // AskEngines asks engines what they are. All are asked at once; the error names every one that does not answer. If all do, it is an error that two are
 // the same, or that they run on different kernels, unless [MixedEngines] says they may.
 func AskEngines(ctx context.Context, addresses []string) ([]EngineVersion, error) {
-	versions, identities, errs := make([]EngineVersion, len(addresses)), make([]string, len(addresses)), make([]error, len(addresses))
-	var asked sync.WaitGroup
-	for i, address := range addresses {
-		asked.Go(func() {
-			e, err := engine.Connect(ctx, address)
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			versions[i] = e.Version()
-			if len(addresses) > 1 {
-				identities[i], errs[i] = e.Identity(ctx)
-			}
-			errs[i] = errors.Join(errs[i], e.Close())
-		})
-	}
-	asked.Wait()
-	if err := errors.Join(errs...); err != nil || len(addresses) == 1 {
+	versions, identities := make([]EngineVersion, len(addresses)), make([]string, len(addresses))
+	err := each(addresses, func(i int, address string) error {
+		e, err := engine.Connect(ctx, address)
+		if err != nil {
+			return err
+		}
+		versions[i] = e.Version()
+		if len(addresses) > 1 {
+			identities[i], err = e.Identity(ctx)
+		}
+		return errors.Join(err, e.Close())
+	})
+	if err != nil || len(addresses) == 1 {
 		return versions, err
 	}
 	for i := range addresses {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/docker/docker/api/types/mount"
 	"golang.org/x/sync/errgroup"
@@ -61,23 +60,18 @@ func (l *Lab) StartImages(ctx context.Context) error {
 
 // endImages ends the programs of images. One that had ended by itself, and badly, is an error.
 func endImages(ctx context.Context, nodes []*Node) error {
-	errs := make([]error, len(nodes))
-	var ending sync.WaitGroup
-	for i, n := range nodes {
+	return each(nodes, func(_ int, n *Node) (err error) {
 		if n.image == nil {
-			continue
+			return nil
 		}
-		ending.Go(func() {
-			if n.image.Ended() {
-				if status, err := n.image.Wait(ctx); err != nil || status != 0 {
-					errs[i] = errors.Join(err, fmt.Errorf("the image of %s ended with status %d; it wrote:\n%s", n.Name, status, n.image.Log()))
-				}
+		if n.image.Ended() {
+			var status int
+			if status, err = n.image.Wait(ctx); err != nil || status != 0 {
+				err = errors.Join(err, fmt.Errorf("the image of %s ended with status %d; it wrote:\n%s", n.Name, status, n.image.Log()))
 			}
-			errs[i] = errors.Join(errs[i], n.image.Remove(ctx))
-		})
-	}
-	ending.Wait()
-	return errors.Join(errs...)
+		}
+		return errors.Join(err, n.image.Remove(ctx))
+	})
 }
 
 // Exec runs a program in a client, a worker or the host ("host"), beside what runs there, and returns

@@ -149,7 +149,7 @@ func (p *pool) give(ctx context.Context, containers []*container, steps func([]w
 			}
 		}
 	}()
-	err := each(containers, func(c *container) error {
+	err := each(containers, func(_ int, c *container) error {
 		if c.initial == nil {
 			return c.Close(ctx) // nobody is to use it again
 		}
@@ -185,15 +185,15 @@ func (p *pool) giveOne(ctx context.Context, c *container) error {
 
 // end ends containers that are not to be used again.
 func end(ctx context.Context, containers []*container) error {
-	return each(containers, func(c *container) error { return c.Close(ctx) })
+	return each(containers, func(_ int, c *container) error { return c.Close(ctx) })
 }
 
-// each does something with all containers side by side, and goes on past failures.
-func each(containers []*container, do func(*container) error) error {
-	errs := make([]error, len(containers))
+// each does something with all side by side, and goes on past failures.
+func each[T any](all []T, do func(int, T) error) error {
+	errs := make([]error, len(all))
 	var doing sync.WaitGroup
-	for i, c := range containers {
-		doing.Go(func() { errs[i] = do(c) })
+	for i, one := range all {
+		doing.Go(func() { errs[i] = do(i, one) })
 	}
 	doing.Wait()
 	return errors.Join(errs...)

@@ -1,18 +1,16 @@
 package engine
 
 import (
-	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
+	"github.com/docker/docker/pkg/jsonmessage"
 )
 
 // Image is an image on the engine.
@@ -49,33 +47,11 @@ func (e *Engine) LoadImage(ctx context.Context, archive io.Reader) error {
 		return e.explain(doing, cmp.Or(context.Cause(ctx), err))
 	}
 	// The answer is a stream of messages, and a failure may come as one of them after a good status.
-	err = readMessages(resp.Body)
+	err = jsonmessage.DisplayJSONMessagesStream(resp.Body, io.Discard, 0, false, nil)
 	if err = errors.Join(err, resp.Body.Close()); err != nil {
 		return e.explain(doing, cmp.Or(context.Cause(ctx), err))
 	}
 	return nil
-}
-
-func readMessages(body io.Reader) error {
-	lines := json.NewDecoder(bufio.NewReader(body))
-	for {
-		var message struct {
-			Error       string `json:"error"`
-			ErrorDetail struct {
-				Message string `json:"message"`
-			} `json:"errorDetail"`
-		}
-		switch err := lines.Decode(&message); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return fmt.Errorf("reading the engine's answer: %w", err)
-		case message.ErrorDetail.Message != "":
-			return errors.New(message.ErrorDetail.Message)
-		case message.Error != "":
-			return errors.New(message.Error)
-		}
-	}
 }
 
 // Images lists the images that carry a label, whatever its value.

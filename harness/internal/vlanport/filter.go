@@ -9,24 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// filter runs a program at ingress of one interface: the only filter of a
-// clsact qdisc, which every kernel has that has the switch's other needs.
-type filter struct {
-	net   *netlink.Handle
-	qdisc netlink.Qdisc
+func clsact(ifindex int) netlink.Qdisc {
+	return &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
 }
 
-// attach makes the qdisc, which nobody else may have made, and its filter.
-func attach(net *netlink.Handle, ifindex int, program *ebpf.Program, name string) (*filter, error) {
-	f := &filter{net: net, qdisc: &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-		LinkIndex: ifindex,
-		Handle:    netlink.MakeHandle(0xffff, 0),
-		Parent:    netlink.HANDLE_CLSACT,
-	}}}
-	if err := net.QdiscAdd(f.qdisc); err != nil {
-		return nil, fmt.Errorf("adding clsact qdisc: %w", err)
+// attach runs a program at ingress of one interface: as the only filter of a clsact
+// qdisc, which every kernel has that has the switch's other needs, and nobody else may have made.
+func (s *Switch) attach(ifindex int, program *ebpf.Program, name string) error {
+	if err := s.net.QdiscAdd(clsact(ifindex)); err != nil {
+		return fmt.Errorf("adding clsact qdisc: %w", err)
 	}
-	err := net.FilterAdd(&netlink.BpfFilter{
+	err := s.net.FilterAdd(&netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{
 			LinkIndex: ifindex,
 			Parent:    netlink.HANDLE_MIN_INGRESS,
@@ -38,17 +31,17 @@ func attach(net *netlink.Handle, ifindex int, program *ebpf.Program, name string
 		DirectAction: true,
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("adding clsact filter: %w", err), f.detach())
+		return errors.Join(fmt.Errorf("adding clsact filter: %w", err), s.detach(ifindex))
 	}
-	return f, nil
+	return nil
 }
 
 // detach removes the qdisc and the filter with it. An interface that is gone has
 // taken both along.
-func (f *filter) detach() error {
-	err := f.net.QdiscDel(f.qdisc)
+func (s *Switch) detach(ifindex int) error {
+	err := s.net.QdiscDel(clsact(ifindex))
 	if err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("removing clsact qdisc of interface %d: %w", f.qdisc.Attrs().LinkIndex, err)
+		return fmt.Errorf("removing clsact qdisc of interface %d: %w", ifindex, err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package vlanport
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -22,8 +23,8 @@ func (s *Switch) publish(vlans ...bpfVlan) error {
 
 func (s *Switch) publishOne(vlan bpfVlan) error {
 	var list []uint32
-	for ifindex, p := range s.ports {
-		if p.vlan == vlan {
+	for ifindex, in := range s.ports {
+		if in == vlan {
 			list = append(list, uint32(ifindex))
 		}
 	}
@@ -53,10 +54,7 @@ func (s *Switch) publishOne(vlan bpfVlan) error {
 // forget removes what was learned on a port in a VLAN it has left, and all that
 // was learned in the VLAN if no port is left in it.
 func (s *Switch) forget(ifindex int, vlan bpfVlan) error {
-	empty := true
-	for _, p := range s.ports {
-		empty = empty && p.vlan != vlan
-	}
+	empty := !slices.Contains(slices.Collect(maps.Values(s.ports)), vlan)
 	var (
 		station bpfStation
 		where   uint32

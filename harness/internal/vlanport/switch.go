@@ -32,19 +32,14 @@ type Switch struct {
 
 	mu     sync.Mutex // guards everything below
 	closed bool
-	trunks map[int]*filter
-	ports  map[int]*port
-}
-
-type port struct {
-	filter *filter
-	vlan   bpfVlan
+	trunks map[int]bool
+	ports  map[int]bpfVlan
 }
 
 // Load loads the programs into the kernel; the switch has no port yet. Its
 // filters stay until Close or until the interface is deleted.
 func Load() (_ *Switch, err error) {
-	s := &Switch{trunks: make(map[int]*filter), ports: make(map[int]*port)}
+	s := &Switch{trunks: make(map[int]bool), ports: make(map[int]bpfVlan)}
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, fmt.Errorf("reading embedded BPF objects: %w", err)
@@ -71,11 +66,10 @@ func (s *Switch) AddTrunk(ifindex int) error {
 	if err := s.checkFree(ifindex); err != nil {
 		return fmt.Errorf("adding trunk %d: %w", ifindex, err)
 	}
-	f, err := attach(s.net, ifindex, s.objs.FromTrunk, "vlanport/trunk")
-	if err != nil {
+	if err := s.attach(ifindex, s.objs.FromTrunk, "vlanport/trunk"); err != nil {
 		return fmt.Errorf("adding trunk %d: %w", ifindex, err)
 	}
-	s.trunks[ifindex] = f
+	s.trunks[ifindex] = true
 	return nil
 }
 
@@ -93,12 +87,12 @@ func (s *Switch) AddPorts(ports ...Access) error {
 	defer s.mu.Unlock()
 	var vlans []bpfVlan
 	for i, a := range ports {
-		p, err := s.addPort(a)
+		vlan, err := s.addPort(a)
 		if err != nil {
 			return errors.Join(fmt.Errorf("adding access port %d: %w", a.Index, err), s.removePorts(ports[:i]))
 		}
-		if !slices.Contains(vlans, p.vlan) {
-			vlans = append(vlans, p.vlan)
+		if !slices.Contains(vlans, vlan) {
+			vlans = append(vlans, vlan)
 		}
 	}
 	if err := s.publish(vlans...); err != nil {
@@ -108,31 +102,30 @@ func (s *Switch) AddPorts(ports ...Access) error {
 }
 
 // addPort does all but to publish.
-func (s *Switch) addPort(a Access) (*port, error) {
+func (s *Switch) addPort(a Access) (bpfVlan, error) {
+	vlan := bpfVlan{Trunk: uint32(a.Trunk), Protocol: a.VLAN.Protocol, Vid: a.VLAN.VID}
 	if err := errors.Join(a.VLAN.Validate(), s.checkFree(a.Index)); err != nil {
-		return nil, err
+		return vlan, err
 	}
-	if s.trunks[a.Trunk] == nil {
-		return nil, fmt.Errorf("trunk %d: %w", a.Trunk, ErrUnknown)
+	if !s.trunks[a.Trunk] {
+		return vlan, fmt.Errorf("trunk %d: %w", a.Trunk, ErrUnknown)
 	}
-	p := &port{vlan: bpfVlan{Trunk: uint32(a.Trunk), Protocol: a.VLAN.Protocol, Vid: a.VLAN.VID}}
-	if err := s.objs.Ports.Put(uint32(a.Index), &p.vlan); err != nil {
-		return nil, fmt.Errorf("storing its VLAN: %w", err)
+	if err := s.objs.Ports.Put(uint32(a.Index), &vlan); err != nil {
+		return vlan, fmt.Errorf("storing its VLAN: %w", err)
 	}
-	var err error
-	if p.filter, err = attach(s.net, a.Index, s.objs.FromPort, "vlanport/access"); err != nil {
-		return nil, errors.Join(err, s.objs.Ports.Delete(uint32(a.Index)))
+	if err := s.attach(a.Index, s.objs.FromPort, "vlanport/access"); err != nil {
+		return vlan, errors.Join(err, s.objs.Ports.Delete(uint32(a.Index)))
 	}
-	s.ports[a.Index] = p
-	return p, nil
+	s.ports[a.Index] = vlan
+	return vlan, nil
 }
 
 func (s *Switch) removePorts(ports []Access) error {
 	var errs []error
 	for _, a := range ports {
-		p := s.ports[a.Index]
+		vlan := s.ports[a.Index]
 		delete(s.ports, a.Index)
-		errs = append(errs, p.filter.detach(), s.objs.Ports.Delete(uint32(a.Index)), s.publish(p.vlan), s.forget(a.Index, p.vlan))
+		errs = append(errs, s.detach(a.Index), s.objs.Ports.Delete(uint32(a.Index)), s.publish(vlan), s.forget(a.Index, vlan))
 	}
 	return errors.Join(errs...)
 }
@@ -151,23 +144,23 @@ func (s *Switch) MovePort(to Access) error {
 }
 
 func (s *Switch) movePort(a Access) error {
-	p := s.ports[a.Index]
+	from, there := s.ports[a.Index]
 	switch err := a.VLAN.Validate(); {
 	case s.closed:
 		return ErrClosed
-	case p == nil || s.trunks[a.Trunk] == nil:
+	case !there || !s.trunks[a.Trunk]:
 		return ErrUnknown
 	case err != nil:
 		return err
 	}
-	from, to := p.vlan, bpfVlan{Trunk: uint32(a.Trunk), Protocol: a.VLAN.Protocol, Vid: a.VLAN.VID}
+	to := bpfVlan{Trunk: uint32(a.Trunk), Protocol: a.VLAN.Protocol, Vid: a.VLAN.VID}
 	if to == from {
 		return nil
 	}
 	if err := s.objs.Ports.Put(uint32(a.Index), &to); err != nil {
 		return fmt.Errorf("storing its VLAN: %w", err)
 	}
-	p.vlan = to
+	s.ports[a.Index] = to
 	// Publishing waits for the programs that still run with the old VLAN, so
 	// that nothing is learned in it any more.
 	if err := s.publish(from, to); err != nil {
@@ -185,11 +178,11 @@ func (s *Switch) Close() error {
 	}
 	s.closed = true
 	var errs []error
-	for _, p := range s.ports {
-		errs = append(errs, p.filter.detach())
+	for ifindex := range s.ports {
+		errs = append(errs, s.detach(ifindex))
 	}
-	for _, f := range s.trunks {
-		errs = append(errs, f.detach())
+	for ifindex := range s.trunks {
+		errs = append(errs, s.detach(ifindex))
 	}
 	errs = append(errs, s.objs.Close())
 	s.net.Close()
@@ -200,7 +193,7 @@ func (s *Switch) checkFree(ifindex int) error {
 	switch {
 	case s.closed:
 		return ErrClosed
-	case s.trunks[ifindex] != nil, s.ports[ifindex] != nil:
+	case s.trunks[ifindex], s.ports[ifindex] != bpfVlan{}:
 		return ErrInUse
 	}
 	return nil
