@@ -35,18 +35,23 @@ func EnginesFromEnvironment(ctx context.Context) ([]string, error) {
 	if text == "slurm" {
 		return slurmEngines(ctx)
 	}
-	var addresses []string
-	for address := range strings.SplitSeq(text, ",") {
-		address = strings.TrimSpace(address)
-		switch {
-		case address == "":
-			return nil, fmt.Errorf("%s=%s: an address is missing before or after a comma", enginesVariable, text)
-		case slices.Contains(addresses, address):
-			return nil, fmt.Errorf("%s=%s: %s is there twice", enginesVariable, text, address)
-		}
-		addresses = append(addresses, address)
+	addresses, err := listed(enginesVariable, text)
+	if err == nil && slices.Contains(addresses, "") {
+		return nil, fmt.Errorf("%s=%s: an address is missing before or after a comma", enginesVariable, text)
 	}
-	return addresses, nil
+	return addresses, err
+}
+
+// listed reads the value of a variable that has names with commas between them, each once.
+func listed(variable, text string) (names []string, err error) {
+	for name := range strings.SplitSeq(text, ",") {
+		name = strings.TrimSpace(name)
+		if slices.Contains(names, name) {
+			return nil, fmt.Errorf("%s=%s: %s is there twice", variable, text, name)
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 // slurmEngines are the engines of the nodes of this job.

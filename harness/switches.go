@@ -30,19 +30,18 @@ func SwitchesFromEnvironment() ([]SwitchKind, error) {
 	if text == "" {
 		return nil, nil
 	}
-	names := strings.Split(text, ",")
 	if text == "all" {
-		names = wire.SwitchKinds()
+		text = strings.Join(wire.SwitchKinds(), ",")
+	}
+	names, err := listed(switchVariable, text)
+	if err != nil {
+		return nil, err
 	}
 	var kinds []SwitchKind
 	for _, name := range names {
-		name = strings.TrimSpace(name)
-		switch {
-		case !slices.Contains(wire.SwitchKinds(), name):
+		if !slices.Contains(wire.SwitchKinds(), name) {
 			return nil, fmt.Errorf("%s=%s: there is no switch %q; name one or more of %s, with commas between them",
 				switchVariable, text, name, strings.Join(wire.SwitchKinds(), ", "))
-		case slices.Contains(kinds, SwitchKind(name)):
-			return nil, fmt.Errorf("%s=%s: %s is there twice", switchVariable, text, name)
 		}
 		kinds = append(kinds, SwitchKind(name))
 	}

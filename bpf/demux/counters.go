@@ -24,8 +24,8 @@ type ClientCounters struct {
 
 // WorkerCounters are those of one worker since the demux remembers it.
 type WorkerCounters struct {
-	Worker  string
-	Flooded Tally // copies of group frames sent out of trunks
+	Worker  string `json:"worker"`  // interface name
+	Flooded Tally  `json:"flooded"` // copies of group frames sent out of trunks, one per distinct place
 }
 
 // DropCounter counts the frames dropped for one reason. A frame from a worker

@@ -85,12 +85,9 @@ func (r *clientRow) encode(c demux.ClientCounters) []byte {
 // totals are all counters but the clients'.
 func totals(from demux.Counters) Counters {
 	to := Counters{
-		Clients: []ClientCounters{}, Workers: make([]WorkerCounters, 0, len(from.Workers)), Drops: make([]DropCounter, 0, len(from.Drops)),
+		Clients: []ClientCounters{}, Workers: append([]WorkerCounters{}, from.Workers...), Drops: make([]DropCounter, 0, len(from.Drops)),
 		Passed: from.Passed, UnknownPassed: from.UnknownPassed, UnknownForwarded: from.UnknownForwarded,
 		EventsLost: from.EventsLost, PlacesLost: from.PlacesLost,
-	}
-	for _, w := range from.Workers {
-		to.Workers = append(to.Workers, WorkerCounters(w))
 	}
 	for _, d := range from.Drops {
 		to.Drops = append(to.Drops, DropCounter{Reason: d.Reason.String(), Tally: d.Tally})

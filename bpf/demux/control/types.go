@@ -120,12 +120,7 @@ type ClientCounters struct {
 }
 
 // WorkerCounters count what one worker sent to group addresses.
-type WorkerCounters struct {
-	// Worker is the interface's name, or "ifindex N (gone)" for a deleted interface.
-	Worker string `json:"worker"`
-	// Flooded counts the copies that left on trunks, one per distinct location.
-	Flooded Tally `json:"flooded"`
-}
+type WorkerCounters = demux.WorkerCounters
 
 // DropCounter counts the frames dropped for one reason.
 type DropCounter struct {

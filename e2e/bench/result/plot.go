@@ -1,6 +1,7 @@
 package result
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
 	"math"
@@ -61,27 +62,20 @@ func WritePlot(path string, rows []Row) error {
 	}
 	columns := min(len(plots), plotColumns)
 	width, height := chartSize*vg.Length(columns), chartSize*vg.Length((len(plots)+columns-1)/columns)
-	svg := vgsvg.New(width, height)
-	arrange(plots, columns, draw.New(svg))
-	file, err := os.Create(path + ".svg")
-	if err != nil {
-		return fmt.Errorf("writing the plot: %w", err)
+	for ending, canvas := range map[string]vg.CanvasWriterTo{
+		".svg": vgsvg.New(width, height), ".png": vgimg.PngCanvas{Canvas: vgimg.New(width, height)},
+	} {
+		arrange(plots, columns, draw.New(canvas.(vg.CanvasSizer)))
+		file, err := os.Create(path + ending)
+		if err == nil {
+			_, err = canvas.WriteTo(file)
+			err = errors.Join(err, file.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("writing the plot: %w", err)
+		}
 	}
-	if _, err := svg.WriteTo(file); err != nil {
-		return fmt.Errorf("writing the plot: %w", err)
-	}
-	if err := file.Close(); err != nil {
-		return fmt.Errorf("writing the plot: %w", err)
-	}
-	image := vgimg.New(width, height)
-	arrange(plots, columns, draw.New(image))
-	if file, err = os.Create(path + ".png"); err != nil {
-		return fmt.Errorf("writing the plot: %w", err)
-	}
-	if _, err := (vgimg.PngCanvas{Canvas: image}).WriteTo(file); err != nil {
-		return fmt.Errorf("writing the plot: %w", err)
-	}
-	return file.Close()
+	return nil
 }
 
 func arrange(plots []*plot.Plot, columns int, canvas draw.Canvas) {

@@ -76,7 +76,7 @@ func (c counterFiles) parse() Statistics {
 			case "softnet_stat":
 				parseSoftnet(text, counters)
 			default:
-				parseStack(text, "", counters)
+				parseStack(text, counters)
 			}
 		}
 	}
@@ -84,12 +84,9 @@ func (c counterFiles) parse() Statistics {
 }
 
 // parseStack reads snmp and netstat, whose lines are names and then values behind a
-// protocol's name, or snmp6, which has one counter a line. What is no number is left out, and so are names without the suffix.
-func parseStack(text, suffix string, counters map[string]uint64) {
+// protocol's name, or snmp6, which has one counter a line. What is no number is left out.
+func parseStack(text string, counters map[string]uint64) {
 	add := func(protocol, name, value string) {
-		if !strings.HasSuffix(name, suffix) {
-			return
-		}
 		if n, err := strconv.ParseUint(value, 10, 64); err == nil {
 			counters[strings.TrimSpace(strings.TrimSuffix(protocol, ":")+" "+name)] = n
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -122,19 +123,14 @@ func (n *Network) ChecksumErrors() (map[string]uint64, error) {
 	if n.closed {
 		return nil, errClosed
 	}
-	all, err := readCounters(n.nodes, "snmp", "snmp6")
-	if err != nil {
-		return nil, err
-	}
+	files, err := readCounters(n.nodes, "snmp", "snmp6")
 	counts := map[string]uint64{}
-	for node, texts := range all {
-		counters := map[string]uint64{}
-		for _, text := range texts {
-			parseStack(text, "InCsumErrors", counters)
-		}
+	for node, counters := range files.parse() {
 		for name, count := range counters {
-			counts[node+" "+name] = count
+			if strings.HasSuffix(name, "InCsumErrors") {
+				counts[node+" "+name] = count
+			}
 		}
 	}
-	return counts, nil
+	return counts, err
 }
