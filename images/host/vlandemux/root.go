@@ -39,13 +39,12 @@ func newRoot() *cobra.Command {
 		Use:           "vlandemux",
 		Short:         "Give every client behind a VLAN trunk a worker interface of its own",
 		Long:          rootHelp,
-		Version:       version(),
+		Version:       version(), // without a template: one would keep every method of every type in the program, 3 MB
 		Args:          usage(cobra.NoArgs),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetVersionTemplate("vlandemux {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newRun(),
