@@ -65,7 +65,6 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_STATIONS);
-	__uint(map_flags, BPF_F_NO_PREALLOC); /* a lab has few */
 	__type(key, struct station);
 	__type(value, __u32);
 } stations SEC(".maps");
