@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -109,9 +108,7 @@ func (d *Demux) allow(wanted map[uint32][]allowedPlace) error {
 func (d *Demux) deleteAllowed(keys []bpfAllowedPlace) error {
 	var errs []error
 	for _, key := range keys {
-		if err := d.objs.AllowedPlaces.Delete(&key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			errs = append(errs, fmt.Errorf("forgetting where a client may be: %w", err))
-		}
+		errs = append(errs, erase(d.objs.AllowedPlaces, &key, "forgetting where a client may be"))
 	}
 	return errors.Join(errs...)
 }
@@ -238,7 +235,7 @@ func (d *Demux) forgetUnnamed() error {
 
 // restoreAllowed reads where clients may be, and removes what a process left that was
 // killed while it changed that.
-func (d *Demux) restoreAllowed() error {
+func (d *Demux) restoreAllowed() (err error) {
 	trunks := make(map[uint32]*device)
 	for _, a := range d.devices {
 		if a.role == bpfAttachRoleROLE_TRUNK {
@@ -255,13 +252,8 @@ func (d *Demux) restoreAllowed() error {
 			d.allowed[uint32(slot)] = []allowedPlace{}
 		}
 	}
-	var (
-		key   bpfAllowedPlace
-		value uint8
-		stale []bpfAllowedPlace
-		entry = d.objs.AllowedPlaces.Iterate()
-	)
-	for entry.Next(&key, &value) {
+	var stale []bpfAllowedPlace
+	for key := range entries[bpfAllowedPlace, uint8](d.objs.AllowedPlaces, "where clients may be", &err) {
 		trunk := trunks[key.Place>>placeTrunkShift]
 		if _, restricted := d.allowed[key.Slot]; !restricted || trunk == nil {
 			stale = append(stale, key)
@@ -270,8 +262,8 @@ func (d *Demux) restoreAllowed() error {
 		trunk.allows++
 		d.allowed[key.Slot] = append(d.allowed[key.Slot], allowedPlace{trunk: trunk, place: key.Place & (1<<placeTrunkShift - 1)})
 	}
-	if err := entry.Err(); err != nil {
-		return fmt.Errorf("reading where clients may be: %w", err)
+	if err != nil {
+		return err
 	}
 	return d.deleteAllowed(stale)
 }

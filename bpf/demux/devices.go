@@ -237,9 +237,7 @@ func (d *Demux) lose(a *device) error {
 		numbers = d.objs.TrunkNumbers
 		errs = append(errs, d.objs.TrunkIndexes.Put(a.number, uint32(0)))
 	}
-	if err := numbers.Delete(uint32(ifindex)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		errs = append(errs, fmt.Errorf("forgetting the index of %s: %w", a.name, err))
-	}
+	errs = append(errs, erase(numbers, uint32(ifindex), "forgetting the index of %s", a.name))
 	if a.role == bpfAttachRoleROLE_TRUNK {
 		errs = append(errs, d.wait(), d.clearTrunk(ifindex))
 	}
@@ -315,10 +313,7 @@ func (d *Demux) drop(a *device) error {
 		errs = append(errs, d.objs.WorkerFloods.Put(a.number, none))
 	}
 	delete(d.devices, a.name)
-	if err := d.objs.Devices.Delete(a.key()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		errs = append(errs, fmt.Errorf("forgetting interface %s: %w", a.name, err))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, erase(d.objs.Devices, a.key(), "forgetting interface %s", a.name))...)
 }
 
 // rename follows an interface that has another name now. The record under the old
@@ -335,10 +330,7 @@ func (d *Demux) rename(a *device, name string, renamed map[*device]string) error
 			return nil
 		}
 	}
-	if err := d.objs.Devices.Delete(old); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("forgetting the former name of interface %s: %w", name, err)
-	}
-	return nil
+	return erase(d.objs.Devices, old, "forgetting the former name of interface %s", name)
 }
 
 func nameOf(key deviceKey) string { return string(bytes.TrimRight(key[:], "\x00")) }

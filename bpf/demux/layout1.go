@@ -68,14 +68,10 @@ func (s *pinSet) disown() error {
 	return nil
 }
 
-func (s *pinSet) readFirstDevices(d *Demux) (*snapshot, error) {
-	snap := &snapshot{releases: s.owner.Releases}
-	var (
-		ifindex uint32
-		record  struct{ Role, Mode, OwnsQdisc uint32 }
-	)
-	entry := s.maps["attachments"].Iterate()
-	for entry.Next(&ifindex, &record) {
+func (s *pinSet) readFirstDevices(d *Demux) (snap *snapshot, err error) {
+	snap = &snapshot{releases: s.owner.Releases}
+	type attachment struct{ Role, Mode, OwnsQdisc uint32 }
+	for ifindex, record := range entries[uint32, attachment](s.maps["attachments"], "what is attached", &err) {
 		name, err := d.firstLayoutName(int(ifindex))
 		if err != nil {
 			return nil, err
@@ -97,24 +93,17 @@ func (s *pinSet) readFirstDevices(d *Demux) (*snapshot, error) {
 		}
 		snap.devices = append(snap.devices, device)
 	}
-	if err := entry.Err(); err != nil {
-		return nil, fmt.Errorf("reading what is attached: %w", err)
-	}
-	return snap, nil
+	return snap, err
 }
 
 // readFirstClients adds the clients to what is known of the devices.
-func (s *pinSet) readFirstClients(d *Demux, snap *snapshot) (*snapshot, error) {
+func (s *pinSet) readFirstClients(d *Demux, snap *snapshot) (_ *snapshot, err error) {
 	names := make(map[uint32]string)
 	for i := range snap.devices {
 		names[snap.devices[i].record.Ifindex] = snap.devices[i].name
 	}
-	var (
-		mac    MAC
-		client struct{ Slot, Worker uint32 }
-	)
-	clients := s.maps[bpfMapClients].Iterate()
-	for clients.Next(&mac, &client) {
+	type assigned struct{ Slot, Worker uint32 }
+	for mac, client := range entries[MAC, assigned](s.maps[bpfMapClients], "the assignments", &err) {
 		name, there := names[client.Worker]
 		if !there { // detached, and its clients were kept
 			var err error
@@ -130,8 +119,8 @@ func (s *pinSet) readFirstClients(d *Demux, snap *snapshot) (*snapshot, error) {
 		}
 		snap.clients = append(snap.clients, from)
 	}
-	if err := clients.Err(); err != nil {
-		return nil, fmt.Errorf("reading the assignments: %w", err)
+	if err != nil {
+		return nil, err
 	}
 	return snap, s.readSums(snap)
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -65,10 +64,7 @@ func (d *Demux) toPeer(a *device) bool {
 // unlimit is for a device that is not there, or a worker that is down.
 func (d *Demux) unlimit(a *device) error {
 	d.uncount(a)
-	if err := d.objs.Limits.Delete(uint32(a.ifindex)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("forgetting the MTU of %s: %w", a.name, err)
-	}
-	return nil
+	return erase(d.objs.Limits, uint32(a.ifindex), "forgetting the MTU of %s", a.name)
 }
 
 func (d *Demux) uncount(a *device) {

@@ -88,15 +88,14 @@ func (s *pinSet) check(opts *Options) error {
 		if s.owner.Netns != here {
 			return fmt.Errorf("%w: run in that one, or pin in another folder; if it has gone, `vlandemux detach` removes them", ErrOtherNamespace)
 		}
-		var (
-			key           deviceKey
-			record        bpfDevice
-			defaultWorker string
-		)
-		for entry := s.maps[bpfMapDevices].Iterate(); entry.Next(&key, &record); {
+		var defaultWorker string
+		for key, record := range entries[deviceKey, bpfDevice](s.maps[bpfMapDevices], "the trunks and workers", &err) {
 			if record.Flags&bpfDeviceDefaultWorker != 0 {
 				defaultWorker = nameOf(key)
 			}
+		}
+		if err != nil {
+			return err
 		}
 		opts.remember(s.owner.Options, defaultWorker)
 	}

@@ -108,13 +108,8 @@ func (p *pins) orphaned(set *pinSet) (bool, error) {
 	if err != nil || set.layout == 1 || set.owner.Netns == here {
 		return false, err
 	}
-	var (
-		key     deviceKey
-		record  bpfDevice
-		entry   = set.maps[bpfMapDevices].Iterate()
-		filters = false
-	)
-	for entry.Next(&key, &record) {
+	filters := false
+	for key, record := range entries[deviceKey, bpfDevice](set.maps[bpfMapDevices], "the trunks and workers", &err) {
 		ifindex := int(record.Ifindex)
 		if record.Mode == bpfAttachModeMODE_CLSACT && ifindex != 0 {
 			filters = true
@@ -131,8 +126,8 @@ func (p *pins) orphaned(set *pinSet) (bool, error) {
 			return false, errors.Join(fmt.Errorf("detaching from %s: %w, which is still there: detach in that one", nameOf(key), ErrOtherNamespace), hook.Close())
 		}
 	}
-	if err := entry.Err(); err != nil {
-		return false, fmt.Errorf("reading the trunks and workers: %w", err)
+	if err != nil {
+		return false, err
 	}
 	// A clsact filter holds its program, which nothing else does.
 	for _, id := range programIDs(&set.owner) {
@@ -151,27 +146,11 @@ func (p *pins) orphaned(set *pinSet) (bool, error) {
 // removeStrays detaches the TCX links of a vlandemux that are pinned here although its maps are not: somebody has
 // removed these, and nobody can take it over any more. It reports whether there were any.
 func (p *pins) removeStrays() (found bool, err error) {
-	indexes, err := p.links()
-	errs := []error{err}
-	for _, ifindex := range indexes {
-		ours, err := tchook.PinIsOurs(p.link(ifindex), func(id ebpf.ProgramID) bool {
-			is, err := isDemux(id)
-			errs = append(errs, err)
-			return is
-		})
+	var errs []error
+	found, err = p.takeOffLinks(func(id ebpf.ProgramID) bool {
+		is, err := isDemux(id)
 		errs = append(errs, err)
-		if !ours {
-			continue
-		}
-		found = true
-		stray, err := tchook.OpenTCX(p.link(ifindex), ifindex, nil)
-		switch {
-		case errors.Is(err, tchook.ErrGone): // and so is the pin
-		case err != nil:
-			errs = append(errs, err)
-		default:
-			errs = append(errs, stray.Detach())
-		}
-	}
-	return found, errors.Join(errs...)
+		return is
+	}, func(int) bool { return false })
+	return found, errors.Join(append(errs, err)...)
 }

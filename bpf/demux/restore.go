@@ -32,14 +32,9 @@ func (d *Demux) restore() error {
 	return d.takeOverHooks(records)
 }
 
-func (d *Demux) restoreDevices() (map[*device]bpfDevice, error) {
-	var (
-		key     deviceKey
-		record  bpfDevice
-		records = make(map[*device]bpfDevice)
-		entry   = d.objs.Devices.Iterate()
-	)
-	for entry.Next(&key, &record) {
+func (d *Demux) restoreDevices() (records map[*device]bpfDevice, err error) {
+	records = make(map[*device]bpfDevice)
+	for key, record := range entries[deviceKey, bpfDevice](d.objs.Devices, "the trunks and workers", &err) {
 		a := &device{name: nameOf(key), number: record.Number, role: record.Role, first: noSlot, floodedBase: record.FloodedBase}
 		a.setFlags(record.Flags)
 		numbers := d.workerNumbers
@@ -53,10 +48,7 @@ func (d *Demux) restoreDevices() (map[*device]bpfDevice, error) {
 		d.devices[a.name] = a
 		records[a] = record
 	}
-	if err := entry.Err(); err != nil {
-		return nil, fmt.Errorf("reading the trunks and workers: %w", err)
-	}
-	return records, nil
+	return records, err
 }
 
 // restoreClients reads the table, and finishes what an earlier process had begun
@@ -172,29 +164,42 @@ func (d *Demux) sweepLinks() error {
 	if d.pins == nil {
 		return nil
 	}
-	indexes, err := d.pins.links()
+	_, err := d.pins.takeOffLinks(d.isOurs, func(ifindex int) bool {
+		a := d.byIndex[ifindex]
+		if a == nil {
+			return false
+		}
+		_, tcx := a.hook.(*tchook.TCX)
+		return tcx
+	})
+	return err
+}
+
+// takeOffLinks takes off the links of our programs that are pinned, but for those of interfaces to keep. It reports
+// whether there were any.
+func (p *pins) takeOffLinks(isOurs func(ebpf.ProgramID) bool, keep func(ifindex int) bool) (found bool, err error) {
+	indexes, err := p.links()
 	errs := []error{err}
 	for _, ifindex := range indexes {
-		if a := d.byIndex[ifindex]; a != nil {
-			if _, tcx := a.hook.(*tchook.TCX); tcx {
-				continue
-			}
-		}
-		ours, err := tchook.PinIsOurs(d.pins.link(ifindex), d.isOurs)
-		if err != nil || !ours {
-			errs = append(errs, err)
+		if keep(ifindex) {
 			continue
 		}
-		left, err := tchook.OpenTCX(d.pins.link(ifindex), ifindex, d.isOurs)
+		ours, err := tchook.PinIsOurs(p.link(ifindex), isOurs)
+		errs = append(errs, err)
+		if !ours {
+			continue
+		}
+		found = true
+		left, err := tchook.OpenTCX(p.link(ifindex), ifindex, nil)
 		switch {
-		case errors.Is(err, tchook.ErrGone):
+		case errors.Is(err, tchook.ErrGone): // and so is the pin
 		case err != nil:
 			errs = append(errs, err)
 		default:
 			errs = append(errs, left.Detach())
 		}
 	}
-	return errors.Join(errs...)
+	return found, errors.Join(errs...)
 }
 
 // knowPrograms makes our programs ours, beside those of the processes before: each of

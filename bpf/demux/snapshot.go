@@ -81,17 +81,12 @@ func (s *snapshot) add(before *snapshot, located bool) {
 }
 
 // readDevices takes a snapshot of the set without its clients and sums.
-func (s *pinSet) readDevices(d *Demux) (*snapshot, error) {
+func (s *pinSet) readDevices(d *Demux) (snap *snapshot, err error) {
 	if s.layout == 1 {
 		return s.readFirstDevices(d)
 	}
-	snap := &snapshot{programs: programIDs(&s.owner), releases: s.owner.Releases}
-	var (
-		key    deviceKey
-		record bpfDevice
-	)
-	entry := s.maps[bpfMapDevices].Iterate()
-	for entry.Next(&key, &record) {
+	snap = &snapshot{programs: programIDs(&s.owner), releases: s.owner.Releases}
+	for key, record := range entries[deviceKey, bpfDevice](s.maps[bpfMapDevices], "the trunks and workers", &err) {
 		flooded := record.FloodedBase
 		if s.former != nil {
 			flooded = bpfTally{}
@@ -105,10 +100,7 @@ func (s *pinSet) readDevices(d *Demux) (*snapshot, error) {
 		}
 		snap.devices = append(snap.devices, snapshotDevice{nameOf(key), record, flooded})
 	}
-	if err := entry.Err(); err != nil {
-		return nil, fmt.Errorf("reading the trunks and workers: %w", err)
-	}
-	return snap, nil
+	return snap, err
 }
 
 func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
@@ -134,13 +126,8 @@ func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	var (
-		index  uint32
-		bucket [bucketEntries][2]uint64
-		number uint64
-	)
-	buckets := s.maps[bpfMapClients].Iterate()
-	for buckets.Next(&index, &bucket) {
+	var number uint64
+	for _, bucket := range entries[uint32, [bucketEntries][2]uint64](s.maps[bpfMapClients], "the assignments", &err) {
 		for _, e := range bucket {
 			mac, slot := e[0]&macMask, uint32(e[1])
 			if mac == 0 {
@@ -161,8 +148,8 @@ func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
 			snap.clients = append(snap.clients, client)
 		}
 	}
-	if err := buckets.Err(); err != nil {
-		return nil, fmt.Errorf("reading the assignments: %w", err)
+	if err != nil {
+		return nil, err
 	}
 	return snap, s.readSums(snap)
 }
@@ -178,18 +165,13 @@ func (s *pinSet) readTallies() error {
 }
 
 // readPlaces reads where clients may be, by slot. The second layout lets each be anywhere.
-func (s *pinSet) readPlaces(trunks map[uint32]*device) (map[uint32][]Place, error) {
-	places := make(map[uint32][]Place)
+func (s *pinSet) readPlaces(trunks map[uint32]*device) (places map[uint32][]Place, err error) {
+	places = make(map[uint32][]Place)
 	if s.layout == 2 {
 		return places, nil
 	}
-	var (
-		key   bpfAllowedPlace
-		value uint8
-		rule  bpfPlaceRule
-		entry = s.maps[bpfMapAllowedPlaces].Iterate()
-	)
-	for entry.Next(&key, &value) {
+	var rule bpfPlaceRule
+	for key := range entries[bpfAllowedPlace, uint8](s.maps[bpfMapAllowedPlaces], "where clients may be", &err) {
 		if err := s.maps[bpfMapPlaceRules].Lookup(key.Slot, &rule); err != nil {
 			return nil, fmt.Errorf("reading whether a client is restricted: %w", err)
 		}
@@ -198,10 +180,7 @@ func (s *pinSet) readPlaces(trunks map[uint32]*device) (map[uint32][]Place, erro
 			places[key.Slot] = append(places[key.Slot], allowed.named())
 		}
 	}
-	if err := entry.Err(); err != nil {
-		return nil, fmt.Errorf("reading where clients may be: %w", err)
-	}
-	return places, nil
+	return places, err
 }
 
 // readClient reads what every layout has in the same maps.
