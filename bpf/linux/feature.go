@@ -31,22 +31,18 @@ const (
 
 // since is the version a feature came with, and the feature in words.
 func (f Feature) since() (version [2]int, name string) {
-	switch f {
-	case TCX:
-		return [2]int{6, 6}, "TCX"
-	case PacketUDPSuper:
-		return [2]int{6, 2}, "UDP super-packets on packet sockets"
-	case WithoutPerfmon:
-		return [2]int{6, 12}, "programs without CAP_PERFMON"
-	case BigTCPv4:
-		return [2]int{6, 3}, "TCP super-packets of more than 64 KiB over IPv4"
-	case UDPSuperWithoutChecksums:
-		return [2]int{6, 11}, "UDP super-packets on interfaces without checksum offload"
-	case ExecTimeNamespace:
-		return [2]int{6, 2}, "time namespaces entered at exec"
-	default:
-		panic(fmt.Sprintf("there is no feature %d", int(f)))
-	}
+	known := [...]struct {
+		version [2]int
+		name    string
+	}{
+		TCX:                      {[2]int{6, 6}, "TCX"},
+		PacketUDPSuper:           {[2]int{6, 2}, "UDP super-packets on packet sockets"},
+		WithoutPerfmon:           {[2]int{6, 12}, "programs without CAP_PERFMON"},
+		BigTCPv4:                 {[2]int{6, 3}, "TCP super-packets of more than 64 KiB over IPv4"},
+		UDPSuperWithoutChecksums: {[2]int{6, 11}, "UDP super-packets on interfaces without checksum offload"},
+		ExecTimeNamespace:        {[2]int{6, 2}, "time namespaces entered at exec"},
+	}[f]
+	return known.version, known.name
 }
 
 // String says what it is and since when it is there.

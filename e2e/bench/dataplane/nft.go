@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,19 +17,19 @@ func nft() variant {
 			nftMessage(unix.NFNL_MSG_BATCH_BEGIN, 0, unix.NFNL_SUBSYS_NFTABLES),
 			nftMessage(newNFT(unix.NFT_MSG_NEWTABLE), unix.NLM_F_CREATE, 0, text(unix.NFTA_TABLE_NAME, "bench")),
 			nftMessage(newNFT(unix.NFT_MSG_NEWCHAIN), unix.NLM_F_CREATE, 0, table, text(unix.NFTA_CHAIN_NAME, "trunk"),
-				attribute(unix.NFTA_CHAIN_HOOK|unix.NLA_F_NESTED, number(unix.NFTA_HOOK_HOOKNUM, 0), number(unix.NFTA_HOOK_PRIORITY, 0),
+				nested(unix.NFTA_CHAIN_HOOK, number(unix.NFTA_HOOK_HOOKNUM, 0), number(unix.NFTA_HOOK_PRIORITY, 0),
 					text(unix.NFTA_HOOK_DEV, trunkName)), text(unix.NFTA_CHAIN_TYPE, "filter")),
 		}
 		for i := range clients {
 			address, worker := clientMAC(i), binary.NativeEndian.AppendUint32(nil, uint32(p.worker))
 			batch = append(batch, nftMessage(newNFT(unix.NFT_MSG_NEWRULE), unix.NLM_F_CREATE|unix.NLM_F_APPEND, 0, table, chain,
-				attribute(unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED,
+				nested(unix.NFTA_RULE_EXPRESSIONS,
 					expression("payload", number(unix.NFTA_PAYLOAD_DREG, unix.NFT_REG_1), number(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_LL_HEADER),
 						number(unix.NFTA_PAYLOAD_OFFSET, 6), number(unix.NFTA_PAYLOAD_LEN, 6)),
 					expression("cmp", number(unix.NFTA_CMP_SREG, unix.NFT_REG_1), number(unix.NFTA_CMP_OP, unix.NFT_CMP_EQ),
-						attribute(unix.NFTA_CMP_DATA|unix.NLA_F_NESTED, attribute(unix.NFTA_DATA_VALUE, address[:]))),
+						nested(unix.NFTA_CMP_DATA, nl.NewRtAttr(unix.NFTA_DATA_VALUE, address[:]))),
 					expression("immediate", number(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_1),
-						attribute(unix.NFTA_IMMEDIATE_DATA|unix.NLA_F_NESTED, attribute(unix.NFTA_DATA_VALUE, worker))),
+						nested(unix.NFTA_IMMEDIATE_DATA, nl.NewRtAttr(unix.NFTA_DATA_VALUE, worker))),
 					expression("fwd", number(forwardRegister, unix.NFT_REG_1)))))
 		}
 		batch = append(batch, nftMessage(unix.NFNL_MSG_BATCH_END, 0, unix.NFNL_SUBSYS_NFTABLES))
@@ -43,36 +44,34 @@ const forwardRegister = 1 // NFTA_FWD_SREG_DEV
 
 func newNFT(kind uint16) uint16 { return unix.NFNL_SUBSYS_NFTABLES<<8 | kind }
 
-// attribute is a netlink attribute of those parts, padded.
-func attribute(kind uint16, parts ...[]byte) []byte {
-	a := make([]byte, unix.SizeofNlAttr)
+// nested is a netlink attribute of others.
+func nested(kind int, parts ...*nl.RtAttr) *nl.RtAttr {
+	a := nl.NewRtAttr(kind|unix.NLA_F_NESTED, nil)
 	for _, part := range parts {
-		a = append(a, part...)
+		a.AddChild(part)
 	}
-	binary.NativeEndian.PutUint16(a, uint16(len(a)))
-	binary.NativeEndian.PutUint16(a[2:], kind)
-	return append(a, make([]byte, -len(a)&3)...)
+	return a
 }
 
-func text(kind uint16, value string) []byte { return attribute(kind, []byte(value+"\x00")) }
+func text(kind int, value string) *nl.RtAttr { return nl.NewRtAttr(kind, nl.ZeroTerminated(value)) }
 
-func number(kind uint16, value uint32) []byte {
-	return attribute(kind, binary.BigEndian.AppendUint32(nil, value))
+func number(kind int, value uint32) *nl.RtAttr {
+	return nl.NewRtAttr(kind, binary.BigEndian.AppendUint32(nil, value))
 }
 
-func expression(name string, attributes ...[]byte) []byte {
-	return attribute(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, text(unix.NFTA_EXPR_NAME, name), attribute(unix.NFTA_EXPR_DATA|unix.NLA_F_NESTED, attributes...))
+func expression(name string, attributes ...*nl.RtAttr) *nl.RtAttr {
+	return nested(unix.NFTA_LIST_ELEM, text(unix.NFTA_EXPR_NAME, name), nested(unix.NFTA_EXPR_DATA, attributes...))
 }
 
 // nftMessage is one of nfnetlink, of the netdev family.
-func nftMessage(kind, flags, resource uint16, attributes ...[]byte) []byte {
+func nftMessage(kind, flags, resource uint16, attributes ...*nl.RtAttr) []byte {
 	m := make([]byte, unix.SizeofNlMsghdr)
 	binary.NativeEndian.PutUint16(m[4:], kind)
 	binary.NativeEndian.PutUint16(m[6:], flags|unix.NLM_F_REQUEST)
 	m = append(m, unix.NFPROTO_NETDEV, unix.NFNETLINK_V0)
 	m = binary.BigEndian.AppendUint16(m, resource)
 	for _, a := range attributes {
-		m = append(m, a...)
+		m = append(m, a.Serialize()...)
 	}
 	binary.NativeEndian.PutUint32(m, uint32(len(m)))
 	return m
