@@ -37,12 +37,12 @@ func (l *Lab) Where() string {
 func (l *Lab) what(name string) string {
 	for _, c := range l.Topology.Clients {
 		if c.Name == name {
-			return fmt.Sprintf("client %s at %s, of %s", c.MAC, c.Place, cmp.Or(c.Worker, "nobody"))
+			return fmt.Sprintf("client %s, %s, at %s, of %s", c.MAC, cmp.Or(ofStack(c.Addresses, c.Image), "no address"), c.Place, cmp.Or(c.Worker, "nobody"))
 		}
 	}
 	for _, w := range l.Topology.Workers {
 		if w.Name == name {
-			return fmt.Sprintf("worker %s", w.MAC)
+			return fmt.Sprintf("worker %s, %s", w.MAC, cmp.Or(ofStack(w.Addresses, w.Image), "no address"))
 		}
 	}
 	return fmt.Sprintf("vlandemux, %d trunks", l.Topology.Trunks)

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/onsi/gomega"
@@ -58,7 +57,7 @@ func run(ctx context.Context, guard harness.Guard, out io.Writer) (err error) {
 		return unlessInterrupted(ctx, err)
 	}
 	defer func() { err = errors.Join(err, lab.Close()) }()
-	describe(out, lab)
+	fmt.Fprintf(out, "%s\n\n%s", lab, lab.Where())
 
 	defer func() {
 		switch stopped := recover().(type) {
@@ -137,25 +136,6 @@ func drawSeed() (uint64, error) {
 		return 0, fmt.Errorf("reading SEED, which must be hexadecimal digits as the demo printed them: %w", err)
 	}
 	return seed, nil
-}
-
-// describe names every container and how to get into its network namespace.
-func describe(out io.Writer, lab *harness.Lab) {
-	fmt.Fprintln(out, lab)
-	fmt.Fprintln(out)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NODE\tPID\tMAC\tADDRESS\tVLAN\tASSIGNED TO\tCONTAINER")
-	fmt.Fprintf(table, "host\t%d\t\t\t\t\t%s\n", lab.Host().PID, lab.Host().Container)
-	for _, c := range lab.Topology.Clients {
-		n := lab.Client(c.Name)
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", c.Name, n.PID, c.MAC, c.Addresses[0], c.VLAN, c.Worker, n.Container)
-	}
-	for _, w := range lab.Topology.Workers {
-		n := lab.Worker(w.Name)
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t\t\t%s\n", w.Name, n.PID, w.MAC, w.Addresses[0], n.Container)
-	}
-	table.Flush() //nolint:errcheck // like the other prints
-	fmt.Fprintf(out, "\nTo look around in one of them, on the engine's machine: sudo nsenter --net --target PID tcpdump -eni eth0\n")
 }
 
 // linger waits for a person, if there is one.
