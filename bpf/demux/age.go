@@ -13,9 +13,6 @@ const (
 	agedAtOnce = 1 << 13
 )
 
-// Age returns how long an unused location is kept, 0 for ever.
-func (d *Demux) Age() time.Duration { return max(d.opts.Age, 0) }
-
 // ForgetUnused forgets the locations of clients that send nothing for Options.Age, at most a quarter of it
 // later, until ctx ends (nil). Each is announced as [EventForgotten].
 //
@@ -25,7 +22,7 @@ func (d *Demux) Age() time.Duration { return max(d.opts.Age, 0) }
 // those that still have it after the time. All of these exchange the word as a whole, so a frame that
 // comes at the same moment as the end of its location comes before it, or learns it anew.
 func (d *Demux) ForgetUnused(ctx context.Context) error {
-	age := d.Age()
+	age := d.Options().Age
 	if age == 0 {
 		<-ctx.Done()
 		return nil

@@ -159,15 +159,15 @@ func TestAgeAndMarksOutliveAProcess(t *testing.T) {
 		d, err := demux.Load(demux.Options{PinPath: path, Capacity: capacity})
 		b.Expect(err).NotTo(HaveOccurred())
 		b.demux = d
-		b.Expect(d.Age()).To(Equal(5 * time.Minute))
-		b.Expect(d.GroupLimit()).To(Equal(7))
+		b.Expect(d.Options().Age).To(Equal(5 * time.Minute))
+		b.Expect(d.Options().GroupLimit).To(Equal(7))
 		b.Expect(b.location(1)).To(Equal(was))
 		b.Expect(demux.Ager(d)(0)).To(Succeed(), "since when it is marked is not known")
 		b.Expect(b.location(1)).To(Equal(was))
 		b.Expect(d.Close()).To(Succeed())
 	}
 	b.demux = b.load(demux.Options{PinPath: path, Capacity: 5000, Age: -1})
-	b.Expect(b.demux.Age()).To(BeZero())
+	b.Expect(b.demux.Options().Age).To(BeZero())
 	look := demux.Ager(b.demux)
 	b.Expect(look(0)).To(Succeed())
 	b.Expect(b.demux.Unassign(mac(2))).To(Succeed())

@@ -312,17 +312,17 @@ func (d *Demux) saveOwner() error {
 	return nil
 }
 
-// Capacity returns the most assignments there can be.
-func (d *Demux) Capacity() int { return d.opts.Capacity }
-
-// Unknown returns what happens to frames of MACs without a worker, as Options.Unknown says it.
-func (d *Demux) Unknown() string {
+// Options returns those that hold, with the defaults and what was pinned: GroupLimit and Age are 0 for no limit and for ever, and
+// Unknown has the name that the default worker has now.
+func (d *Demux) Options() Options {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
+	opts := d.opts
+	opts.GroupLimit, opts.Age = max(opts.GroupLimit, 0), max(opts.Age, 0)
 	if a := d.defaultWorker(); a != nil {
-		return a.name
+		opts.Unknown = a.name
 	}
-	return d.opts.Unknown
+	return opts
 }
 
 // Pinned reports whether the maps still are where Load pinned them. Where they are not, nothing outlives the process.
@@ -330,12 +330,6 @@ func (d *Demux) Pinned() bool { return d.pins != nil && d.pins.there() }
 
 // TookOver reports whether Load found a dataplane.
 func (d *Demux) TookOver() bool { return d.tookOver }
-
-// GroupLimit returns how many group frames a second a worker may send, 0 for no limit.
-func (d *Demux) GroupLimit() int { return max(d.opts.GroupLimit, 0) }
-
-// Untagged returns what happens to untagged frames on a trunk.
-func (d *Demux) Untagged() UntaggedPolicy { return d.opts.Untagged }
 
 // Close releases the descriptors. With Options.PinPath the dataplane goes on
 // without the process, until [Demux.Detach] or [RemovePins]; without, it ends.

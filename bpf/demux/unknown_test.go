@@ -90,7 +90,7 @@ func TestUnknownToDefaultWorker(t *testing.T) {
 		for i, capacity := range []int{16, 100} {
 			b.Expect(b.demux.Close()).To(Succeed())
 			b.demux = b.load(demux.Options{Attach: mode, PinPath: opts.PinPath, Capacity: capacity})
-			b.Expect(b.demux.Unknown()).To(Equal("w9"))
+			b.Expect(b.demux.Options().Unknown).To(Equal("w9"))
 			send(4 + i)
 		}
 		b.Expect(b.demux.SetDefaultWorker("")).To(Succeed())
@@ -128,7 +128,7 @@ func TestGroupLimit(t *testing.T) {
 
 	b.Expect(b.demux.Close()).To(Succeed())
 	b.demux = b.load(demux.Options{PinPath: opts.PinPath})
-	b.Expect(b.demux.GroupLimit()).To(Equal(limit), "remembered")
+	b.Expect(b.demux.Options().GroupLimit).To(Equal(limit), "remembered")
 	b.Expect(b.demux.Close()).To(Succeed())
 	b.demux = b.load(demux.Options{PinPath: opts.PinPath, GroupLimit: -1})
 	before := b.flooded(0).Packets

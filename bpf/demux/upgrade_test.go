@@ -223,7 +223,7 @@ func upgradeFrom(t *testing.T, mode demux.AttachMode, build func(*bed, string, d
 		b.Expect(err).NotTo(HaveOccurred())
 	})
 	b.countsOn(sent+1, sent+1)
-	b.Expect(b.demux.Capacity()).To(Equal(oldCapacity), "remembered")
+	b.Expect(b.demux.Options().Capacity).To(Equal(oldCapacity), "remembered")
 	b.Expect(b.location(1)).To(Equal(demux.Location{Trunk: b.trunks[0], Protocol: 0x8100, TCI: 5}))
 	b.Expect(b.drops()).To(HaveKeyWithValue("not_assigned", tally(toClient(2).Bytes())))
 	b.Expect(b.events(1)).To(HaveLen(1), "the event waited for a reader")

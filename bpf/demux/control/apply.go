@@ -72,10 +72,10 @@ func (c *Change) gone(left []demux.Assignment, prune bool) {
 func (c Change) Do(plane Dataplane) error {
 	assigned := plane.Assigned()
 	first, last := c.unassign, func(Dataplane) error { return nil }
-	if assigned+len(c.Fresh) <= plane.Capacity() {
+	if assigned+len(c.Fresh) <= plane.Options().Capacity {
 		first, last = last, first
-	} else if assigned+len(c.Fresh)-len(c.Gone) > plane.Capacity() {
-		return fmt.Errorf("%w: %d assignments are more than its capacity of %d: unassign clients, or load with a larger capacity", demux.ErrFull, assigned+len(c.Fresh)-len(c.Gone), plane.Capacity())
+	} else if assigned+len(c.Fresh)-len(c.Gone) > plane.Options().Capacity {
+		return fmt.Errorf("%w: %d assignments are more than its capacity of %d: unassign clients, or load with a larger capacity", demux.ErrFull, assigned+len(c.Fresh)-len(c.Gone), plane.Options().Capacity)
 	}
 	if len(c.Moved) > 0 {
 		if err := plane.ReassignAll(c.Moved); err != nil {
@@ -85,7 +85,7 @@ func (c Change) Do(plane Dataplane) error {
 	err := first(plane)
 	if err == nil && len(c.Fresh) > 0 {
 		err = plane.AssignAll(c.Fresh)
-		if err != nil && assigned+len(c.Fresh) > plane.Capacity() {
+		if err != nil && assigned+len(c.Fresh) > plane.Options().Capacity {
 			err = errors.Join(err, plane.AssignAll(c.Gone))
 		}
 	}
@@ -188,7 +188,7 @@ func (s *Server) decodeAssignments(w http.ResponseWriter, r *http.Request) ([]de
 	var body struct {
 		Assignments onceListed `json:"assignments"`
 	}
-	if err := s.decode(w, r, s.options.Dataplane.Capacity(), &body); err != nil {
+	if err := s.decode(w, r, s.options.Dataplane.Options().Capacity, &body); err != nil {
 		return nil, err
 	}
 	if body.Assignments == nil {

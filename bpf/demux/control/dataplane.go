@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
@@ -24,11 +23,8 @@ type Dataplane interface {
 	ReadDrops(ctx context.Context, began func(), handle func(demux.Drop) error) error
 	Trunks() []demux.Attachment
 	Workers() []demux.Attachment
-	Capacity() int
-	Untagged() demux.UntaggedPolicy
-	Unknown() string
-	GroupLimit() int
-	Age() time.Duration
+	// Options are those that hold, none left out.
+	Options() demux.Options
 	// Pinned reports whether the dataplane outlives its process.
 	Pinned() bool
 }

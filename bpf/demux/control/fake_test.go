@@ -212,18 +212,12 @@ func (f *fakePlane) Workers() []demux.Attachment {
 	return []demux.Attachment{{Name: "w0", Index: 11, Mode: demux.AttachTCX, MTU: f.workerMTU, Peer: true}, {Name: "w1"}}
 }
 
-func (f *fakePlane) Capacity() int { return f.capacity }
-
-func (f *fakePlane) Unknown() string { return "w1" }
-
-func (f *fakePlane) Age() time.Duration { return 5 * time.Minute }
+func (f *fakePlane) Options() demux.Options {
+	return demux.Options{Capacity: f.capacity, Untagged: demux.UntaggedPass, Unknown: "w1", GroupLimit: 100, Age: 5 * time.Minute}
+}
 
 // Pinned says that somebody has removed the pins.
 func (f *fakePlane) Pinned() bool { return false }
-
-func (f *fakePlane) GroupLimit() int { return 100 }
-
-func (f *fakePlane) Untagged() demux.UntaggedPolicy { return demux.UntaggedPass }
 
 func (f *fakePlane) DetachTrunk(string) error { return nil }
 

@@ -207,6 +207,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
 	trunks, workers := interfaces(s.options.Dataplane.Trunks()), interfaces(s.options.Dataplane.Workers())
 	examine(s.options.Names, trunks, workers)
+	options := s.options.Dataplane.Options()
 	status := Status{
 		Version:       s.options.Version,
 		PID:           os.Getpid(),
@@ -216,12 +217,12 @@ func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
 		BPFFS:         s.options.BPFFS,
 		Trunks:        trunks,
 		Workers:       workers,
-		Capacity:      s.options.Dataplane.Capacity(),
+		Capacity:      options.Capacity,
 		Assigned:      s.options.Dataplane.Assigned(),
-		Untagged:      string(s.options.Dataplane.Untagged()),
-		Unknown:       s.options.Dataplane.Unknown(),
-		GroupLimit:    s.options.Dataplane.GroupLimit(),
-		AgeSeconds:    int(s.options.Dataplane.Age() / time.Second),
+		Untagged:      string(options.Untagged),
+		Unknown:       options.Unknown,
+		GroupLimit:    options.GroupLimit,
+		AgeSeconds:    int(options.Age / time.Second),
 		Following:     s.options.Following(),
 	}
 	if status.BPFFS != "" && !s.options.Dataplane.Pinned() {
@@ -308,7 +309,7 @@ func (b body) Read(p []byte) (int, error) {
 // decode reads one JSON object about that many assignments, with no unknown field and nothing after it.
 func (s *Server) decode(w http.ResponseWriter, r *http.Request, assignments int, into any) error {
 	connection := http.NewResponseController(w)
-	capacity := s.options.Dataplane.Capacity()
+	capacity := s.options.Dataplane.Options().Capacity
 	limit := int64(assignments*assignmentOctets + demux.MaxPlaces(capacity)*placeOctets)
 	decoder := strictDecoder(body{http.MaxBytesReader(w, r.Body, limit), connection})
 	err := decoder.Decode(into)

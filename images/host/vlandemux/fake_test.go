@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
 )
@@ -107,12 +106,8 @@ func (f *fakePlane) Expect(name string, trunk, _ bool) error {
 
 func (f *fakePlane) Follow(context.Context, demux.FollowOptions) error { return nil }
 func (f *fakePlane) ForgetUnused(context.Context) error                { return nil }
-func (f *fakePlane) Age() time.Duration                                { return 0 }
 func (f *fakePlane) SetDefaultWorker(string) error                     { return nil }
-func (f *fakePlane) Unknown() string                                   { return demux.UnknownDrop }
-func (f *fakePlane) GroupLimit() int                                   { return 0 }
 func (f *fakePlane) Pinned() bool                                      { return true }
-func (f *fakePlane) Untagged() demux.UntaggedPolicy                    { return demux.UntaggedDrop }
 
 func (f *fakePlane) Unassign(mac demux.MAC) error {
 	delete(f.assigned, mac)
@@ -151,9 +146,11 @@ func attachments(of map[string]bool) []demux.Attachment {
 func (f *fakePlane) Counters() (demux.Counters, error) { return demux.Counters{}, nil }
 func (f *fakePlane) Trunks() []demux.Attachment        { return attachments(f.trunks) }
 func (f *fakePlane) Workers() []demux.Attachment       { return attachments(f.workers) }
-func (f *fakePlane) Capacity() int                     { return f.capacity }
-func (f *fakePlane) Close() error                      { f.closed = true; return nil }
-func (f *fakePlane) Detach() error                     { f.detached = true; return nil }
+func (f *fakePlane) Options() demux.Options {
+	return demux.Options{Capacity: f.capacity, Untagged: demux.UntaggedDrop, Unknown: demux.UnknownDrop}
+}
+func (f *fakePlane) Close() error  { f.closed = true; return nil }
+func (f *fakePlane) Detach() error { f.detached = true; return nil }
 func (f *fakePlane) ReadEvents(ctx context.Context, _ func(demux.Event) error) error {
 	<-ctx.Done()
 	return ctx.Err()

@@ -70,7 +70,7 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	metric(prometheus.GaugeValue, "assignments", "MACs that have a worker.")(uint64(len(counted.Clients)))
-	metric(prometheus.GaugeValue, "capacity", "MACs that can have a worker at once.")(uint64(c.plane.Capacity()))
+	metric(prometheus.GaugeValue, "capacity", "MACs that can have a worker at once.")(uint64(c.plane.Options().Capacity))
 }
 
 // Handler answers scrapes, on whatever path: the dataplane's metrics, the process's, and what was built. It is for

@@ -235,9 +235,7 @@ func (p *plane) Workers() []demux.Attachment {
 	return slices.Clone(p.workers)
 }
 
-func (p *plane) Capacity() int                  { return p.settings.capacity }
-func (p *plane) Untagged() demux.UntaggedPolicy { return demux.UntaggedDrop }
-func (p *plane) Unknown() string                { return "drop" }
-func (p *plane) GroupLimit() int                { return 0 }
-func (*plane) Pinned() bool                     { return false }
-func (p *plane) Age() time.Duration             { return 0 }
+func (p *plane) Options() demux.Options {
+	return demux.Options{Capacity: p.settings.capacity, Untagged: demux.UntaggedDrop, Unknown: demux.UnknownDrop}
+}
+func (*plane) Pinned() bool { return false }
