@@ -7,7 +7,6 @@ import (
 
 	"github.com/onsi/gomega"
 
-	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness"
 )
 
@@ -18,7 +17,7 @@ func silentClient(ctx context.Context, r *Run) {
 	clients := r.Lab.Topology.Clients
 	c0, c1, c2 := clients[0], clients[1], clients[2]
 	w0, w1, w2 := r.WorkerOf(c0), r.WorkerOf(c1), r.WorkerOf(c2)
-	events := r.watch(ctx)
+	events := watched(ctx, r, r.Lab.Demux().Watch)
 	located := map[harness.MAC]bool{c0.MAC: true, c1.MAC: true}
 	wait := func(forgotten func() bool, meanwhile func()) {
 		for tooLong := time.After(10 * r.Lab.Topology.Demux.Age); !forgotten(); {
@@ -55,13 +54,13 @@ func silentClient(ctx context.Context, r *Run) {
 	r.Expect(verdict.Demux.Ended["unlearned"]).To(gomega.BeNumerically(">=", 3*each), "frames to clients that are forgotten")
 }
 
-// watch gives the demux's events from now on.
-func (r *Run) watch(ctx context.Context) <-chan control.Event {
-	events, ready := make(chan control.Event), make(chan error, 2)
+// watched gives what the demux tells from now on: events, or drops.
+func watched[T any](ctx context.Context, r *Run, watch func(context.Context, func(), func(T) error) error) <-chan T {
+	lines, ready := make(chan T), make(chan error, 2)
 	go func() {
-		ready <- r.Lab.Demux().Watch(ctx, func() { ready <- nil }, func(e control.Event) error {
+		ready <- watch(ctx, func() { ready <- nil }, func(line T) error {
 			select {
-			case events <- e:
+			case lines <- line:
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()
@@ -69,5 +68,5 @@ func (r *Run) watch(ctx context.Context) <-chan control.Event {
 		})
 	}()
 	r.Check(<-ready)
-	return events
+	return lines
 }

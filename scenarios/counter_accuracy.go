@@ -5,14 +5,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
-	"github.com/vlandemux/vlandemux/bpf/demux/control"
 	"github.com/vlandemux/vlandemux/harness"
 )
 
@@ -41,6 +39,7 @@ func CounterAccuracy() Scenario {
 				Topology: func(v Variant) harness.Topology {
 					t := sharing(v)
 					t.Workers[3].InHost, t.Workers[3].Addresses = true, nil // it would see a mark
+					t.Trunks, t.Clients[3].Trunk = 2, 1
 					return t
 				},
 				Run: everyTag,
@@ -72,6 +71,7 @@ func CounterAccuracy() Scenario {
 				Topology: func(v Variant) harness.Topology {
 					t := sharing(v)
 					t.Workers[0].MTU, t.Demux.GroupLimit = 1600, groupLimit
+					t.Workers[3].Offloads = true // its super-packets come to the demux as such
 					return t
 				},
 				Run: everyDrop,
@@ -258,6 +258,9 @@ func everyDrop(ctx context.Context, r *Run) {
 	stranger := func(name string) harness.MAC { return station(r.Seed.Rand(name)) }
 	cut := numbered(0, c2.MAC, w1.MAC, c2.VLAN.Tag(0))
 	cut[16], cut[17] = 0x81, 0x00
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	told := watched(watching, r, r.Lab.Demux().WatchDrops)
 	window := r.OpenWindow(ctx)
 	r.Check(window.Inject(ctx, 0,
 		r.Batch("untagged", 11, c1.MAC, w1.MAC),
@@ -275,32 +278,63 @@ func everyDrop(ctx context.Context, r *Run) {
 	)
 	// Nothing was learned from what was dropped.
 	r.Send(ctx, window, w1.Name, r.Batch("to a client of whom nothing has passed", 43, w1.MAC, c1.MAC))
-	for _, c := range []harness.Client{c1, t.Clients[4], t.Clients[5]} { // the last two are w0's, at two places
+	for _, c := range []harness.Client{c1, t.Clients[3], t.Clients[4], t.Clients[5]} { // the last two are w0's, at two places
 		r.Send(ctx, window, c.Name, r.Batch("from "+c.Name, 1, c.MAC, r.WorkerOf(c).MAC))
 	}
-	r.Await(ctx, window, map[string]uint64{"w0/eth0": 29 + 31 + 37 + 41 + 2, "w1/eth0": 43 + 1})
+	r.Await(ctx, window, map[string]uint64{"w0/eth0": 29 + 31 + 37 + 41 + 2, "w1/eth0": 43 + 1, "w3/eth0": 1})
 	long := func(b harness.Batch) harness.Batch { // for the trunk, whose MTU is 1508: an Ethernet header and one tag come on top
 		b.Size, b.MaxSize = 1508+harness.EthernetHeader+4+1, 1600+harness.EthernetHeader
 		return b
 	}
 	r.Send(ctx, window, w0.Name, long(r.Batch("too long", 47, w0.MAC, t.Clients[4].MAC)), long(r.Batch("to all, too long", 3, w0.MAC, broadcast())))
-	const groups = groupLimit + 59
-	begun := time.Now()
-	r.Send(ctx, window, w1.Name, r.Batch("to all, more than w1 may send", groups, w1.MAC, broadcast()))
-	most := groupLimit + 1 + uint64(time.Since(begun).Seconds()*groupLimit) // those of a second may come at once
+	const groups, packets, segments = groupLimit + 59, 40, 15
+	super := r.Batch("super-packets to all, more than w3 may send", packets, t.Workers[3].MAC, broadcast())
+	client, worker := crafted(IPv4)
+	super.Size, super.GSO = 0, &harness.GSO{SegmentSize: 1400, Segments: segments}
+	super.Flow = &harness.Flow{Protocol: harness.TCP, Source: worker, Destination: client}
+	sent := map[string]harness.Batch{w1.Name: r.Batch("to all, more than w1 may send", groups, w1.MAC, broadcast()), "w3": super}
+	most := map[string]uint64{}
+	for _, w := range []string{w1.Name, "w3"} {
+		begun := time.Now()
+		r.Send(ctx, window, w, sent[w])
+		most[w] = groupLimit + segments + uint64(time.Since(begun).Seconds()*groupLimit) // those of a second may come at once
+	}
 	r.Close(ctx, window)
 	counters := r.Counters(ctx)
-	sent := slices.IndexFunc(counters.Workers, func(w control.WorkerCounters) bool { return w.Worker == w1.Name })
-	passed := counters.Workers[sent].Flooded.Packets
-	r.Expect(passed).To(gomega.And(gomega.BeNumerically(">=", groupLimit), gomega.BeNumerically("<=", most)), "group frames within the limit")
+	var passed uint64
+	for _, w := range counters.Workers {
+		if limit, limited := most[w.Worker]; limited {
+			passed += w.Flooded.Packets
+			r.Expect(w.Flooded.Packets).To(gomega.And(gomega.BeNumerically(">=", groupLimit), gomega.BeNumerically("<=", limit)), "group frames of %s within the limit", w.Worker)
+		}
+	}
 	want := map[string]uint64{
 		"untagged": 11, "invalid_source": 13 + 17, "invalid_vlan": 19, "unknown_client": 23,
 		"unlearned": 29 + 41 + 43, "not_assigned": 31 + 37, "tag_failed": 2,
-		"too_long": 47 + 2*3, "group_limit": groups - passed,
+		"too_long": 47 + 2*3, "group_limit": groups + packets*segments - passed,
 	}
 	for _, d := range counters.Drops {
 		r.Expect(d.Packets).To(gomega.Equal(want[d.Reason]), "frames dropped as %s", d.Reason)
 	}
+	r.Step("what vlandemux tells of drops")
+	of := func(reason string, mac harness.MAC) string { return fmt.Sprintf("%s of %s", reason, mac) }
+	at := map[string]string{} // where the first of each reason and MAC came in
+	r.Eventually(func() map[string]string {
+		for {
+			select {
+			case d := <-told:
+				at[of(d.Reason, d.MAC)] = cmp.Or(at[of(d.Reason, d.MAC)], d.Interface)
+			default:
+				return at
+			}
+		}
+	}).WithContext(ctx).WithTimeout(time.Minute).Should(gomega.Equal(map[string]string{
+		of("untagged", c1.MAC): "trunk0", of("invalid_source", multicast()): "trunk0", of("invalid_source", harness.MAC{}): "trunk0",
+		of("invalid_vlan", c1.MAC): "trunk0", of("tag_failed", c2.MAC): "trunk0", of("unknown_client", stranger("source")): "trunk0",
+		of("unlearned", c0.MAC): "w0", of("not_assigned", c1.MAC): "w0", of("not_assigned", stranger("destination")): "w0",
+		of("unlearned", broadcast()): "w0", of("unlearned", c1.MAC): "w1",
+		of("too_long", t.Clients[4].MAC): "w0", of("too_long", broadcast()): "w0", of("group_limit", broadcast()): "w1",
+	}))
 }
 
 // passUntagged sends what goes to the host's stack among frames that do not: of

@@ -45,7 +45,10 @@ func Operator() Scenario {
 				Text:   "loses no frame when vlandemux is killed, started again and upgraded",
 				Labels: []string{"upgrade"},
 				Topology: rackOf(2, func(t *harness.Topology) {
-					t.Demux.Untagged, t.Demux.Unknown = demux.UntaggedPass, demux.UnknownPass
+					t.Demux.Untagged, t.Demux.Unknown, t.Demux.GroupLimit = demux.UntaggedPass, demux.UnknownPass, groupLimit
+					other := t.Clients[0].Place
+					other.VLAN.Protocol ^= harness.Dot1Q ^ harness.Dot1AD
+					t.Clients[0].Allowed = []harness.Place{t.Clients[0].Place, other} // with one, its location would be known without a frame
 				}),
 				Run: restart,
 			},
@@ -191,7 +194,13 @@ func restart(ctx context.Context, r *Run) {
 	err := r.Lab.UpgradeDemux(ctx, "TERM", 1)
 	r.Expect(err).To(gomega.MatchError(gomega.ContainSubstring("2 assignments are more than the capacity of 1")))
 	r.Check(group.Wait())
-	r.Close(ctx, window)
+	r.Step("what was configured and what was dropped before is so still")
+	r.Check(window.Inject(ctx, 0,
+		r.Batch("untagged afterwards", 5, c1.MAC, w1.MAC), r.Batch("from a stranger afterwards", 7, stranger, w1.MAC).Tagged(c1.VLAN.Tag(0)),
+		r.Batch("c0 where it may not be", 5, c0.MAC, w0.MAC).Tagged(c1.VLAN.Tag(0))))
+	r.Send(ctx, window, w1.Name, r.Batch("to all, more than w1 may send", 3*groupLimit, w1.MAC, broadcast()))
+	verdict := r.Close(ctx, window)
+	r.Expect(verdict.Demux.Ended["group_limit"]).NotTo(gomega.BeZero(), "group frames beyond the limit")
 	assignments, err := r.Lab.Demux().Assignments(ctx)
 	r.Check(err)
 	for _, a := range assignments {

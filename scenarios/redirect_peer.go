@@ -19,7 +19,7 @@ func RedirectPeer() Scenario {
 		Cases: []Case{{
 			Text: "delivers frames of every kind, over restarts and upgrades, and to a worker in the host's namespace on its interface",
 			Topology: rackOf(3, func(t *harness.Topology) {
-				t.Demux.Redirect = demux.RedirectPeer
+				t.Demux.Redirect, t.Demux.Unknown = demux.RedirectPeer, "w1"
 				for i := range 2 {
 					t.Clients[i].Offloads, t.Workers[i].Offloads = true, i == 0 // nobody makes frames of super-packets for w1
 				}
@@ -51,6 +51,7 @@ func redirectPeer(ctx context.Context, r *Run) {
 	r.talkTo(ctx, window, "over restarts", t.Clients, t.Workers, func(ctx context.Context) error {
 		return errors.Join(r.Lab.RestartDemux(ctx, "KILL", nil), r.Lab.UpgradeDemux(ctx, "TERM", 500))
 	})
+	r.Check(window.Inject(ctx, 0, sized(r.Batch("from a stranger", 0, station(r.Seed.Rand("stranger")), t.Workers[0].MAC), 20).Tagged(t.Clients[0].VLAN.Tag(5))))
 	r.Close(ctx, window)
 	r.Step("real datagrams and TCP streams")
 	window = r.OpenWindow(ctx)
