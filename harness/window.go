@@ -131,6 +131,9 @@ func (l *Lab) swapWindow(w *Window) *Window {
 	return open
 }
 
+// MAC is the address of an interface of the lab, by the name of its tap, such as "host/trunk0".
+func (w *Window) MAC(tap string) probe.MAC { return w.points[tap].MAC }
+
 // Send sends batches from a client's or worker's eth0, all at once.
 func (w *Window) Send(ctx context.Context, node string, batches ...probe.Batch) error {
 	n := w.lab.node(node)

@@ -112,6 +112,11 @@ func addressSpace(ctx context.Context, r *Run) {
 		from = append(from, r.drawn(rng, flipped(m.mac, 7), m.worker.MAC, m.tag)) // a group
 	}
 	r.Check(window.Inject(ctx, 0, r.raw("from strangers", from)))
+	r.Step("clients and workers send to the addresses of the host's interfaces, which are no special ones")
+	for _, c := range t.Clients {
+		r.Check(window.Inject(ctx, 0, r.Batch("to the trunk's own address from "+c.Name, 5, c.MAC, window.MAC("host/trunk0")).Tagged(c.VLAN.Tag(0))))
+		r.Send(ctx, window, c.Worker, r.Batch("to the address of the host's end from "+c.Worker, 5, r.WorkerOf(c).MAC, window.MAC("host/"+c.Worker)))
+	}
 	for _, w := range t.Workers {
 		r.Send(ctx, window, w.Name, r.raw("to strangers", to[w.Name]))
 	}

@@ -328,7 +328,7 @@ func everyDrop(ctx context.Context, r *Run) {
 				return at
 			}
 		}
-	}).WithContext(ctx).WithTimeout(time.Minute).Should(gomega.Equal(map[string]string{
+	}).WithContext(ctx).WithTimeout(10 * time.Second).Should(gomega.Equal(map[string]string{
 		of("untagged", c1.MAC): "trunk0", of("invalid_source", multicast()): "trunk0", of("invalid_source", harness.MAC{}): "trunk0",
 		of("invalid_vlan", c1.MAC): "trunk0", of("tag_failed", c2.MAC): "trunk0", of("unknown_client", stranger("source")): "trunk0",
 		of("unlearned", c0.MAC): "w0", of("not_assigned", c1.MAC): "w0", of("not_assigned", stranger("destination")): "w0",

@@ -69,6 +69,9 @@ func reassign(ctx context.Context, r *Run) {
 		r.Step(step)
 		r.Check(change())
 		window := r.OpenWindow(ctx)
+		for _, w := range []harness.Worker{w0, w1} { // c0 is where it was, and has the priority it had
+			r.Send(ctx, window, w.Name, r.Batch(w.Name+" to c0, first: "+step, 5, w.MAC, c0.MAC))
+		}
 		r.Send(ctx, window, c0.Name, r.Batch("c0: "+step, 20, c0.MAC, w0.MAC))
 		var group errgroup.Group
 		for _, w := range r.Lab.Topology.Workers[:2] {
@@ -79,6 +82,7 @@ func reassign(ctx context.Context, r *Run) {
 		}
 		group.Go(func() error { return window.Send(ctx, c1.Name, r.Batch("c1: "+step, 20, c1.MAC, w1.MAC)) })
 		r.Check(group.Wait())
+		r.Check(window.Inject(ctx, c0.Trunk, r.Batch("c0 with a priority: "+step, 1, c0.MAC, w0.MAC).Tagged(c0.VLAN.Tag(5))))
 		r.Close(ctx, window)
 	}
 	talk("c0 is not assigned", func() error { return nil })
@@ -181,6 +185,9 @@ func restart(ctx context.Context, r *Run) {
 	send(c0.Name, c0.MAC, w0.MAC)
 	send(w0.Name, w0.MAC, c0.MAC)
 	send(w1.Name, w1.MAC, c1.MAC)
+	group.Go(func() error {
+		return window.Inject(ctx, 0, r.Batch("c0 where it may not be", 5_000, c0.MAC, w0.MAC).Tagged(c1.VLAN.Tag(0)).Paced(2_500))
+	})
 	for signal, capacity := range map[string]int{"KILL": 3, "TERM": 5_000} {
 		r.Step("vlandemux ends by SIG" + signal + " and is started again under traffic")
 		r.Check(r.Lab.RestartDemux(ctx, signal, nil))
@@ -196,8 +203,7 @@ func restart(ctx context.Context, r *Run) {
 	r.Check(group.Wait())
 	r.Step("what was configured and what was dropped before is so still")
 	r.Check(window.Inject(ctx, 0,
-		r.Batch("untagged afterwards", 5, c1.MAC, w1.MAC), r.Batch("from a stranger afterwards", 7, stranger, w1.MAC).Tagged(c1.VLAN.Tag(0)),
-		r.Batch("c0 where it may not be", 5, c0.MAC, w0.MAC).Tagged(c1.VLAN.Tag(0))))
+		r.Batch("untagged afterwards", 5, c1.MAC, w1.MAC), r.Batch("from a stranger afterwards", 7, stranger, w1.MAC).Tagged(c1.VLAN.Tag(0))))
 	r.Send(ctx, window, w1.Name, r.Batch("to all, more than w1 may send", 3*groupLimit, w1.MAC, broadcast()))
 	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Demux.Ended["group_limit"]).NotTo(gomega.BeZero(), "group frames beyond the limit")

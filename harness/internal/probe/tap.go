@@ -13,6 +13,8 @@ type TapPoint struct {
 	Namespace string `json:"namespace,omitempty"`
 	// Interface is the name within that namespace.
 	Interface string `json:"interface"`
+	// MAC is its address. Optional: not known.
+	MAC MAC `json:"mac,omitzero"`
 	// EtherTypes make the tap one of what goes on to the stack of the namespace, on
 	// whichever interface it came in: packets of these EtherTypes that no program at
 	// tc ingress dropped or redirected, without their outer tag. Such a tap has no

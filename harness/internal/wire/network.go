@@ -160,7 +160,7 @@ func (n *Network) TapPoints() []probe.TapPoint {
 	var points []probe.TapPoint
 	largest := n.plan.largestPacket()
 	for _, e := range n.ends() {
-		p := probe.TapPoint{Name: e.node + "/" + e.name, Interface: e.tap, MaxPacket: largest}
+		p := probe.TapPoint{Name: e.node + "/" + e.name, Interface: e.tap, MAC: e.mac, MaxPacket: largest}
 		if n.plan.offloads() {
 			p.SCTPSegment = n.plan.MTU
 		}
