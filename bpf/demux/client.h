@@ -68,12 +68,17 @@ static __always_inline struct client *find_in_bucket(__u64 mac, __u64 seed)
 	return NULL;
 }
 
+static __noinline struct client *find_in_second_bucket(__u64 mac)
+{
+	return find_in_bucket(mac, second_seed);
+}
+
 /* The MAC must not be zero: that is what a free entry has. */
 static __always_inline struct client *find_client(__u64 mac)
 {
 	struct client *client = find_in_bucket(mac, first_seed);
 
-	return client ? client : find_in_bucket(mac, second_seed);
+	return client ? client : find_in_second_bucket(mac);
 }
 
 static __always_inline __u64 client_value(const struct client *client)

@@ -79,6 +79,7 @@ func (d *Demux) loadObjects(set *pinSet) error {
 			return fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
+	foldConstants(spec)
 	var opts ebpf.CollectionOptions
 	if set != nil {
 		opts.Maps.PinPath = set.path
