@@ -75,77 +75,109 @@ static __noinline int unknown(struct __sk_buff *skb, const struct tally *wire, _
 	return deliver(skb, to);
 }
 
+/* In both, what most frames do is in one piece, without a jump, and what few do stands behind it. */
 SEC("tc")
 int phys2virt(struct __sk_buff *skb)
 {
+	__u64 mac = 0, seen = 0, to, value;
 	struct client *client;
 	struct tally wire;
-	__u64 mac = 0, seen, to, value;
 	__u32 longest = measure(skb, &wire), refused;
 
 	if (!skb->vlan_present)
-		return untagged(skb, &wire);
+		goto untagged;
 	seen = ingress_location(skb);
 	if (!load_addresses(skb, &to, &mac) || !mac || is_group(mac))
-		return drop(skb, DROP_INVALID_SOURCE, &wire, mac, seen);
+		goto invalid_source;
 	if ((skb->vlan_tci & VLAN_VID_MASK) == VLAN_VID_RESERVED)
-		return drop(skb, DROP_INVALID_VLAN, &wire, mac, seen);
+		goto invalid_vlan;
 	client = find_client(mac);
 	if (!client)
-		return unknown(skb, &wire, mac, seen, longest);
+		goto unknown;
 	value = client_value(client);
 	if (!value_target(value))
-		return drop(skb, DROP_NO_WORKER, &wire, mac, seen);
-
+		goto no_worker;
 	if (bpf_skb_vlan_pop(skb))
-		return drop(skb, DROP_TAG_FAILED, &wire, mac, seen);
+		goto tag_failed;
 	/* Beside the counters, with no call in between: of many clients neither is in a cache, and the
 	 * processor waits for both at once.
 	 */
-	if (!learn_location(value_slot(value), mac, seen))
-		return drop(skb, DROP_WRONG_PLACE, &wire, mac, seen);
+	if (!is_located(value_slot(value), seen))
+		goto learn;
+learned:
 	refused = worker_refuses(skb, value_worker(value), longest);
 	if (refused != NOT_REFUSED)
-		return drop(skb, refused, &wire, mac, seen);
+		goto refused;
 	count_rx(value_slot(value), &wire);
 	return deliver(skb, value_target(value));
+
+learn:
+	if (learn_change(value_slot(value), mac, seen))
+		goto learned;
+	return drop(skb, DROP_WRONG_PLACE, &wire, mac, seen);
+untagged:
+	return untagged(skb, &wire);
+invalid_source:
+	return drop(skb, DROP_INVALID_SOURCE, &wire, mac, seen);
+invalid_vlan:
+	return drop(skb, DROP_INVALID_VLAN, &wire, mac, seen);
+unknown:
+	return unknown(skb, &wire, mac, seen, longest);
+no_worker:
+	return drop(skb, DROP_NO_WORKER, &wire, mac, seen);
+tag_failed:
+	return drop(skb, DROP_TAG_FAILED, &wire, mac, seen);
+refused:
+	return drop(skb, refused, &wire, mac, seen);
 }
 
 SEC("tc")
 int virt2phys(struct __sk_buff *skb)
 {
-	struct client *client = NULL;
+	__u64 to = 0, mac = 0, from, value;
+	struct client *client;
 	struct tally wire;
-	__u64 to = 0, mac = 0, from, value = 0;
 	__u32 slot, longest = measure(skb, &wire), refused;
 
 	if (skb->vlan_present)
 		longest += VLAN_TAG_LEN; /* the outermost tag is to be the one pushed */
 	if (!load_addresses(skb, &mac, &from))
-		return drop(skb, DROP_NOT_ASSIGNED, &wire, mac, to);
-	if (is_group(mac)) {
-		flood_clients(skb, &wire, mac, longest);
-		return TC_ACT_SHOT;
-	}
-	if (mac)
-		client = find_client(mac);
-	if (client)
-		value = client_value(client);
+		goto not_assigned;
+	if (is_group(mac))
+		goto flood;
+	if (!mac)
+		goto not_assigned;
+	client = find_client(mac);
+	if (!client)
+		goto not_assigned;
+	value = client_value(client);
 	if (value_worker(value) != skb->ifindex)
-		return drop(skb, DROP_NOT_ASSIGNED, &wire, mac, to);
+		goto not_assigned;
 	slot = value_slot(value);
 	to = location_of(slot);
 	if (!to)
-		return drop(skb, DROP_UNLEARNED, &wire, mac, to);
+		goto unlearned;
 	refused = trunk_refuses(location_trunk(to), longest);
 	if (refused != NOT_REFUSED)
-		return drop(skb, refused, &wire, mac, to);
+		goto refused;
 
 	if (push_tag(skb, to))
-		return drop(skb, DROP_TAG_FAILED, &wire, mac, to);
+		goto tag_failed;
 	add_tag(&wire);
 	count_tx(slot, &wire);
 	return bpf_redirect(location_trunk(to), 0);
+
+flood:
+	flood_clients(skb, &wire, mac, longest);
+	return TC_ACT_SHOT;
+not_assigned:
+	return drop(skb, DROP_NOT_ASSIGNED, &wire, mac, to);
+unlearned:
+	return drop(skb, DROP_UNLEARNED, &wire, mac, to);
+refused:
+	return drop(skb, refused, &wire, mac, to);
+tag_failed:
+	return drop(skb, DROP_TAG_FAILED, &wire, mac, to);
 }
 
 static long recount_listed(__u32 index, struct __sk_buff **skb)

@@ -43,8 +43,8 @@ static __noinline bool refuse_place(__u32 slot, __u64 mac, __u64 known, __u64 se
 	return true;
 }
 
-/* When another CPU wins the exchange, this frame counts as the earlier one of the two: the chain of
- * events has no gap.
+/* Returns false if the client may not be there, and nothing is learned. When another CPU wins the exchange,
+ * this frame counts as the earlier one of the two: the chain of events has no gap.
  */
 static __noinline bool learn_change(__u32 slot, __u64 mac, __u64 seen)
 {
@@ -70,14 +70,12 @@ static __noinline bool learn_change(__u32 slot, __u64 mac, __u64 seen)
 	return true;
 }
 
-/* Returns false if the client may not be there, and nothing is learned. Stores only what is new, so that
- * clients which stay where they are cost no cache line.
- */
-static __always_inline bool learn_location(__u32 slot, __u64 mac, __u64 seen)
+/* Asked first, and only what is new is stored: clients that stay where they are cost no cache line. */
+static __always_inline bool is_located(__u32 slot, __u64 seen)
 {
 	__u64 *location = bpf_map_lookup_elem(&locations, &slot);
 
-	return (location && *(volatile __u64 *)location == seen) || learn_change(slot, mac, seen);
+	return location && *(volatile __u64 *)location == seen;
 }
 
 /* A client that is seen at this moment keeps its location: whoever exchanges the word first has
