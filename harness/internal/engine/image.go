@@ -3,14 +3,15 @@ package engine
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
-	"github.com/docker/docker/pkg/jsonmessage"
 )
 
 // Image is an image on the engine.
@@ -46,12 +47,31 @@ func (e *Engine) LoadImage(ctx context.Context, archive io.Reader) error {
 	if err != nil {
 		return e.explain(doing, cmp.Or(context.Cause(ctx), err))
 	}
-	// The answer is a stream of messages, and a failure may come as one of them after a good status.
-	err = jsonmessage.DisplayJSONMessagesStream(resp.Body, io.Discard, 0, false, nil)
-	if err = errors.Join(err, resp.Body.Close()); err != nil {
+	if err = errors.Join(readLoad(resp.Body), resp.Body.Close()); err != nil {
 		return e.explain(doing, cmp.Or(context.Cause(ctx), err))
 	}
 	return nil
+}
+
+// readLoad reads the answer to a load: a stream of messages, one of which may tell a failure after a good status. Docker's own jsonmessage looks
+// at errorDetail alone, and an engine may send no more than error.
+func readLoad(answer io.Reader) error {
+	for messages := json.NewDecoder(answer); ; {
+		var message struct {
+			Error       string
+			ErrorDetail struct{ Message string }
+		}
+		err := messages.Decode(&message)
+		if failure := cmp.Or(message.ErrorDetail.Message, message.Error); failure != "" {
+			return errors.New(failure)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading the engine's answer: %w", err)
+		}
+	}
 }
 
 // Images lists the images that carry a label, whatever its value.

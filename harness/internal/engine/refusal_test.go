@@ -198,8 +198,11 @@ func TestKernelWithoutIPv6NeedsNoSwitchForIt(t *testing.T) {
 
 func TestLoadImageExplainsAFullDisk(t *testing.T) {
 	const full = "write /var/lib/docker/tmp/x: no space left on device"
-	stream := `{"stream":"Loading layer"}` + "\n" + `{"errorDetail":{"message":"` + full + `"},"error":"` + full + `"}` + "\n"
-	for name, answer := range map[string]refusal{"by status": message(500, full), "after a good status": {200, stream}} {
+	const begun, both, brief, detail = `{"stream":"Loading layer"}` + "\n", `{"errorDetail":{"message":"` + full + `"},"error":"` + full + `"}`,
+		`{"error":"` + full + `"}`, `{"errorDetail":{"message":"` + full + `"}}`
+	for name, answer := range map[string]refusal{
+		"by status": message(500, full), "after a good status": {200, begun + both}, "as error alone": {200, begun + brief}, "as errorDetail alone": {200, begun + detail},
+	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			newFakeDaemon(t, &fakeDaemon{refusals: map[string]refusal{"POST /images/load": answer}})
