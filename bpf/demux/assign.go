@@ -3,20 +3,23 @@ package demux
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // AssignAll gives clients their workers: all of them or, with an error, none. A worker
-// that the demux remembers may be absent; any other is attached. Counters of the clients begin
-// at 0. Errors: [ErrBadMAC], [ErrAssigned], [ErrFull], and those of AttachWorker.
+// that the demux remembers may be absent; any other is attached. Counters of new clients begin
+// at 0; an assignment that is there already stays as it is. Errors: [ErrBadMAC], [ErrAssigned], [ErrFull],
+// and those of AttachWorker.
 func (d *Demux) AssignAll(assignments []Assignment) error {
 	return d.change(func() error {
-		if err := d.checkNew(assignments); err != nil {
+		fresh, err := d.checkNew(assignments)
+		if err != nil {
 			return err
 		}
 		workers, made, err := d.workersOf(assignments)
 		if err == nil {
-			arrivals := make([]arrival, 0, len(assignments))
-			for _, a := range assignments {
+			arrivals := make([]arrival, 0, len(fresh))
+			for _, a := range fresh {
 				places, _ := d.resolve(a.Places) // checked
 				arrivals = append(arrivals, arrival{a.MAC.word(), workers[a.Worker], places})
 			}
@@ -31,36 +34,40 @@ func (d *Demux) AssignAll(assignments []Assignment) error {
 	})
 }
 
-// checkNew finds what is wrong before anything is changed.
-func (d *Demux) checkNew(assignments []Assignment) error {
+// checkNew finds what is wrong before anything is changed, and returns the assignments that are not there yet.
+func (d *Demux) checkNew(assignments []Assignment) (fresh []Assignment, err error) {
 	if mac, found := Twice(assignments); found {
-		return fmt.Errorf("assigning %s: %w, by an earlier line of the same list", mac, ErrAssigned)
+		return nil, fmt.Errorf("assigning %s: %w, by an earlier line of the same list", mac, ErrAssigned)
 	}
 	workers := make(map[string]bool)
 	for _, a := range assignments {
 		if err := a.MAC.Validate(); err != nil {
-			return fmt.Errorf("assigning: %w", err)
+			return nil, fmt.Errorf("assigning: %w", err)
 		}
 		if _, err := d.resolve(a.Places); err != nil {
-			return fmt.Errorf("assigning %s: %w", a.MAC, err)
+			return nil, fmt.Errorf("assigning %s: %w", a.MAC, err)
 		}
 		if !workers[a.Worker] && d.devices[a.Worker] == nil {
 			if _, err := d.linkByName(a.Worker); err != nil {
-				return fmt.Errorf("assigning %s: %w", a.MAC, err)
+				return nil, fmt.Errorf("assigning %s: %w", a.MAC, err)
 			}
 		}
 		workers[a.Worker] = true
-		if e := d.table.find(a.MAC.word()); e != nil {
-			return fmt.Errorf("assigning %s to %s: %w to %s", a.MAC, a.Worker, ErrAssigned, d.clientOf(e).worker.name)
+		e := d.table.find(a.MAC.word())
+		if e == nil {
+			fresh = append(fresh, a)
+			continue
+		}
+		is := d.assignment(uint32(e.value.Load()))
+		if places, _ := CanonicalPlaces(a.Places); is.Worker != a.Worker || !slices.Equal(is.Places, places) {
+			return nil, fmt.Errorf("assigning %s to %s: %w to %s", a.MAC, a.Target(), ErrAssigned, is.Target())
 		}
 	}
-	if len(assignments) > len(d.free) {
-		return fmt.Errorf("assigning %s: %w", assignments[len(d.free)].MAC, full(d.opts.Capacity))
+	if len(fresh) > len(d.free) {
+		return nil, fmt.Errorf("assigning %s: %w", fresh[len(d.free)].MAC, full(d.opts.Capacity))
 	}
-	return nil
+	return fresh, nil
 }
-
-func (d *Demux) clientOf(e *entry) *client { return &d.clients[uint32(e.value.Load())] }
 
 // workersOf finds or makes the workers of the assignments, and attaches those made.
 // They are returned with an error too.

@@ -31,7 +31,7 @@ func TestManyClientsWithoutRoomWaitTogether(t *testing.T) {
 	for _, a := range all {
 		e := d.table.find(a.MAC.word())
 		g.Expect(e).NotTo(BeNil(), a.MAC.String())
-		g.Expect(d.clientOf(e).mac).To(Equal(a.MAC.word()))
+		g.Expect(d.clients[uint32(e.value.Load())].mac).To(Equal(a.MAC.word()))
 	}
 	used := 0
 	for e := range d.table.all {

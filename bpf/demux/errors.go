@@ -10,7 +10,7 @@ var (
 	ErrBadPlace = errors.New("bad place")
 	// ErrBadMAC means that an address is malformed, zero or a group's.
 	ErrBadMAC = errors.New("bad MAC address")
-	// ErrAssigned means that the MAC has a worker already; ReassignAll moves it.
+	// ErrAssigned means that the MAC has another worker already, or may be at other places; ReassignAll changes that.
 	ErrAssigned = errors.New("already assigned")
 	// ErrNotAssigned means that the MAC has no worker.
 	ErrNotAssigned = errors.New("not assigned")

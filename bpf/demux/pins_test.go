@@ -46,7 +46,7 @@ func TestRestartKeepsState(t *testing.T) {
 		b.Expect(b.events(1)).To(HaveLen(1), "the event waited for a reader")
 		b.Expect(b.demux.AttachTrunk(trunkNames[0], false)).To(Equal(mode))
 
-		b.Expect(b.demux.Assign(mac(1), b.workers[0])).To(MatchError(demux.ErrAssigned))
+		b.Expect(b.demux.Assign(mac(1), b.workers[1])).To(MatchError(demux.ErrAssigned))
 		b.assign(mac(3), 0)
 		b.learn(1, 3, tag(6))
 		group := nettest.Frame{Destination: broadcast, Source: gateway, Payload: make([]byte, 64)}

@@ -160,7 +160,7 @@ func TestErrorsKeepTheirMeaningAcrossTheSocket(t *testing.T) {
 	}{
 		"a full table": {func() error { return client.Assign(t.Context(), "02:00:00:00:00:02", "w0") },
 			demux.ErrFull, "full", "assigning 02:00:00:00:00:02 to w0: "},
-		"a second assignment": {func() error { return client.Assign(t.Context(), "02:00:00:00:00:01", "w0") },
+		"another assignment": {func() error { return client.Assign(t.Context(), "02:00:00:00:00:01", "w1") },
 			demux.ErrAssigned, "already_assigned", "already assigned to w0"},
 		"an unknown MAC": {func() error { return client.Unassign(t.Context(), "02:00:00:00:00:02") },
 			demux.ErrNotAssigned, "not_assigned", "not assigned"},

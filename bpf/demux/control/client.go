@@ -68,12 +68,12 @@ func (c *Client) Assignments(ctx context.Context) ([]Assignment, error) {
 	return answer.Assignments, wrap("asking for the assignments", err)
 }
 
-// Assign gives a MAC that has no worker the interface called worker. With places it may be at these alone.
+// Assign gives a MAC that has no other worker the interface called worker. With places it may be at these alone.
 func (c *Client) Assign(ctx context.Context, mac, worker string, places ...demux.Place) error {
 	return c.assign(ctx, "assigning", mac, assignRequest{Worker: worker, Places: places})
 }
 
-// AssignAll gives each MAC, none of which has a worker, the one named, or with reassign gives MACs that have workers
+// AssignAll gives each MAC, none of which has another worker, the one named, or with reassign gives MACs that have workers
 // other ones: all of them or, with an error, none. With force it takes interfaces that look like the host's own.
 func (c *Client) AssignAll(ctx context.Context, wanted []demux.Assignment, reassign, force bool) error {
 	path := fmt.Sprintf("/v1/assignments?reassign=%t&force=%t", reassign, force)

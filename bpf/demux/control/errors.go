@@ -59,7 +59,7 @@ func kinds() []kind {
 		{"full", demux.ErrFull, http.StatusInsufficientStorage},               // the table holds as many MACs as it can
 		{"bad_mac", demux.ErrBadMAC, http.StatusBadRequest},                   // malformed, zero or a group address
 		{"bad_place", demux.ErrBadPlace, http.StatusBadRequest},               // malformed: no VID from 0 to 4094, or an unknown protocol
-		{"already_assigned", demux.ErrAssigned, http.StatusConflict},          // the MAC has a worker, and no reassignment was asked for
+		{"already_assigned", demux.ErrAssigned, http.StatusConflict},          // the MAC has another worker or may be at other places, and no reassignment was asked for
 		{"not_assigned", demux.ErrNotAssigned, http.StatusNotFound},           // the MAC has no worker
 		{"unknown_interface", demux.ErrUnknownInterface, http.StatusNotFound}, // no interface has that name
 		{"wrong_role", demux.ErrWrongRole, http.StatusConflict},               // the interface is a trunk, or already something else

@@ -196,7 +196,7 @@ type assignments struct {
 type assignRequest struct {
 	// Worker is the interface's name.
 	Worker string `json:"worker"`
-	// Reassign gives an assigned MAC another worker; false assigns a new one.
+	// Reassign gives an assigned MAC another worker; false assigns one that has no other.
 	Reassign bool `json:"reassign"`
 	// Force takes an interface that looks like one of the host's own.
 	Force bool `json:"force"`

@@ -18,7 +18,7 @@ func newAssign() *cobra.Command {
 		Use:   "assign MAC=WORKER[@TRUNK:VID,VID ...] ...",
 		Short: "Give clients their workers while traffic flows",
 		Long: `Give each client MAC the interface WORKER, which is attached if it was not yet. If one assignment
-fails, none is made.
+fails, none is made. One that is there already changes nothing.
 
 With @TRUNK:VID,VID the client may be on these VLANs of this trunk only (ad12 is VLAN 12 of 802.1ad). Its frames from
 elsewhere are dropped as wrong_place and do not change its location. With a single VLAN its location is known from
@@ -39,13 +39,13 @@ the start, so a device that sends nothing by itself can be reached.`,
 			defer client.Close()
 			err = client.AssignAll(cmd.Context(), pairs, move, force)
 			if errors.Is(err, demux.ErrAssigned) {
-				err = fmt.Errorf("%w; --move gives it another worker", err)
+				err = fmt.Errorf("%w; --move changes that", err)
 			}
 			return err
 		},
 	}
 	ask.addSocket(cmd)
-	cmd.Flags().BoolVar(&move, "move", false, "move clients that already have workers to these")
+	cmd.Flags().BoolVar(&move, "move", false, "give clients that have workers these instead")
 	cmd.Flags().BoolVar(&force, "force", false, "also take interfaces that look like the host's own (addresses, routes, a master)")
 	cmd.MarkFlagsMutuallyExclusive("move", "force")
 	return cmd

@@ -232,7 +232,9 @@ func TestClientsComeAndGoWhileTrafficFlows(t *testing.T) {
 
 	asking := func(args ...string) string { return b.refused(append(args, "--socket", b.socket)...) }
 	g.Expect(asking("assign", clientA+"=w0")).To(
-		Equal("vlandemux: assigning " + clientA + " to w0: already assigned to w1; --move gives it another worker\n"))
+		Equal("vlandemux: assigning " + clientA + " to w0: already assigned to w1; --move changes that\n"))
+	b.ask("assign", clientA+"=w1")
+	g.Expect(asking("assign", clientA+"=w1@t0:12")).To(Equal("vlandemux: assigning " + clientA + " to w1@t0:12: already assigned to w1; --move changes that\n"))
 	g.Expect(asking("assign", clientB+"=w0", "02:00:00:00:00:0c=w0")).To(ContainSubstring("all 2 assignments are in use"))
 	g.Expect(b.status().Assignments).To(HaveLen(1), "the first of the two is taken back")
 	g.Expect(asking("assign", clientB+"=w7")).To(ContainSubstring("attaching w7: unknown interface in this network namespace, there are: lo, "))

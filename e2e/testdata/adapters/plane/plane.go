@@ -76,10 +76,11 @@ func (p *plane) give(mac demux.MAC, worker string) error {
 func (p *plane) Assign(mac demux.MAC, worker string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c := p.clients[mac]; c != nil {
+	c := p.clients[mac]
+	if c != nil && c.worker != worker {
 		return fmt.Errorf("%s: %w to %s", mac, demux.ErrAssigned, c.worker)
 	}
-	if len(p.clients) == p.settings.capacity {
+	if c == nil && len(p.clients) == p.settings.capacity {
 		return demux.ErrFull
 	}
 	return p.give(mac, worker)
