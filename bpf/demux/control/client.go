@@ -78,11 +78,10 @@ func (c *Client) Assign(ctx context.Context, mac, worker string, places ...demux
 func (c *Client) AssignAll(ctx context.Context, wanted []demux.Assignment, reassign, force bool) error {
 	path := fmt.Sprintf("/v1/assignments?reassign=%t&force=%t", reassign, force)
 	err := c.call(ctx, http.MethodPost, path, map[string][]demux.Assignment{"assignments": wanted}, nil)
-	doing := "assigning"
 	if reassign {
-		doing = "reassigning"
+		return wrap("reassigning clients", err)
 	}
-	return wrap(fmt.Sprintf("%s %d clients", doing, len(wanted)), err)
+	return wrap("assigning clients", err)
 }
 
 func (c *Client) assign(ctx context.Context, doing, mac string, request assignRequest) error {
@@ -111,7 +110,7 @@ func (c *Client) Apply(ctx context.Context, wanted []demux.Assignment, prune, dr
 	var difference Difference
 	path := fmt.Sprintf("/v1/assignments?prune=%t&dry_run=%t", prune, dryRun)
 	err := c.call(ctx, http.MethodPut, path, map[string][]demux.Assignment{"assignments": wanted}, &difference)
-	return difference, wrap(fmt.Sprintf("applying %d assignments", len(wanted)), err)
+	return difference, wrap("applying assignments", err)
 }
 
 // Unassign forgets a MAC, its location and its counters.
@@ -241,17 +240,17 @@ type dialError struct {
 func (e *dialError) Error() string {
 	// The cause alone: net.OpError repeats the socket's path.
 	cause := e.err
-	if op := (*net.OpError)(nil); errors.As(cause, &op) {
-		cause = op.Err
+	if errno, is := errors.AsType[syscall.Errno](cause); is {
+		cause = errno
 	}
 	advice := ""
 	switch {
 	case errors.Is(e.err, fs.ErrNotExist) && isServed(e.socket):
 		advice = ": `vlandemux run` serves there, but somebody has removed the file; restart it, what is pinned goes on meanwhile"
 	case errors.Is(e.err, fs.ErrNotExist), errors.Is(e.err, syscall.ECONNREFUSED):
-		advice = ": is `vlandemux run` running? (another socket: --socket)"
+		advice = ": no `vlandemux run` serves there, anything it has pinned goes on forwarding; start it, or name its socket with --socket"
 	case errors.Is(e.err, fs.ErrPermission):
-		advice = ": the socket belongs to root and its group; use sudo"
+		advice = ": the socket is for root and the --socket-group of `vlandemux run`; use sudo, or be in that group"
 	}
 	return fmt.Sprintf("connecting to %s: %v%s", e.socket, cause, advice)
 }

@@ -137,7 +137,7 @@ func TestWatchersAreToldThatTheServerStops(t *testing.T) {
 	g.Expect(stop()).To(Succeed())
 	g.Eventually(ended, patience).Should(Receive(MatchError(control.ErrStopping)))
 	g.Expect(socket).NotTo(BeAnExistingFile())
-	g.Expect(second(client.Status(t.Context()))).To(MatchError(ContainSubstring("is `vlandemux run` running?")))
+	g.Expect(second(client.Status(t.Context()))).To(MatchError(ContainSubstring("no `vlandemux run` serves there")))
 }
 
 func TestWatchersAreToldThatEventsBroke(t *testing.T) {

@@ -78,7 +78,7 @@ func missingCapabilities(has func(capability int) bool) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("this process lacks %s: run it as root (sudo vlandemux run ...) or in a container with these capabilities",
+	return fmt.Errorf("this process lacks %s: run it as root (sudo) or in a container with these capabilities",
 		strings.Join(missing, " and "))
 }
 

@@ -35,7 +35,7 @@ func TestMissingCapabilitiesAreNamed(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(with(unix.CAP_NET_ADMIN, unix.CAP_BPF)).To(Succeed())
 	g.Expect(with(unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN)).To(Succeed())
-	g.Expect(with(unix.CAP_SYS_ADMIN)).To(MatchError(HavePrefix("this process lacks CAP_NET_ADMIN: run it as root")))
+	g.Expect(with(unix.CAP_SYS_ADMIN)).To(MatchError(HavePrefix("this process lacks CAP_NET_ADMIN: run it as root (sudo) or")))
 	g.Expect(with(unix.CAP_NET_ADMIN)).To(MatchError(HavePrefix("this process lacks CAP_BPF (or CAP_SYS_ADMIN): run")))
 	g.Expect(with()).To(MatchError(HavePrefix("this process lacks CAP_NET_ADMIN and CAP_BPF (or CAP_SYS_ADMIN): run")))
 }

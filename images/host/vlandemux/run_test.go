@@ -111,7 +111,7 @@ func TestTheDemuxOutlivesItsProcess(t *testing.T) {
 			g.Expect(b.socket).To(BeAnExistingFile())
 			trunk.send(tagged(request, 13))
 			g.Expect(worker.receive()).To(Equal(request))
-			g.Expect(b.refused("status", "--socket", b.socket)).To(ContainSubstring("is `vlandemux run` running?"))
+			g.Expect(b.refused("status", "--socket", b.socket)).To(ContainSubstring("connection refused: no `vlandemux run` serves there, anything it has pinned goes on"))
 
 			// The next one takes over with everything known.
 			second := b.run("--attach", mode)
@@ -164,7 +164,7 @@ func TestItSaysThatItsPinsHaveGone(t *testing.T) {
 func TestItSaysThatItsSocketHasGone(t *testing.T) {
 	g := NewWithT(t)
 	b := newBed(t)
-	const ends = ": is `vlandemux run` running?"
+	const ends = ": no `vlandemux run` serves there"
 	g.Expect(b.refused("status", "--socket", b.socket)).To(ContainSubstring(ends))
 	args := []string{"--trunk", "t0", "--assign", clientA + "=w0"}
 	session := b.run(args...)
