@@ -20,7 +20,7 @@ func newApply() *cobra.Command {
 		Short: "Make the assignments those of a file, while traffic flows",
 		Long: `Give each MAC below "assign" in a configuration file its worker, and print what changed. If one assignment
 fails, nothing changes. A MAC that the file does not name keeps its worker, unless --prune is given. Other settings of the
-file are checked but not applied: ` + "`vlandemux run --config`" + ` reads them when it starts and at SIGHUP.`,
+file are checked but not applied: ` + "`vlandemux run --config`" + ` takes them when it starts, and of them the trunks at SIGHUP.`,
 		Example: `  vlandemux apply -f /etc/vlandemux.yaml --prune --dry-run
   generate-assignments | vlandemux apply -f - --prune -o json`,
 		Args: noArguments,

@@ -25,7 +25,7 @@ elsewhere are dropped as wrong_place and do not change its location. With a sing
 the start, so a device that sends nothing by itself can be reached.`,
 		Example: `  vlandemux assign 02:00:00:00:00:03=w2
   vlandemux assign 02:00:00:00:00:04=w2@eth1:12         # it may be on VLAN 12 of eth1 only
-  vlandemux assign --move 02:00:00:00:00:03=w0     # it has a worker already; location and counters stay`,
+  vlandemux assign --move 02:00:00:00:00:03=w0          # it has a worker already; location and counters stay`,
 		Args: arguments("MAC=WORKER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pairs, err := parsePairs(args)

@@ -21,7 +21,8 @@ attached, and a start that fails undoes what it did.
 
 What the kernel runs is pinned below --bpffs: it goes on when this program ends or is killed, and the next
 ` + "`vlandemux run`" + ` takes it over under running traffic, with all assignments, locations and counters. Trunks not listed
-are detached; assignments not listed are kept. Without --trunk the trunks of the last run are used.
+are detached; assignments not listed are kept. Without --trunk the trunks of the last run are used, and so are its untagged,
+unknown, group_limit, age, redirect and capacity where they are not given: defaults of these are for the first run.
 
 A trunk or worker that is deleted and created again under the same name is attached again, with its clients.
 
@@ -34,7 +35,8 @@ filter there. Counters of this program stay exact. Turned on under traffic, some
 
 SIGHUP reads --config again: trunks and assignments become what it says, assignments that it no longer names
 are removed, and those made with ` + "`vlandemux assign`" + ` stay. A file with a mistake changes nothing, and neither does
-one that no longer has "assign". Replace the file by renaming a new one over it, so that half a file is never read.
+one that no longer has "assign". Other settings take effect at the next start. Replace the file by renaming a new one over it,
+so that half a file is never read.
 
 The same in a file, for --config; flags override it, assignment by assignment:
 
@@ -48,7 +50,7 @@ The same in a file, for --config; flags override it, assignment by assignment:
   age: 5m                         # forget the location of a client that has sent nothing for this long; 0 (default): never
   redirect: peer                  # interface (default), or peer: see above
   attach: auto                    # auto (default), tcx or clsact
-  capacity: 4096
+  capacity: 20000                 # how many MACs can be assigned; 4096 (default)
   bpffs: /sys/fs/bpf/vlandemux    # "" pins nothing: all ends with the process
   socket: /run/vlandemux.sock
   socket_group: netops            # who may use the socket besides root
@@ -60,7 +62,8 @@ const runExample = `  # Two devices that both have 192.168.1.1, on a switch whos
   ip -n dut0 addr add 192.168.1.2/24 dev eth0; ip -n dut0 link set eth0 up
   ip -n dut1 addr add 192.168.1.2/24 dev eth0; ip -n dut1 link set eth0 up
   ip link set eth1 up promisc on
-  vlandemux run --trunk eth1 --assign 02:00:00:00:00:01=w0 --assign 02:00:00:00:00:02=w1
+  # in VLANs 12 and 13; without @eth1:12 a device cannot be reached before it has sent a frame
+  vlandemux run --trunk eth1 --assign 02:00:00:00:00:01=w0@eth1:12 --assign 02:00:00:00:00:02=w1@eth1:13 &
   ip netns exec dut0 curl http://192.168.1.1/    # the first device
   ip netns exec dut1 curl http://192.168.1.1/    # the second
 

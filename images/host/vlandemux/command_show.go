@@ -18,7 +18,7 @@ func newStatus() *cobra.Command {
 	var ask asker
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show interfaces, assignments and where each client is",
+		Short: "Show interfaces and what is wrong with them, assignments, and where each client was last seen",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client := ask.client()

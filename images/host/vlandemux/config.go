@@ -111,7 +111,7 @@ func settings() []setting {
 			text(func(c *config) *string { return &c.redirect }, oneOf(string(demux.RedirectInterface), string(demux.RedirectPeer)))},
 		{"attach", "string", "how to attach: auto (tcx where the kernel has it), tcx or clsact",
 			text(func(c *config) *string { return &c.attach }, oneOf(string(demux.AttachAuto), string(demux.AttachTCX), string(demux.AttachClsact)))},
-		{"capacity", "int", "how many MACs can be assigned", number(1, maxCapacity, func(c *config, n int) { c.capacity = n })},
+		{"capacity", "int", "how many MACs can be assigned, " + strconv.Itoa(demux.DefaultCapacity) + " by default", number(1, maxCapacity, func(c *config, n int) { c.capacity = n })},
 		{"bpffs", "string", `folder in a BPF file system for pins; "" pins nothing`, text(func(c *config) *string { return &c.bpffs }, anything)},
 		{"socket", "string", "control socket to serve", text(func(c *config) *string { return &c.socket }, anything)},
 		{"socket-group", "string", "group (name or number) that may use the control socket besides root",
