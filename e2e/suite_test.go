@@ -145,6 +145,8 @@ func (s *suite) clearReports() error {
 func (s *suite) tryOut(ctx context.Context, h *harness.Harness) error {
 	ctx, release := h.WhileAlive(ctx)
 	defer release()
+	s.progress.tell("prepare", fmt.Sprintf("a first lab is tried out, where vlandemux has %v to start", harness.DemuxStart))
+	defer s.progress.tell("prepared")
 	for _, kind := range s.switches {
 		lab, err := h.Start(ctx, harness.Topology{
 			Switch:  kind,

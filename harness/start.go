@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
+	"github.com/vlandemux/vlandemux/harness/internal/agent"
 	"github.com/vlandemux/vlandemux/harness/internal/engine"
 	"github.com/vlandemux/vlandemux/harness/internal/traffic"
 	"github.com/vlandemux/vlandemux/harness/internal/wire"
@@ -176,6 +177,9 @@ func (l *Lab) endedSteps(prefix string, begun time.Time, steps []wire.Step) {
 		begun = begun.Add(step.Took)
 	}
 }
+
+// DemuxStart is how long vlandemux may take in a lab until it says that it is ready.
+const DemuxStart = agent.DemuxStart
 
 // attach starts vlandemux.
 func (l *Lab) attach(ctx context.Context) error {

@@ -18,6 +18,7 @@ type suite struct {
 	finished, failed int
 	last             map[string]time.Duration // of specs that have not ended
 	running          map[string]time.Time     // since when
+	preparing        string                   // what is waited for before the first spec
 	kept             string                   // whose lab is held up for people, and until when
 }
 
@@ -28,10 +29,10 @@ func newSuite(now time.Time) *suite {
 func (s *suite) read(events io.Reader) {
 	data, _ := io.ReadAll(events) // what cannot be read is not shown
 	lines := strings.Split(s.rest+string(data), "\n")
-	s.rest = lines[len(lines)-1]
 	for _, line := range lines[:len(lines)-1] {
 		s.take(strings.Split(line, "\t"))
 	}
+	s.rest = lines[len(lines)-1] // last, since "run" forgets everything
 }
 
 // take takes an event. What is none changes nothing.
@@ -45,6 +46,10 @@ func (s *suite) take(event []string) {
 		if seconds, err := strconv.ParseFloat(event[1], 64); err == nil {
 			s.last[event[2]] = time.Duration(seconds * float64(time.Second))
 		}
+	case event[0] == "prepare" && len(event) == 2:
+		s.preparing = ": " + event[1]
+	case event[0] == "prepared":
+		s.preparing = ""
 	case event[0] == "start" && len(event) == 2:
 		s.running[event[1]] = time.Now()
 	case event[0] == "kept" && len(event) == 3:
@@ -64,8 +69,8 @@ func (s *suite) take(event []string) {
 func (s *suite) ended() bool { return s.specs > 0 && s.finished >= s.specs }
 
 func (s *suite) line(now time.Time, width int) string {
-	if s.specs == 0 {
-		return cut(fmt.Sprintf("preparing for %s", now.Sub(s.begun).Round(time.Second)), width)
+	if s.specs == 0 || s.preparing != "" {
+		return cut(fmt.Sprintf("preparing for %s%s", now.Sub(s.begun).Round(time.Second), s.preparing), width)
 	}
 	line := fmt.Sprintf("%d of %d specs", s.finished, s.specs)
 	if s.failed > 0 {
@@ -95,20 +100,24 @@ func (s *suite) line(now time.Time, width int) string {
 }
 
 // left is how long the specs that have not ended will take, as long as they took last time. Of specs whose times are not known,
-// each takes as long as the mean of the others.
+// each takes as long as the mean of the others. It is not known once all that run have taken longer.
 func (s *suite) left(now time.Time) (time.Duration, bool) {
 	if len(s.last) == 0 {
 		return 0, false
 	}
-	var sum time.Duration
+	var mean time.Duration
 	for _, t := range s.last {
-		sum += t
+		mean += t / time.Duration(len(s.last))
 	}
-	sum = sum * time.Duration(s.specs-s.finished) / time.Duration(len(s.last))
+	sum := mean * time.Duration(s.specs-s.finished)
 	for spec, since := range s.running {
-		sum -= min(now.Sub(since), s.last[spec])
+		took, known := s.last[spec]
+		if !known {
+			took = mean
+		}
+		sum -= min(now.Sub(since), took)
 	}
-	return max(0, sum) / time.Duration(max(1, s.processes)), true
+	return sum / time.Duration(max(1, s.processes)), sum > 0
 }
 
 func cut(text string, most int) string {

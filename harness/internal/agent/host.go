@@ -30,7 +30,7 @@ func newHost(config Config) (*host, error) {
 	if err := mountBPFFS(bpffsPath); err != nil {
 		return nil, err
 	}
-	return &host{program: config.Demux, demux: demuxChild{start: demuxStart}}, nil
+	return &host{program: config.Demux, demux: demuxChild{start: DemuxStart}}, nil
 }
 
 // routes adds what only the host answers.

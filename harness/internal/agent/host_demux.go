@@ -25,8 +25,8 @@ const (
 	// demuxSocket is where it serves unless its arguments say otherwise.
 	demuxSocket = "/run/vlandemux.sock"
 	demuxLog    = 256 << 10 // octets of standard error kept
-	// demuxStart is how long it may take until it is ready, or answers: most take a tenth of a second, and emulated processors 20 times as long.
-	demuxStart = 90 * time.Second
+	// DemuxStart is how long it may take until it is ready, or answers: most take a tenth of a second, and emulated processors 20 times as long.
+	DemuxStart = 90 * time.Second
 )
 
 // demuxChild is the demux as the agent's child.
