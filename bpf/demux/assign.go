@@ -63,8 +63,8 @@ func (d *Demux) checkNew(assignments []Assignment) (fresh []Assignment, err erro
 			return nil, fmt.Errorf("assigning %s to %s: %w to %s", a.MAC, a.Target(), ErrAssigned, is.Target())
 		}
 	}
-	if len(fresh) > len(d.free) {
-		return nil, fmt.Errorf("assigning %s: %w", fresh[len(d.free)].MAC, full(d.opts.Capacity))
+	if len(fresh) > d.free.count {
+		return nil, fmt.Errorf("assigning %s: %w", fresh[d.free.count].MAC, full(d.opts.Capacity))
 	}
 	return fresh, nil
 }
@@ -118,8 +118,7 @@ func (d *Demux) insertAll(arrivals []arrival) error {
 		var moves []move
 		moved := make(map[*entry]bool)
 		for _, a := range arrivals {
-			slot := d.free[0]
-			way, ok, err := d.insert(a)
+			slot, way, ok, err := d.insert(a)
 			if err == nil && !ok && len(way) == 0 {
 				err = full(d.opts.Capacity)
 			}
@@ -172,31 +171,31 @@ func (d *Demux) makeRoom(moves []move) error {
 	return nil
 }
 
-// insert takes the slot that has been free for longest. Where there is no room in the
+// insert takes a slot where the programs look for it, if one is free there. Where there is no room in the
 // table it returns the moves that make some.
-func (d *Demux) insert(a arrival) (moves []move, ok bool, err error) {
-	slot := d.free[0]
+func (d *Demux) insert(a arrival) (slot uint32, moves []move, ok bool, err error) {
+	slot = d.free.near(d.table.home(a.mac, d.opts.Capacity))
 	var base bpfClientTally
 	if d.slots[slot].Released != 0 { // else it has counted nothing
-		base = readTallies(d.tallies, d.opts.Capacity, int(slot), 1)[0]
+		base = readTallies(d.tallies, d.opts.Capacity, []uint32{slot})[0]
 	}
 	d.slots[slot].Base = base
 	d.locations[slot].Store(0)
 	d.clientWorkers[slot].Store(uint64(a.worker.number))
 	d.placeRules[slot].announced.Store(0)
 	if err := d.allow(map[uint32][]allowedPlace{slot: a.places}); err != nil {
-		return nil, false, err
+		return 0, nil, false, err
 	}
 	if err := d.restrict(slot, a.places); err != nil {
-		return nil, false, err
+		return 0, nil, false, err
 	}
 	if moves, ok = d.table.insert(a.mac, clientValue(slot, a.worker)); !ok {
-		return moves, false, d.restrict(slot, nil)
+		return 0, moves, false, d.restrict(slot, nil)
 	}
-	d.free = d.free[1:]
+	d.free.remove(slot)
 	d.clients[slot].mac = a.mac
 	d.join(slot, a.worker)
-	return nil, true, nil
+	return slot, nil, true, nil
 }
 
 // ReassignAll gives clients other workers, each between two frames: all of them or, with an
@@ -342,7 +341,7 @@ func (d *Demux) removeAll(slots []uint32, devices ...*device) error {
 		err = errors.Join(err, d.restrict(slot, nil))
 		d.releases++
 		d.slots[slot] = bpfSlot{Released: d.releases}
-		d.free = append(d.free, slot)
+		d.free.add(slot)
 	}
 	for _, a := range devices {
 		err = errors.Join(err, d.drop(a))

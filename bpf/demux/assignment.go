@@ -112,10 +112,8 @@ func (d *Demux) Assignments() ([]Assignment, error) {
 		return nil, ErrClosed
 	}
 	assignments := make([]Assignment, 0, d.table.used)
-	for slot := range d.clients {
-		if d.clients[slot].mac != 0 {
-			assignments = append(assignments, d.assignment(uint32(slot)))
-		}
+	for _, slot := range d.free.others(0, d.opts.Capacity) {
+		assignments = append(assignments, d.assignment(slot))
 	}
 	slices.SortFunc(assignments, func(a, b Assignment) int { return a.MAC.Compare(b.MAC) })
 	return assignments, nil

@@ -172,7 +172,7 @@ type bpfPolicies struct {
 	WorkerLimit   uint32
 	TrunkLimit    uint32
 	DefaultWorker uint32
-	FormerSlots   uint32
+	FormerClients uint32
 }
 
 type bpfSettings struct {
@@ -222,6 +222,7 @@ const (
 	bpfMapDrops           = "drops"
 	bpfMapEvents          = "events"
 	bpfMapFloodStates     = "flood_states"
+	bpfMapFormerClients   = "former_clients"
 	bpfMapFormerLocations = "former_locations"
 	bpfMapGracePeriod     = "grace_period"
 	bpfMapGroupClocks     = "group_clocks"
@@ -244,11 +245,14 @@ const (
 	bpfProgRecount        = "recount"
 	bpfProgVirt2phys      = "virt2phys"
 	bpfVarBucketShift     = "bucket_shift"
-	bpfVarFirstSeed       = "first_seed"
+	bpfVarCapacity        = "capacity"
+	bpfVarFirstSeedHigh   = "first_seed_high"
+	bpfVarFirstSeedLow    = "first_seed_low"
 	bpfVarGroupIntervalNs = "group_interval_ns"
 	bpfVarPassUntagged    = "pass_untagged"
 	bpfVarPolicy          = "policy"
-	bpfVarSecondSeed      = "second_seed"
+	bpfVarSecondSeedHigh  = "second_seed_high"
+	bpfVarSecondSeedLow   = "second_seed_low"
 	bpfVarTallyStride     = "tally_stride"
 	bpfVarUnknownMacs     = "unknown_macs"
 )
@@ -318,6 +322,7 @@ type bpfMapSpecs struct {
 	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	Events          *ebpf.MapSpec `ebpf:"events"`
 	FloodStates     *ebpf.MapSpec `ebpf:"flood_states"`
+	FormerClients   *ebpf.MapSpec `ebpf:"former_clients"`
 	FormerLocations *ebpf.MapSpec `ebpf:"former_locations"`
 	GracePeriod     *ebpf.MapSpec `ebpf:"grace_period"`
 	GroupClocks     *ebpf.MapSpec `ebpf:"group_clocks"`
@@ -342,11 +347,14 @@ type bpfMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
 	BucketShift     *ebpf.VariableSpec `ebpf:"bucket_shift"`
-	FirstSeed       *ebpf.VariableSpec `ebpf:"first_seed"`
+	Capacity        *ebpf.VariableSpec `ebpf:"capacity"`
+	FirstSeedHigh   *ebpf.VariableSpec `ebpf:"first_seed_high"`
+	FirstSeedLow    *ebpf.VariableSpec `ebpf:"first_seed_low"`
 	GroupIntervalNs *ebpf.VariableSpec `ebpf:"group_interval_ns"`
 	PassUntagged    *ebpf.VariableSpec `ebpf:"pass_untagged"`
 	Policy          *ebpf.VariableSpec `ebpf:"policy"`
-	SecondSeed      *ebpf.VariableSpec `ebpf:"second_seed"`
+	SecondSeedHigh  *ebpf.VariableSpec `ebpf:"second_seed_high"`
+	SecondSeedLow   *ebpf.VariableSpec `ebpf:"second_seed_low"`
 	TallyStride     *ebpf.VariableSpec `ebpf:"tally_stride"`
 	UnknownMacs     *ebpf.VariableSpec `ebpf:"unknown_macs"`
 }
@@ -384,6 +392,7 @@ type bpfMaps struct {
 	Drops           *ebpf.Map `ebpf:"drops"`
 	Events          *ebpf.Map `ebpf:"events"`
 	FloodStates     *ebpf.Map `ebpf:"flood_states"`
+	FormerClients   *ebpf.Map `ebpf:"former_clients"`
 	FormerLocations *ebpf.Map `ebpf:"former_locations"`
 	GracePeriod     *ebpf.Map `ebpf:"grace_period"`
 	GroupClocks     *ebpf.Map `ebpf:"group_clocks"`
@@ -418,6 +427,7 @@ func (m *bpfMaps) Close() error {
 		m.Drops,
 		m.Events,
 		m.FloodStates,
+		m.FormerClients,
 		m.FormerLocations,
 		m.GracePeriod,
 		m.GroupClocks,
@@ -443,11 +453,14 @@ func (m *bpfMaps) Close() error {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
 	BucketShift     *ebpf.Variable `ebpf:"bucket_shift"`
-	FirstSeed       *ebpf.Variable `ebpf:"first_seed"`
+	Capacity        *ebpf.Variable `ebpf:"capacity"`
+	FirstSeedHigh   *ebpf.Variable `ebpf:"first_seed_high"`
+	FirstSeedLow    *ebpf.Variable `ebpf:"first_seed_low"`
 	GroupIntervalNs *ebpf.Variable `ebpf:"group_interval_ns"`
 	PassUntagged    *ebpf.Variable `ebpf:"pass_untagged"`
 	Policy          *ebpf.Variable `ebpf:"policy"`
-	SecondSeed      *ebpf.Variable `ebpf:"second_seed"`
+	SecondSeedHigh  *ebpf.Variable `ebpf:"second_seed_high"`
+	SecondSeedLow   *ebpf.Variable `ebpf:"second_seed_low"`
 	TallyStride     *ebpf.Variable `ebpf:"tally_stride"`
 	UnknownMacs     *ebpf.Variable `ebpf:"unknown_macs"`
 }

@@ -8,10 +8,11 @@
 #include "maps.h"
 
 /* A MAC is in one of two buckets, which user space chose with these: the seeds
- * are odd, and a bucket is the top bits of the product.
+ * are odd, and a bucket is the top bits of the product. In halves, which fit into the
+ * instructions that load them, see constants.go.
  */
-const volatile __u64 first_seed = 1;
-const volatile __u64 second_seed = 1;
+const volatile __u32 first_seed_low = 1, first_seed_high = 0;
+const volatile __u32 second_seed_low = 1, second_seed_high = 0;
 const volatile __u32 bucket_shift = 63;
 
 /* The address as a number: its last octet on the wire is bits 40 to 47. */
@@ -53,11 +54,8 @@ static __always_inline bool load_addresses(const struct __sk_buff *skb, __u64 *d
 	return true;
 }
 
-static __always_inline struct client *find_in_bucket(__u64 mac, __u64 seed)
+static __always_inline struct client *find_in_bucket(__u64 mac, struct client_bucket *bucket)
 {
-	__u32 number = (mac * seed) >> bucket_shift;
-	struct client_bucket *bucket = bpf_map_lookup_elem(&clients, &number);
-
 	if (!bucket)
 		return NULL;
 #pragma unroll
@@ -68,16 +66,55 @@ static __always_inline struct client *find_in_bucket(__u64 mac, __u64 seed)
 	return NULL;
 }
 
+static __always_inline struct client_bucket *find_bucket(__u64 product)
+{
+	__u32 number = product >> bucket_shift;
+
+	return bpf_map_lookup_elem(&clients, &number);
+}
+
+/* A function of its own, so that it has its registers for itself. */
 static __noinline struct client *find_in_second_bucket(__u64 mac)
 {
-	return find_in_bucket(mac, second_seed);
+	return find_in_bucket(mac, find_bucket(mac * ((__u64)second_seed_high << 32 | second_seed_low)));
+}
+
+/* Slots in each processor's part of client_tallies: the capacity, and what fills the last page. */
+const volatile __u32 tally_stride = 0;
+
+static __always_inline struct client_tally *this_cpu_tally(__u32 slot)
+{
+	__u32 at = bpf_get_smp_processor_id() * tally_stride + slot;
+
+	return bpf_map_lookup_elem(&client_tallies, &at);
+}
+
+const volatile __u32 capacity = 1;
+
+/* Loads what is most likely the location and the counters of the client, while its bucket is on the way from
+ * memory: only that tells its slot, but user space chooses one in the same cache lines as this if it can.
+ */
+static __always_inline void fetch_home(__u64 product)
+{
+	__u32 home = (product >> 32) * capacity >> 32;
+	volatile __u64 *location = bpf_map_lookup_elem(&locations, &home);
+	volatile struct client_tally *tally = this_cpu_tally(home);
+
+	if (location)
+		*location;
+	if (tally)
+		tally->rx.packets;
 }
 
 /* The MAC must not be zero: that is what a free entry has. */
 static __always_inline struct client *find_client(__u64 mac)
 {
-	struct client *client = find_in_bucket(mac, first_seed);
+	__u64 product = mac * ((__u64)first_seed_high << 32 | first_seed_low);
+	struct client_bucket *bucket = find_bucket(product);
+	struct client *client;
 
+	fetch_home(product);
+	client = find_in_bucket(mac, bucket);
 	return client ? client : find_in_second_bucket(mac);
 }
 

@@ -26,7 +26,8 @@ func foldConstants(spec *ebpf.CollectionSpec) {
 	}
 }
 
-// foldConstant turns the load of a constant, right behind that of its address, into that of an immediate value.
+// foldConstant turns the load of a constant of 32 bits or less, right behind that of its address, into that of an
+// immediate value.
 func foldConstant(constants map[uint32]*ebpf.VariableSpec, address, load *asm.Instruction) {
 	if !address.IsLoadFromMap() || address.Reference() != constantsSection ||
 		load.OpCode.Class() != asm.LdXClass || load.Src != address.Dst || load.Offset != 0 {
@@ -36,19 +37,15 @@ func foldConstant(constants map[uint32]*ebpf.VariableSpec, address, load *asm.In
 	if !ok || load.OpCode.Size().Sizeof() != len(constant.Value) {
 		return
 	}
-	var immediate asm.Instruction
-	switch octets := constant.Value; {
-	case len(octets) == 1:
-		immediate = asm.Mov.Imm32(load.Dst, int32(octets[0]))
-	case len(octets) == 4:
-		immediate = asm.Mov.Imm32(load.Dst, int32(binary.NativeEndian.Uint32(octets)))
-	case len(octets) == 8 && load.Dst == address.Dst:
-		// Too long for the place of the load, so it takes that of the address.
-		value := asm.LoadImm(load.Dst, int64(binary.NativeEndian.Uint64(octets)), asm.DWord)
-		*address = value.WithMetadata(address.Metadata).WithReference("")
-		immediate = asm.Mov.Reg(load.Dst, load.Dst)
-	default:
+	var value int32
+	switch octets := constant.Value; len(octets) {
+	case 1:
+		value = int32(octets[0])
+	case 4:
+		value = int32(binary.NativeEndian.Uint32(octets))
+	default: // no instruction of this length has room for it
 		return
 	}
+	immediate := asm.Mov.Imm32(load.Dst, value)
 	*load = immediate.WithMetadata(load.Metadata)
 }

@@ -5,6 +5,7 @@
 #ifndef VLANDEMUX_COUNT_H
 #define VLANDEMUX_COUNT_H
 
+#include "client.h"
 #include "maps.h"
 #include "segments.h"
 #include "vlan.h"
@@ -63,16 +64,6 @@ static __always_inline void count(struct tally *tally, const struct tally *wire)
 static __always_inline void count_reason(__u32 reason, const struct tally *wire)
 {
 	count(bpf_map_lookup_elem(&drops, &reason), wire);
-}
-
-/* Slots in each processor's part of client_tallies: the capacity, and what fills the last page. */
-const volatile __u32 tally_stride = 0;
-
-static __always_inline struct client_tally *this_cpu_tally(__u32 slot)
-{
-	__u32 at = bpf_get_smp_processor_id() * tally_stride + slot;
-
-	return bpf_map_lookup_elem(&client_tallies, &at);
 }
 
 static __always_inline void count_rx(__u32 slot, const struct tally *wire)

@@ -68,8 +68,8 @@ func (d *Demux) Counters() (Counters, error) {
 const slotsAtOnce = 4096
 
 func (d *Demux) readClients(c *Counters) error {
-	for first, end := 0, d.slotsInUse(); first < end; first += slotsAtOnce {
-		if err := d.readSlots(c, first, min(slotsAtOnce, end-first)); err != nil {
+	for first := 0; first < d.opts.Capacity; first += slotsAtOnce {
+		if err := d.readSlots(c, first, min(first+slotsAtOnce, d.opts.Capacity)); err != nil {
 			return err
 		}
 	}
@@ -77,30 +77,18 @@ func (d *Demux) readClients(c *Counters) error {
 	return nil
 }
 
-func (d *Demux) readSlots(c *Counters, first, n int) error {
+func (d *Demux) readSlots(c *Counters, first, end int) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if d.closed {
 		return ErrClosed
 	}
 	c.Clients = slices.Grow(c.Clients, max(d.table.used-len(c.Clients), 0))
-	for i, counted := range readTallies(d.tallies, d.opts.Capacity, first, n) {
-		if slot := uint32(first + i); d.clients[slot].mac != 0 {
-			c.Clients = append(c.Clients, d.clientCounters(slot, counted))
-		}
+	slots := d.free.others(first, end)
+	for i, counted := range readTallies(d.tallies, d.opts.Capacity, slots) {
+		c.Clients = append(c.Clients, d.clientCounters(slots[i], counted))
 	}
 	return nil
-}
-
-// slotsInUse is one more than the last slot that has a client: those behind need not be read.
-func (d *Demux) slotsInUse() int {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	last := len(d.clients)
-	for last > 0 && d.clients[last-1].mac == 0 {
-		last--
-	}
-	return last
 }
 
 func (d *Demux) clientCounters(slot uint32, now bpfClientTally) ClientCounters {

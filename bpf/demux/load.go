@@ -43,6 +43,7 @@ type Demux struct {
 	locations     []word
 	former        []word           // locations in the maps that ours take over from, by slot there
 	tallies       []bpfClientTally // see readTallies
+	formerClients []word           // their slots, see former_clients of maps.h
 	slots         []bpfSlot
 	clientWorkers []word           // numbers, by slot
 	states        []bpfWorkerState // by worker number
@@ -57,7 +58,7 @@ type Demux struct {
 	generation    uint64
 	releases      uint64
 	clients       []client                  // by slot
-	free          []uint32                  // slots, the one to take next first
+	free          slotSet                   // those without a client
 	allowed       map[uint32][]allowedPlace // by slot; only of clients that may not be anywhere
 	devices       map[string]*device
 	byIndex       map[int]*device   // those that are there
@@ -264,7 +265,7 @@ func (d *Demux) finish(set *pinSet) error {
 			return err
 		}
 	}
-	atomic.StoreUint32(&d.policies[0].FormerSlots, 0)
+	atomic.StoreUint32(&d.policies[0].FormerClients, 0)
 	return d.pins.removeAllBut(set.number)
 }
 

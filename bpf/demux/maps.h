@@ -39,6 +39,15 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } former_locations SEC(".maps");
 
+/* The slots of clients whose locations may be in those maps. Not pinned, mapped by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << 14); /* a group frame looks at each of them, which takes it 10 to 20 ns */
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} former_clients SEC(".maps");
+
 /* A part for each possible processor, by slot in it; only ever counts up. A per-CPU array would keep a
  * pointer to each part, which is one more wait for the memory.
  */

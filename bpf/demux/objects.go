@@ -67,12 +67,15 @@ func (d *Demux) loadObjects(set *pinSet) error {
 		return err
 	}
 	for name, value := range map[string]any{
-		bpfVarFirstSeed:       d.seeds[0],
-		bpfVarSecondSeed:      d.seeds[1],
+		bpfVarFirstSeedLow:    uint32(d.seeds[0]),
+		bpfVarFirstSeedHigh:   uint32(d.seeds[0] >> 32),
+		bpfVarSecondSeedLow:   uint32(d.seeds[1]),
+		bpfVarSecondSeedHigh:  uint32(d.seeds[1] >> 32),
 		bpfVarBucketShift:     uint32(tableShift(int(spec.Maps[bpfMapClients].MaxEntries))),
 		bpfVarPassUntagged:    d.opts.Untagged == UntaggedPass,
 		bpfVarUnknownMacs:     unknownPolicy(d.opts.Unknown),
 		bpfVarGroupIntervalNs: groupInterval(d.opts.GroupLimit),
+		bpfVarCapacity:        uint32(d.opts.Capacity),
 		bpfVarTallyStride:     uint32(tallyStride(d.opts.Capacity)),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
@@ -129,7 +132,7 @@ func (d *Demux) mapAll() error {
 		mapMemory(&d.buckets, d.objs.Clients), mapMemory(&d.locations, d.objs.Locations), mapMemory(&d.former, d.objs.FormerLocations),
 		mapMemory(&d.slots, d.objs.Slots), mapMemory(&d.clientWorkers, d.objs.ClientWorkers), mapMemory(&d.states, d.objs.WorkerStates),
 		mapMemory(&d.settings, d.objs.SettingsMap), mapMemory(&d.policies, d.objs.PoliciesMap), mapMemory(&d.placeRules, d.objs.PlaceRules),
-		mapMemory(&d.tallies, d.objs.ClientTallies))
+		mapMemory(&d.tallies, d.objs.ClientTallies), mapMemory(&d.formerClients, d.objs.FormerClients))
 	if err != nil {
 		return err
 	}
@@ -174,7 +177,7 @@ func kernelName() string {
 
 func (d *Demux) releaseMaps() error {
 	err := errors.Join(unmapMemory(&d.buckets), unmapMemory(&d.locations), unmapMemory(&d.former), unmapMemory(&d.slots), unmapMemory(&d.clientWorkers),
-		unmapMemory(&d.states), unmapMemory(&d.settings), unmapMemory(&d.policies), unmapMemory(&d.placeRules), unmapMemory(&d.tallies),
+		unmapMemory(&d.states), unmapMemory(&d.settings), unmapMemory(&d.policies), unmapMemory(&d.placeRules), unmapMemory(&d.tallies), unmapMemory(&d.formerClients),
 		d.objs.Close(), d.inner.Close())
 	d.objs, d.inner = bpfObjects{}, nil
 	return err

@@ -128,11 +128,16 @@ __noinline int recount_client(__u32 slot)
 	return 0;
 }
 
-static long recount_if_of(__u32 slot, __u32 *worker)
+static long recount_if_of(__u32 index, __u32 *worker)
 {
-	__u64 *number = bpf_map_lookup_elem(&client_workers, &slot);
-	__u64 *counted = bpf_map_lookup_elem(&counted_places, &slot);
+	__u64 *listed = bpf_map_lookup_elem(&former_clients, &index), *number, *counted;
+	__u32 slot;
 
+	if (!listed)
+		return 1;
+	slot = *listed;
+	number = bpf_map_lookup_elem(&client_workers, &slot);
+	counted = bpf_map_lookup_elem(&counted_places, &slot);
 	if (number && counted && *(volatile __u64 *)number == *worker && *(volatile __u64 *)counted != place_of_client(slot))
 		recount_client(slot);
 	return 0;
@@ -141,10 +146,10 @@ static long recount_if_of(__u32 slot, __u32 *worker)
 /* While earlier programs run too: what they learn is counted in their own maps. */
 static __always_inline void recount_clients(__u32 worker)
 {
-	__u32 slots = policy.former_slots;
+	__u32 clients = policy.former_clients;
 
-	if (slots)
-		bpf_loop(slots, recount_if_of, &worker, 0);
+	if (clients)
+		bpf_loop(clients, recount_if_of, &worker, 0);
 }
 
 #endif

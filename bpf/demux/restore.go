@@ -104,6 +104,7 @@ func (d *Demux) restoreClients() error {
 		d.states[a.number].Clients = uint64(a.clients)
 	}
 	d.freeSlots()
+	d.listFormerClients()
 	return errors.Join(d.restoreAllowed(), d.recount(all))
 }
 

@@ -1,10 +1,6 @@
 package demux
 
-import (
-	"cmp"
-	"slices"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // noSlot ends a list of slots.
 const noSlot = ^uint32(0)
@@ -67,14 +63,12 @@ func clientValue(slot uint32, worker *device) uint64 {
 	return uint64(slot) | uint64(worker.target())<<32
 }
 
-// freeSlots lists the slots without a client, the one that was released first
-// before the others.
+// freeSlots finds the slots without a client.
 func (d *Demux) freeSlots() {
-	d.free = d.free[:0]
+	d.free = newSlotSet(len(d.clients))
 	for slot := range d.clients {
 		if d.clients[slot].mac == 0 {
-			d.free = append(d.free, uint32(slot))
+			d.free.add(uint32(slot))
 		}
 	}
-	slices.SortStableFunc(d.free, func(a, b uint32) int { return cmp.Compare(d.slots[a].Released, d.slots[b].Released) })
 }

@@ -7,26 +7,66 @@ import (
 	"github.com/vlandemux/vlandemux/bpf/nettest"
 )
 
-// A freed slot rests for as long as possible, also across a restart.
-func TestFreedSlotsAreReusedOldestFirst(t *testing.T) {
+// The programs load what is at home before they know the slot.
+func TestSlotsAreNearHome(t *testing.T) {
+	g := NewWithT(t)
+	free := newSlotSet(200)
+	for slot := range uint32(200) {
+		free.add(slot)
+	}
+	for _, want := range []uint32{106, 107, 104, 105, 108, 109, 110, 111, 64, 65} {
+		slot := free.near(107)
+		g.Expect(slot).To(Equal(want))
+		free.remove(slot)
+	}
+	g.Expect(free.others(0, 200)).To(Equal([]uint32{64, 65, 104, 105, 106, 107, 108, 109, 110, 111}))
+	g.Expect(free.others(65, 105)).To(Equal([]uint32{65, 104}))
+	free.add(107)
+	g.Expect(free.near(106)).To(BeEquivalentTo(107))
+
+	last := newSlotSet(200)
+	last.add(3)
+	g.Expect(last.near(199)).To(BeEquivalentTo(3), "the next is at the beginning")
+}
+
+// Homes are worth nothing if a restart or the programs see them elsewhere: a client that comes back has the same slot.
+func TestASlotAtHomeIsTakenAgain(t *testing.T) {
 	g := NewWithT(t)
 	nettest.Enter(t)
 	nettest.Veth(t, "w", "p")
-	opts := Options{Capacity: 4, PinPath: nettest.BPFFS(t)}
+	opts := Options{Capacity: 1000, PinPath: nettest.BPFFS(t)}
+	slots := func(d *Demux) (slots []uint32) {
+		for n := range byte(100) {
+			slots = append(slots, uint32(d.table.find(MAC{2, 0, 0, 0, 0, n}.word()).value.Load()))
+		}
+		return slots
+	}
+	assign := func(d *Demux) {
+		for n := range byte(100) {
+			g.Expect(d.Assign(MAC{2, 0, 0, 0, 0, n}, "w")).To(Succeed())
+		}
+	}
 	d, err := Load(opts)
 	g.Expect(err).NotTo(HaveOccurred())
-	client := func(n byte) MAC { return MAC{2, 0, 0, 0, 0, n} }
-	for n := range byte(3) {
-		g.Expect(d.Assign(client(n), "w")).To(Succeed())
-		g.Expect(uint32(d.table.find(client(n).word()).value.Load())).To(BeEquivalentTo(n))
+	assign(d)
+	before, atHome := slots(d), 0
+	for n, slot := range before {
+		if home := d.table.home(MAC{2, 0, 0, 0, 0, byte(n)}.word(), opts.Capacity); home/countedTogether == slot/countedTogether {
+			atHome++
+		}
 	}
-	for _, n := range []byte{1, 0, 2} {
-		g.Expect(d.Unassign(client(n))).To(Succeed())
+	g.Expect(atHome).To(BeNumerically(">", 80), "of 100 clients")
+	for n := range byte(100) {
+		g.Expect(d.Unassign(MAC{2, 0, 0, 0, 0, n})).To(Succeed())
 	}
-	g.Expect(d.free).To(Equal([]uint32{3, 1, 0, 2}))
+	g.Expect(d.free.count).To(Equal(opts.Capacity))
+	assign(d)
+	g.Expect(slots(d)).To(Equal(before))
 	g.Expect(d.Close()).To(Succeed())
+
 	d, err = Load(opts)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer d.Close()
-	g.Expect(d.free).To(Equal([]uint32{3, 1, 0, 2}))
+	g.Expect(slots(d)).To(Equal(before))
+	g.Expect(d.free.count).To(Equal(opts.Capacity - 100))
 }

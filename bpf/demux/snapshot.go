@@ -160,7 +160,11 @@ func (s *pinSet) readTallies() error {
 	if err := mapMemory(&tallies, s.maps[bpfMapClientTallies]); err != nil {
 		return err
 	}
-	s.counted = readTallies(tallies, s.capacity, 0, s.capacity)
+	all := make([]uint32, s.capacity)
+	for slot := range all {
+		all[slot] = uint32(slot)
+	}
+	s.counted = readTallies(tallies, s.capacity, all)
 	return unmapMemory(&tallies)
 }
 

@@ -36,9 +36,8 @@ const (
 	minBuckets    = 64
 )
 
-// bucketsFor is the number of buckets of a table for that many clients. At most
-// every second entry is used: one insertion in ten thousand finds both of its
-// buckets full.
+// bucketsFor is the number of buckets of a table for that many clients. At most every second entry is used: until it
+// is full, one insertion in 250 finds both of its buckets full, and one client in 28 is in its second bucket.
 func bucketsFor(capacity int) int {
 	needed := max((capacity*2+bucketEntries-1)/bucketEntries, minBuckets)
 	return 1 << bits.Len(uint(needed-1))
@@ -87,6 +86,11 @@ func (t *clientTable) bucket(mac uint64, which int) int {
 	return int(mac * t.seeds[which] >> t.shift)
 }
 
+// home is where the programs expect the slot of the MAC.
+func (t *clientTable) home(mac uint64, capacity int) uint32 {
+	return uint32(mac * t.seeds[0] >> 32 * uint64(capacity) >> 32)
+}
+
 // find returns the entry of the MAC, nil if it has none.
 func (t *clientTable) find(mac uint64) *entry {
 	for which := range t.seeds {
@@ -100,35 +104,28 @@ func (t *clientTable) find(mac uint64) *entry {
 	return nil
 }
 
-// insert adds a MAC that is not in the table, to the emptier of its buckets. When
-// both are full it returns the moves that make room, and nothing is changed.
+// insert adds a MAC that is not in the table, to its first bucket if there is room: the programs wait for
+// one bucket after the other. When both are full it returns the moves that make room, and nothing is changed.
 func (t *clientTable) insert(mac, value uint64) (moves []move, ok bool) {
-	best, most := (*entry)(nil), 0
 	for which := range t.seeds {
-		if e, n := t.free(t.bucket(mac, which)); n > most {
-			best, most = e, n
+		if e := t.free(t.bucket(mac, which)); e != nil {
+			e.value.Store(value)
+			e.key.Store(mac)
+			t.used++
+			return nil, true
 		}
 	}
-	if best == nil {
-		return t.path(mac), false
-	}
-	best.value.Store(value)
-	best.key.Store(mac)
-	t.used++
-	return nil, true
+	return t.path(mac), false
 }
 
-// free returns a free entry of the bucket, nil if there is none, and how many there are.
-func (t *clientTable) free(bucket int) (free *entry, n int) {
+// free returns a free entry of the bucket, nil if there is none.
+func (t *clientTable) free(bucket int) *entry {
 	for i := range t.buckets[bucket] {
 		if e := &t.buckets[bucket][i]; e.key.Load() == 0 {
-			if n == 0 {
-				free = e
-			}
-			n++
+			return e
 		}
 	}
-	return free, n
+	return nil
 }
 
 // move takes the client of one entry to another, which is free.
@@ -165,7 +162,7 @@ func (t *clientTable) path(mac uint64) []move {
 			if next == queue[at].bucket {
 				next = t.bucket(other, 1)
 			}
-			if free, _ := t.free(next); free != nil {
+			if free := t.free(next); free != nil {
 				moves := []move{{e, free}}
 				for n := at; queue[n].parent >= 0; n = queue[n].parent {
 					moves = append(moves, move{queue[n].entry, moves[len(moves)-1].from})

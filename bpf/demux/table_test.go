@@ -109,7 +109,7 @@ func TestALookupFindsAClientThatIsMoved(t *testing.T) {
 		newcomer := fixed[3]
 		table := tableOf(g, fixed[0], fixed[1], fixed[2])
 		movable := macsIn(buckets[0], buckets[1], 1)[0]
-		free, _ := table.free(0)
+		free := table.free(0)
 		free.value.Store(9)
 		free.key.Store(movable)
 		moves, ok := table.insert(newcomer, 20)

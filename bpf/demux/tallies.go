@@ -28,12 +28,12 @@ func tallyEntries(capacity, cpus int) (uint32, error) {
 	return uint32(tallyStride(capacity) * cpus), nil
 }
 
-// readTallies adds up what all processors have counted for n slots, in the order of memory.
-func readTallies(tallies []bpfClientTally, capacity, first, n int) []bpfClientTally {
-	totals := make([]bpfClientTally, n)
+// readTallies adds up what all processors have counted for the slots, in the order of memory.
+func readTallies(tallies []bpfClientTally, capacity int, slots []uint32) []bpfClientTally {
+	totals := make([]bpfClientTally, len(slots))
 	for part := range slices.Chunk(tallies, tallyStride(capacity)) {
-		for i := range totals {
-			total, counted := &totals[i], &part[first+i]
+		for i, slot := range slots {
+			total, counted := &totals[i], &part[slot]
 			total.Rx.Packets += atomic.LoadUint64(&counted.Rx.Packets)
 			total.Rx.Bytes += atomic.LoadUint64(&counted.Rx.Bytes)
 			total.Tx.Packets += atomic.LoadUint64(&counted.Tx.Packets)

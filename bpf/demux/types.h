@@ -231,7 +231,7 @@ struct policies {
 	__u32 worker_limit; /* the least of the workers that are up */
 	__u32 trunk_limit;  /* the least of the trunks; 0 if one is down */
 	__u32 default_worker; /* where its frames go; 0 if there is none, or it is down */
-	__u32 former_slots; /* slots below may have their locations in the former maps */
+	__u32 former_clients; /* how many slots there are in former_clients */
 };
 
 /* Written by user space while the programs run. */

@@ -3,10 +3,8 @@ package demux
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
-
-// recountedSlots is how many clients a group frame looks for at most while programs take over: each takes it 10 to 20 ns.
-const recountedSlots = 1 << 14
 
 // copyFrom fills new maps with what the earlier ones hold but for locations, which stay there until no
 // earlier program runs any more. Frames go through the earlier ones still.
@@ -66,10 +64,22 @@ func (d *Demux) copyFrom(old *snapshot) (map[*device]bpfDevice, error) {
 	for _, from := range old.clients {
 		slot := uint32(d.table.find(from.mac).value.Load())
 		d.locations[slot].Store(uint64(from.located) + 1)
-		d.policies[0].FormerSlots = max(d.policies[0].FormerSlots, min(slot+1, recountedSlots))
 		slots = append(slots, slot)
 	}
+	d.listFormerClients()
 	return records, d.recount(slots)
+}
+
+// listFormerClients tells the programs whose locations are in the earlier maps.
+func (d *Demux) listFormerClients() {
+	var listed uint32
+	for _, slot := range d.free.others(0, d.opts.Capacity) {
+		if inFormerMaps(d.locations[slot].Load()) && int(listed) < len(d.formerClients) {
+			d.formerClients[listed].Store(uint64(slot))
+			listed++
+		}
+	}
+	atomic.StoreUint32(&d.policies[0].FormerClients, listed)
 }
 
 func (d *Demux) location(slot uint32) *word {

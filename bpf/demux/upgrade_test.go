@@ -334,7 +334,7 @@ func TestTheMapsOfTheProgramsArePinned(t *testing.T) {
 		}
 	}
 	slices.Sort(anew)
-	b.Expect(slices.Compact(anew)).To(Equal([]string{".rodata", "drop_events", "drop_rates", "drop_watch", "flood_states", "former_location", "group_clocks"}))
+	b.Expect(slices.Compact(anew)).To(Equal([]string{".rodata", "drop_events", "drop_rates", "drop_watch", "flood_states", "former_clients", "former_location", "group_clocks"}))
 }
 
 // mapsOn are those that the programs on an interface use.
