@@ -45,11 +45,7 @@ func (s *suite) specify(c scenarios.Case, p point) {
 	text := specText(c, p)
 	full := ginkgo.CurrentTreeConstructionNodeReport().FullText() + " " + text
 	s.specs = append(s.specs, full)
-	var axes ginkgo.Labels
-	if s.labelled { // else Ginkgo would print them behind a text that has them
-		axes = p.labels
-	}
-	ginkgo.It(text, s.first[full], s.shards[full], axes, ginkgo.Label(c.Labels...), s.limit(), func(ctx ginkgo.SpecContext) {
+	ginkgo.It(text, s.first[full], s.shards[full], ginkgo.Label(p.labels...), ginkgo.Label(c.Labels...), s.limit(), func(ctx ginkgo.SpecContext) {
 		s.run(ctx, c, p.Variant)
 	})
 }

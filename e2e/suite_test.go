@@ -85,7 +85,7 @@ func newSuite(ctx context.Context, config *types.SuiteConfig) (*suite, error) {
 	if s.progress, err = openProgress(); err != nil {
 		return nil, err
 	}
-	s.first, s.labelled = s.priorities(), config.LabelFilter != ""
+	s.first = s.priorities()
 	s.pack(own, config)
 	if err := s.spread(config); err != nil {
 		return nil, err
@@ -110,7 +110,6 @@ type suite struct {
 	switches []harness.SwitchKind
 	first    map[string]ginkgo.SpecPriority // of specs, by their text
 	shards   map[string]ginkgo.Labels       // of specs, by their text; empty unless the suite is divided
-	labelled bool                           // specs are asked for by --label-filter
 }
 
 // prepare runs once, in Ginkgo's first process: it sees that the captures can be
