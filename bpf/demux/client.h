@@ -110,11 +110,10 @@ static __always_inline void fetch_home(__u64 product)
 static __always_inline struct client *find_client(__u64 mac)
 {
 	__u64 product = mac * ((__u64)first_seed_high << 32 | first_seed_low);
-	struct client_bucket *bucket = find_bucket(product);
 	struct client *client;
 
 	fetch_home(product);
-	client = find_in_bucket(mac, bucket);
+	client = find_in_bucket(mac, find_bucket(product));
 	return client ? client : find_in_second_bucket(mac);
 }
 
