@@ -117,6 +117,9 @@ func (d *Demux) attach(a *device, link *Link) error {
 	if err := d.lose(a); err != nil {
 		return err
 	}
+	if err := d.attachEarly(a, link.Index, d.earlyPin(link.Index)); err != nil {
+		return err
+	}
 	hook, err := d.hookNew(a, link.Index, false)
 	if err == nil {
 		a.hook = hook
@@ -148,7 +151,7 @@ func (d *Demux) hookNew(a *device, ifindex int, ownsQdisc bool) (tchook.Hook, er
 		if d.pins != nil {
 			pin = d.pins.link(ifindex)
 		}
-		tcx, err := tchook.AttachTCX(ifindex, d.program(a.role), pin, d.isOurs)
+		tcx, err := tchook.TCX().Attach(ifindex, d.program(a.role), pin, d.isOurs)
 		if err == nil {
 			return tcx, nil
 		}
@@ -174,6 +177,10 @@ func (d *Demux) hookNew(a *device, ifindex int, ownsQdisc bool) (tchook.Hook, er
 // reports whether it had to.
 func (d *Demux) restoreHook(a *device) (bool, error) {
 	restored, err := a.hook.Restore(d.program(a.role))
+	if a.early != nil {
+		again, earlyErr := a.early.Restore(d.objs.EarlyDrop)
+		restored, err = restored || again, errors.Join(err, explainEarly(a, earlyErr))
+	}
 	if !restored && err == nil {
 		return false, nil
 	}
@@ -200,5 +207,5 @@ func (d *Demux) hookOpen(a *device, record bpfDevice) (tchook.Hook, error) {
 	case d.pins == nil:
 		return nil, tchook.ErrGone
 	}
-	return tchook.OpenTCX(d.pins.link(ifindex), ifindex, d.isOurs)
+	return tchook.TCX().Open(d.pins.link(ifindex), ifindex, d.isOurs)
 }

@@ -240,6 +240,7 @@ const (
 	bpfMapWorkerNumbers   = "worker_numbers"
 	bpfMapWorkerPages     = "worker_pages"
 	bpfMapWorkerStates    = "worker_states"
+	bpfProgEarlyDrop      = "early_drop"
 	bpfProgForget         = "forget"
 	bpfProgPhys2virt      = "phys2virt"
 	bpfProgRecount        = "recount"
@@ -299,6 +300,7 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
+	EarlyDrop *ebpf.ProgramSpec `ebpf:"early_drop"`
 	Forget    *ebpf.ProgramSpec `ebpf:"forget"`
 	Phys2virt *ebpf.ProgramSpec `ebpf:"phys2virt"`
 	Recount   *ebpf.ProgramSpec `ebpf:"recount"`
@@ -469,6 +471,7 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
+	EarlyDrop *ebpf.Program `ebpf:"early_drop"`
 	Forget    *ebpf.Program `ebpf:"forget"`
 	Phys2virt *ebpf.Program `ebpf:"phys2virt"`
 	Recount   *ebpf.Program `ebpf:"recount"`
@@ -477,6 +480,7 @@ type bpfPrograms struct {
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
+		p.EarlyDrop,
 		p.Forget,
 		p.Phys2virt,
 		p.Recount,

@@ -106,10 +106,21 @@ static __always_inline void fetch_home(__u64 product)
 		tally->rx.packets;
 }
 
+static __always_inline __u64 first_product(__u64 mac)
+{
+	return mac * ((__u64)first_seed_high << 32 | first_seed_low);
+}
+
+/* find_client where most MACs are unknown: what a client's frame needs is not fetched. */
+static __always_inline bool is_client(__u64 mac)
+{
+	return find_in_bucket(mac, find_bucket(first_product(mac))) || find_in_second_bucket(mac);
+}
+
 /* The MAC must not be zero: that is what a free entry has. */
 static __always_inline struct client *find_client(__u64 mac)
 {
-	__u64 product = mac * ((__u64)first_seed_high << 32 | first_seed_low);
+	__u64 product = first_product(mac);
 	struct client *client;
 
 	fetch_home(product);

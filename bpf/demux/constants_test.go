@@ -25,5 +25,6 @@ func TestNoFrameWaitsForConstants(t *testing.T) {
 		return offsets
 	}
 	g.Expect(loaded(bpfProgPhys2virt)).To(BeEmpty())
+	g.Expect(loaded(bpfProgEarlyDrop)).To(BeEmpty())
 	g.Expect(loaded(bpfProgVirt2phys)).To(HaveEach(spec.Variables[bpfVarGroupIntervalNs].Offset), "only the flood of a group frame may")
 }

@@ -7,8 +7,9 @@
  *   clients ================== trunk <-- [virt2phys] worker   (by destination MAC)
  *
  * Both run at tc ingress, through TCX or clsact. By then the kernel has taken
- * the outer tag of a frame out of the data, into skb->vlan_*. Each frame that
- * enters a program is counted exactly once: for a client, as passed, or as
+ * the outer tag of a frame out of the data, into skb->vlan_*. early_drop runs before, in
+ * the driver of a trunk, where it is asked for. Each frame that
+ * enters is counted exactly once: for a client, as passed, or as
  * dropped for one reason; a group frame once for each copy.
  */
 #include <linux/bpf.h>
@@ -28,6 +29,7 @@
 #include "deliver.h"
 #include "flood.h"
 #include "watch.h"
+#include "early.h"
 
 const volatile bool pass_untagged = false;
 const volatile enum unknown_policy unknown_macs = UNKNOWN_DROP;

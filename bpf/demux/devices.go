@@ -35,8 +35,9 @@ type device struct {
 	peer        bool // its frames go to the other end of its veth, which is in another network namespace
 
 	// Of trunks.
-	allows    int  // how many clients may be at a place of it, counted by place
-	namedOnly bool // it was detached, and is remembered for these alone
+	early     *tchook.Link // early_drop in its driver, nil if it is not there or that is not asked for
+	allows    int          // how many clients may be at a place of it, counted by place
+	namedOnly bool         // it was detached, and is remembered for these alone
 }
 
 func (a *device) flags() (flags uint32) {
@@ -60,13 +61,15 @@ type Attachment struct {
 	Down  bool       // the interface is not up
 	MTU   int        // in octets; of a veth, the less of its two ends'
 	Peer  bool       // frames for the worker do not cross the interface, see RedirectPeer
+	// EarlyDrop is that frames of unknown MACs are dropped in the trunk's driver, see EarlyDropXDP.
+	EarlyDrop bool
 }
 
 func (a *device) mode() AttachMode {
 	switch a.hook.(type) {
 	case *tchook.Clsact:
 		return AttachClsact
-	case *tchook.TCX:
+	case *tchook.Link:
 		return AttachTCX
 	}
 	return ""
@@ -91,6 +94,7 @@ const (
 	bpfOptionUnknownWorker   = 4
 	bpfOptionMigrated        = 8
 	bpfOptionRedirectPeer    = 16
+	bpfOptionEarlyDrop       = 32
 	bpfOptionAgeShift        = 8
 	bpfOptionAgeMask         = 1<<20 - 1
 	bpfOptionGroupLimitShift = 32
@@ -121,7 +125,7 @@ func (d *Demux) list(role bpfAttachRole) []Attachment {
 	var found []Attachment
 	for _, a := range d.devices {
 		if a.role == role && !a.namedOnly {
-			found = append(found, Attachment{Name: a.name, Index: a.ifindex, Mode: a.mode(), Down: a.down, MTU: a.mtu, Peer: a.peer})
+			found = append(found, Attachment{Name: a.name, Index: a.ifindex, Mode: a.mode(), Down: a.down, MTU: a.mtu, Peer: a.peer, EarlyDrop: a.early != nil})
 		}
 	}
 	slices.SortFunc(found, func(a, b Attachment) int { return cmp.Compare(a.Name, b.Name) })
@@ -183,7 +187,7 @@ func (d *Demux) know(a *device) error {
 func (d *Demux) save(a *device) error {
 	record := bpfDevice{Ifindex: uint32(a.ifindex), Number: a.number, Role: a.role, Flags: a.flags(), FloodedBase: a.floodedBase}
 	switch hook := a.hook.(type) {
-	case *tchook.TCX:
+	case *tchook.Link:
 		record.Mode = bpfAttachModeMODE_TCX
 	case *tchook.Clsact:
 		record.Mode = bpfAttachModeMODE_CLSACT
@@ -218,11 +222,12 @@ func (d *Demux) enter(a *device, ifindex int) error {
 // lose makes the device one that is not there: the opposite of attach. Its clients
 // have no worker then, or no location. The interface may be gone, or a stranger's.
 func (d *Demux) lose(a *device) error {
+	errs := []error{a.detachEarly()}
 	if a.ifindex == 0 {
-		return nil
+		return errs[0]
 	}
 	ifindex := a.ifindex
-	errs := []error{d.unlimit(a)}
+	errs = append(errs, d.unlimit(a))
 	d.publishLimits()
 	a.ifindex, a.down, a.mtu, a.peer = 0, false, 0, false
 	if a.role == bpfAttachRoleROLE_WORKER {
@@ -277,7 +282,7 @@ func (d *Demux) loseFor(all []*device) (waited bool, err error) {
 	var errs []error
 	waited = len(all) > 0
 	for _, a := range all {
-		tcx, is := a.hook.(*tchook.TCX)
+		tcx, is := a.hook.(*tchook.Link)
 		there := false
 		if is {
 			there, err = tcx.There()

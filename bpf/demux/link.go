@@ -207,7 +207,7 @@ func (d *Demux) isOurs(id ebpf.ProgramID) bool {
 }
 
 // isDemux tells whether a program is some vlandemux's, by the maps that it uses: each
-// build has had these.
+// build has had these at tc, and those in a driver.
 func isDemux(id ebpf.ProgramID) (bool, error) {
 	program, err := ebpf.NewProgramFromID(id)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -223,6 +223,9 @@ func isDemux(id ebpf.ProgramID) (bool, error) {
 	}
 	maps, _ := info.MapIDs()
 	wanted := map[string]bool{bpfMapClients: true, bpfMapLocations: true, bpfMapClientTallies: true}
+	if program.Type() == ebpf.XDP {
+		wanted = map[string]bool{bpfMapClients: true, bpfMapDropWatch: true, bpfMapDropEvents: true}
+	}
 	for _, used := range maps {
 		m, err := ebpf.NewMapFromID(used)
 		if err != nil {

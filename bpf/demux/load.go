@@ -184,7 +184,9 @@ func (d *Demux) loadPinned() error {
 
 // loadNew makes maps, pinned in the set if it is not nil.
 func (d *Demux) loadNew(set *pinSet) error {
-	d.opts.complete()
+	if err := d.opts.complete(); err != nil {
+		return err
+	}
 	if err := d.loadObjects(set); err != nil {
 		return err
 	}
@@ -241,6 +243,9 @@ func (d *Demux) copyTo(set *pinSet, then *snapshot) (map[*device]bpfDevice, erro
 	}
 	d.generation = 1
 	records, err := d.copyFrom(then)
+	if err == nil {
+		err = d.openEarly(records)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -372,6 +377,9 @@ func (d *Demux) release() error {
 	for _, a := range d.devices {
 		if a.hook != nil {
 			errs = append(errs, a.hook.Close())
+		}
+		if a.early != nil {
+			errs = append(errs, a.early.Close())
 		}
 	}
 	if d.pins != nil {

@@ -17,7 +17,7 @@ const (
 	setPrefix     = "maps_"
 )
 
-// pins is the folder in a BPF file system: a pin for each TCX link, and a folder for
+// pins is the folder in a BPF file system: a pin for each TCX and XDP link, and a folder for
 // each set of maps. There is one set but while its successor is made.
 type pins struct {
 	path string
@@ -82,7 +82,7 @@ func (p *pins) link(ifindex int) string {
 	return filepath.Join(p.path, linkPinPrefix+strconv.Itoa(ifindex))
 }
 
-// links are the indexes of the interfaces for which a link is pinned.
+// links are the indexes of the interfaces for which a link is pinned, with earlyNumber for one in the driver.
 func (p *pins) links() ([]int, error) { return p.numbered(linkPinPrefix, false) }
 
 // current returns the latest whole set of maps, nil if there is none. Its former is the one before it, unless all that

@@ -175,11 +175,11 @@ func TestIncompatiblePins(t *testing.T) {
 // In another network namespace the same pins are refused, and only what a namespace that
 // has gone left behind can be removed from there.
 func TestPinsOfAnotherNamespace(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode demux.AttachMode) {
+	test := func(t *testing.T, mode demux.AttachMode, early demux.EarlyDropMode) {
 		nettest.Enter(t)
 		g := NewWithT(t)
 		path := filepath.Join(nettest.BPFFS(t), "demux")
-		opts := demux.Options{PinPath: path, Capacity: 4, Attach: mode}
+		opts := demux.Options{PinPath: path, Capacity: 4, Attach: mode, EarlyDrop: early}
 		for _, name := range []string{"trunk0", "w0"} {
 			nettest.Veth(t, name, "peer-"+name)
 		}
@@ -212,6 +212,11 @@ func TestPinsOfAnotherNamespace(t *testing.T) {
 		g.Expect(err).To(MatchError(ContainSubstring("if it has gone, `vlandemux detach` removes them")))
 		g.Eventually(func() error { return demux.RemovePins(path) }, "20s").Should(Succeed()) // the kernel takes its time with namespaces
 		g.Expect(path).NotTo(BeADirectory())
+	}
+	eachMode(t, func(t *testing.T, mode demux.AttachMode) {
+		for _, early := range []demux.EarlyDropMode{demux.EarlyDropOff, demux.EarlyDropXDP} {
+			t.Run(string(early), func(t *testing.T) { test(t, mode, early) })
+		}
 	})
 }
 

@@ -100,8 +100,7 @@ func (s *pinSet) check(opts *Options) error {
 		opts.remember(s.owner.Options, defaultWorker)
 	}
 	opts.Capacity = cmp.Or(opts.Capacity, s.capacity)
-	opts.complete()
-	return nil
+	return opts.complete()
 }
 
 // first is the earliest set that is not taken over yet.

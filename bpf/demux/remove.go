@@ -114,16 +114,22 @@ func (p *pins) orphaned(set *pinSet) (bool, error) {
 		if record.Mode == bpfAttachModeMODE_CLSACT && ifindex != 0 {
 			filters = true
 		}
-		if record.Mode != bpfAttachModeMODE_TCX || ifindex == 0 {
+		if ifindex == 0 {
 			continue
 		}
-		hook, err := tchook.OpenTCX(p.link(ifindex), ifindex, nil)
-		switch {
-		case errors.Is(err, tchook.ErrGone):
-		case err != nil:
-			return false, err
-		default:
-			return false, errors.Join(fmt.Errorf("detaching from %s: %w, which is still there: detach in that one", nameOf(key), ErrOtherNamespace), hook.Close())
+		kinds := map[int]tchook.Kind{ifindex | earlyNumber: tchook.NativeXDP()}
+		if record.Mode == bpfAttachModeMODE_TCX {
+			kinds[ifindex] = tchook.TCX()
+		}
+		for number, kind := range kinds {
+			hook, err := kind.Open(p.link(number), ifindex, nil)
+			switch {
+			case errors.Is(err, tchook.ErrGone):
+			case err != nil:
+				return false, err
+			default:
+				return false, errors.Join(fmt.Errorf("detaching from %s: %w, which is still there: detach in that one", nameOf(key), ErrOtherNamespace), hook.Close())
+			}
 		}
 	}
 	if err != nil {
@@ -143,7 +149,7 @@ func (p *pins) orphaned(set *pinSet) (bool, error) {
 	return true, nil
 }
 
-// removeStrays detaches the TCX links of a vlandemux that are pinned here although its maps are not: somebody has
+// removeStrays detaches the links of a vlandemux that are pinned here although its maps are not: somebody has
 // removed these, and nobody can take it over any more. It reports whether there were any.
 func (p *pins) removeStrays() (found bool, err error) {
 	var errs []error
@@ -151,6 +157,8 @@ func (p *pins) removeStrays() (found bool, err error) {
 		is, err := isDemux(id)
 		errs = append(errs, err)
 		return is
-	}, func(int) bool { return false })
+	}, keepNone)
 	return found, errors.Join(append(errs, err)...)
 }
+
+func keepNone(int, bool) bool { return false }

@@ -29,6 +29,9 @@ func (d *Demux) restore() error {
 	if err := d.restoreClients(); err != nil {
 		return err
 	}
+	if err := d.openEarly(records); err != nil {
+		return err
+	}
 	return d.takeOverHooks(records)
 }
 
@@ -143,7 +146,7 @@ func (d *Demux) takeOverHooks(records map[*device]bpfDevice) error {
 	}
 	d.publishLimits()
 	errs := []error{d.sweepLinks()}
-	d.programs = d.programs[:2] // no other is on any interface now
+	d.programs = d.programs[:len(d.ownPrograms())] // no other is on any interface now
 	errs = append(errs, d.saveOwner())
 	d.renameAll(there, func(a *device, err error, format string, values ...any) {
 		d.missed = append(d.missed, Change{Name: a.name, What: fmt.Sprintf(format, values...), Err: err})
@@ -165,12 +168,12 @@ func (d *Demux) sweepLinks() error {
 	if d.pins == nil {
 		return nil
 	}
-	_, err := d.pins.takeOffLinks(d.isOurs, func(ifindex int) bool {
+	_, err := d.pins.takeOffLinks(d.isOurs, func(ifindex int, early bool) bool {
 		a := d.byIndex[ifindex]
-		if a == nil {
-			return false
+		if a == nil || early {
+			return a != nil && a.early != nil
 		}
-		_, tcx := a.hook.(*tchook.TCX)
+		_, tcx := a.hook.(*tchook.Link)
 		return tcx
 	})
 	return err
@@ -178,20 +181,24 @@ func (d *Demux) sweepLinks() error {
 
 // takeOffLinks takes off the links of our programs that are pinned, but for those of interfaces to keep. It reports
 // whether there were any.
-func (p *pins) takeOffLinks(isOurs func(ebpf.ProgramID) bool, keep func(ifindex int) bool) (found bool, err error) {
-	indexes, err := p.links()
+func (p *pins) takeOffLinks(isOurs func(ebpf.ProgramID) bool, keep func(ifindex int, early bool) bool) (found bool, err error) {
+	numbers, err := p.links()
 	errs := []error{err}
-	for _, ifindex := range indexes {
-		if keep(ifindex) {
+	for _, number := range numbers {
+		ifindex, kind := number&^earlyNumber, tchook.TCX()
+		if number != ifindex {
+			kind = tchook.NativeXDP()
+		}
+		if keep(ifindex, number != ifindex) {
 			continue
 		}
-		ours, err := tchook.PinIsOurs(p.link(ifindex), isOurs)
+		ours, err := tchook.PinIsOurs(p.link(number), isOurs)
 		errs = append(errs, err)
 		if !ours {
 			continue
 		}
 		found = true
-		left, err := tchook.OpenTCX(p.link(ifindex), ifindex, nil)
+		left, err := kind.Open(p.link(number), ifindex, nil)
 		switch {
 		case errors.Is(err, tchook.ErrGone): // and so is the pin
 		case err != nil:
@@ -206,8 +213,8 @@ func (p *pins) takeOffLinks(isOurs func(ebpf.ProgramID) bool, keep func(ifindex 
 // knowPrograms makes our programs ours, beside those of the processes before: each of
 // these may be on an interface still, if one was killed while it took over.
 func (d *Demux) knowPrograms() error {
-	own := make([]uint32, 0, len(d.programs)+2)
-	for _, program := range []*ebpf.Program{d.objs.Phys2virt, d.objs.Virt2phys} {
+	own := make([]uint32, 0, len(d.programs)+3)
+	for _, program := range d.ownPrograms() {
 		info, err := program.Info()
 		if err != nil {
 			return fmt.Errorf("reading the ID of a program: %w", err)
@@ -217,6 +224,14 @@ func (d *Demux) knowPrograms() error {
 	}
 	d.programs = append(own, d.programs...)
 	return nil
+}
+
+// ownPrograms are those of this process that can be on an interface.
+func (d *Demux) ownPrograms() []*ebpf.Program {
+	if d.opts.EarlyDrop == EarlyDropXDP {
+		return []*ebpf.Program{d.objs.Phys2virt, d.objs.Virt2phys, d.objs.EarlyDrop}
+	}
+	return []*ebpf.Program{d.objs.Phys2virt, d.objs.Virt2phys}
 }
 
 // programIDs are those of the process that wrote the record and of those before it.
@@ -299,6 +314,9 @@ func (d *Demux) enterAgain(a *device, link *Link) error {
 	}
 	if a.role == bpfAttachRoleROLE_WORKER {
 		d.point(a)
+	}
+	if err := d.takeOverEarly(a); err != nil {
+		return err
 	}
 	return d.save(a)
 }

@@ -278,7 +278,7 @@ struct owner {
 	__u64 seeds[2];   /* of the table of clients */
 	__u64 netns;      /* cookie of the network namespace of the devices */
 	__u64 options;    /* OPTION_ bits, and the limit of group frames: they are remembered */
-	__u32 programs[4]; /* IDs: phys2virt and virt2phys of this process and of the one before it */
+	__u32 programs[4]; /* IDs: those of this process and of the one before it */
 	__u64 events_lost_base; /* added to the sums of the counters: by earlier maps */
 	__u64 places_lost_base;
 	struct tally passed_base;
@@ -291,6 +291,7 @@ struct owner {
 #define OPTION_UNKNOWN_WORKER 4
 #define OPTION_MIGRATED 8  /* no option: the maps have all that earlier ones had */
 #define OPTION_REDIRECT_PEER 16
+#define OPTION_EARLY_DROP 32
 #define OPTION_AGE_SHIFT 8 /* 20 bits: seconds */
 #define OPTION_GROUP_LIMIT_SHIFT 32
 

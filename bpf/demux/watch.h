@@ -59,20 +59,25 @@ static __noinline void report_drop(struct drop *drop)
 		__sync_fetch_and_add(&rate->packets, drop->packets);
 }
 
-/* A function of its own: that also puts enum drop_reason into the BTF, where bpf2go finds it.
- * The MAC is the client's, or that of who would be one; the place is 0 if there is none.
- */
-static __noinline void count_drop(const struct __sk_buff *skb, enum drop_reason reason, const struct tally *wire, __u64 mac, __u64 place)
+static __always_inline void count_drop_on(__u32 ifindex, enum drop_reason reason, const struct tally *wire, __u64 mac, __u64 place)
 {
 	__u64 *until;
 
 	count_reason(reason, wire);
 	until = drop_watch_word(DROP_WATCH_UNTIL);
 	if (until && *(volatile __u64 *)until) {
-		struct drop drop = {.mac = mac, .place = place, .packets = wire->packets, .ifindex = skb->ifindex, .reason = reason};
+		struct drop drop = {.mac = mac, .place = place, .packets = wire->packets, .ifindex = ifindex, .reason = reason};
 
 		report_drop(&drop);
 	}
+}
+
+/* A function of its own: that also puts enum drop_reason into the BTF, where bpf2go finds it.
+ * The MAC is the client's, or that of who would be one; the place is 0 if there is none.
+ */
+static __noinline void count_drop(const struct __sk_buff *skb, enum drop_reason reason, const struct tally *wire, __u64 mac, __u64 place)
+{
+	count_drop_on(skb->ifindex, reason, wire, mac, place);
 }
 
 #endif

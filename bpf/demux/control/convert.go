@@ -23,16 +23,16 @@ func location(names Names, l demux.Location) *Location {
 func interfaces(attached []demux.Attachment) []Interface {
 	list := make([]Interface, 0, len(attached))
 	for _, a := range attached {
-		list = append(list, Interface{Name: a.Name, Index: a.Index, Attach: string(a.Mode), State: State(a), MTU: a.MTU, Peer: a.Peer})
+		list = append(list, Interface{Name: a.Name, Index: a.Index, Attach: string(a.Mode), State: State(a), MTU: a.MTU, Peer: a.Peer, EarlyDrop: a.EarlyDrop})
 	}
 	return list
 }
 
 // examine adds to trunks and workers what the kernel says of them, and what that will lose.
-func examine(names Names, trunks, workers []Interface) {
+func examine(factsOf func(name string) Facts, trunks, workers []Interface) {
 	var largest, smallest Interface // of the trunks that are there
 	for i := range trunks {
-		trunk, facts := &trunks[i], names.Facts(trunks[i].Name)
+		trunk, facts := &trunks[i], factsOf(trunks[i].Name)
 		if trunk.MTU > largest.MTU {
 			largest = *trunk
 		}
@@ -46,7 +46,7 @@ func examine(names Names, trunks, workers []Interface) {
 	}
 	for i := range workers {
 		worker := &workers[i]
-		worker.Problems = obstacles(worker.Name, names.Facts(worker.Name))
+		worker.Problems = obstacles(worker.Name, factsOf(worker.Name))
 		switch {
 		case worker.MTU == 0 || smallest.MTU == 0: // one end is not there
 		case worker.MTU < largest.MTU:

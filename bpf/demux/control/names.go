@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -95,6 +96,13 @@ func (n *KernelNames) Facts(name string) Facts {
 	return facts
 }
 
+// facts are those of an interface without what is ours.
+func (s *Server) facts(name string) Facts {
+	facts := s.options.Names.Facts(name)
+	facts.XDP = facts.XDP && !slices.ContainsFunc(s.options.Dataplane.Trunks(), func(a demux.Attachment) bool { return a.Name == name && a.EarlyDrop })
+	return facts
+}
+
 // obstacles say what has the frames of an interface before the demux.
 func obstacles(name string, facts Facts) (list []string) {
 	if facts.XDP {
@@ -108,7 +116,7 @@ func obstacles(name string, facts Facts) (list []string) {
 
 // WarnOfObstacles logs what has the frames of an interface, to which the demux was attached, before it does.
 func (s *Server) WarnOfObstacles(name string) {
-	problems := obstacles(name, s.options.Names.Facts(name))
+	problems := obstacles(name, s.facts(name))
 	for _, problem := range problems {
 		s.warned.Store(name, true)
 		s.log.Warn("not all frames may reach the demux", "interface", name, "problem", problem)

@@ -206,7 +206,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 
 func (s *Server) getStatus(http.ResponseWriter, *http.Request) (any, error) {
 	trunks, workers := interfaces(s.options.Dataplane.Trunks()), interfaces(s.options.Dataplane.Workers())
-	examine(s.options.Names, trunks, workers)
+	examine(s.facts, trunks, workers)
 	options := s.options.Dataplane.Options()
 	status := Status{
 		Version:       s.options.Version,

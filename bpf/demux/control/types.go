@@ -66,6 +66,8 @@ type Interface struct {
 	MTU int `json:"mtu"`
 	// Peer is that frames for a worker do not cross the interface: they are handed to the other end of its veth.
 	Peer bool `json:"peer,omitempty"`
+	// EarlyDrop is that frames of unknown MACs are dropped in the trunk's driver.
+	EarlyDrop bool `json:"early_drop,omitempty"`
 	// Problems are what will lose frames, each a sentence for people.
 	Problems []string `json:"problems,omitempty"`
 }

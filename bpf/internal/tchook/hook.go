@@ -1,5 +1,5 @@
 // Package tchook runs BPF programs at tc ingress, through a TCX link or a clsact
-// filter. Interfaces are those of the network namespace of the calling thread.
+// filter, and in an interface's driver, through an XDP link. Interfaces are those of the network namespace of the calling thread.
 package tchook
 
 import (
@@ -15,7 +15,7 @@ import (
 // ErrGone means that an interface or a link is not there any more.
 var ErrGone = errors.New("interface or attachment is gone")
 
-// Hook is one way to run a program at tc ingress of one interface.
+// Hook is one way to run a program on what comes in at one interface.
 type Hook interface {
 	// Replace puts the program in the place of the present one, atomically.
 	Replace(program *ebpf.Program) error

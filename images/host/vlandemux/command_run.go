@@ -33,6 +33,12 @@ What is at the host's end no longer sees them: tcpdump, tc egress, the counters 
 there. At the other end, XDP in the driver, GRO and RPS do not, and IP takes unicast frames to any MAC for its own; capture and
 filter there. Counters of this program stay exact. Turned on under traffic, some frames may come out of order, once.
 
+--early-drop xdp drops frames of unknown MACs in the trunk's driver, before the kernel makes packets of them: six times as many a second
+as can be forwarded, and counted and told as before. It is for floods of them on a NIC with native XDP, with
+` + "`ethtool -K eth1 rxvlan off`" + `: a frame whose tag the NIC takes out is not recognised there, and goes on as all others do. It is not for a
+veth, which copies each frame for XDP. tcpdump on the trunk does not see what is dropped. It takes --unknown drop and no other XDP
+program on the trunk. ` + "`ip link set eth1 xdp off`" + ` cannot take it off, --early-drop off does.
+
 SIGHUP reads --config again: trunks and assignments become what it says, assignments that it no longer names
 are removed, and those made with ` + "`vlandemux assign`" + ` stay. A file with a mistake changes nothing, and neither does
 one that no longer has "assign". Other settings take effect at the next start. Replace the file by renaming a new one over it,
@@ -49,6 +55,7 @@ The same in a file, for --config; flags override it, assignment by assignment:
   group_limit: 1000               # group frames a second that a worker may send; 0 (default) for no limit
   age: 5m                         # forget the location of a client that has sent nothing for this long; 0 (default): never
   redirect: peer                  # interface (default), or peer: see above
+  early_drop: xdp                 # off (default), or xdp: see above
   attach: auto                    # auto (default), tcx or clsact
   capacity: 20000                 # how many MACs can be assigned; 4096 (default)
   bpffs: /sys/fs/bpf/vlandemux    # "" pins nothing: all ends with the process

@@ -36,10 +36,12 @@ type config struct {
 	age        time.Duration
 	// redirect is how frames get to a worker; empty: as in the last run.
 	redirect string
-	attach   string
-	capacity int
-	bpffs    string // empty: nothing is pinned
-	socket   string
+	// earlyDrop is where frames of unknown MACs are dropped; empty: as in the last run.
+	earlyDrop string
+	attach    string
+	capacity  int
+	bpffs     string // empty: nothing is pinned
+	socket    string
 	// socketGroup is the group of the socket besides root, if any.
 	socketGroup string
 	// metrics is the TCP address that serves Prometheus; empty: none.
@@ -109,6 +111,8 @@ func settings() []setting {
 		{"age", "duration", "forget the location of a client that has sent nothing for this long, e.g. 5m; 0 never does", age},
 		{"redirect", "string", "how frames get to a worker: interface sends them on it, peer hands them to the other end of its veth",
 			text(func(c *config) *string { return &c.redirect }, oneOf(string(demux.RedirectInterface), string(demux.RedirectPeer)))},
+		{"early-drop", "string", "drop frames of unknown MACs in the trunk's driver: xdp, or off to drop them at tc as all others",
+			text(func(c *config) *string { return &c.earlyDrop }, oneOf(string(demux.EarlyDropOff), string(demux.EarlyDropXDP)))},
 		{"attach", "string", "how to attach: auto (tcx where the kernel has it), tcx or clsact",
 			text(func(c *config) *string { return &c.attach }, oneOf(string(demux.AttachAuto), string(demux.AttachTCX), string(demux.AttachClsact)))},
 		{"capacity", "int", "how many MACs can be assigned, " + strconv.Itoa(demux.DefaultCapacity) + " by default", number(1, maxCapacity, func(c *config, n int) { c.capacity = n })},
@@ -247,6 +251,9 @@ func (c config) validate() error {
 	}
 	if trunks[c.defaultWorker()] {
 		mistakes = append(mistakes, fmt.Errorf("unknown MACs are given to %s, which is a trunk", c.unknown))
+	}
+	if c.earlyDrop == string(demux.EarlyDropXDP) && c.unknown != "" && c.unknown != demux.UnknownDrop {
+		mistakes = append(mistakes, fmt.Errorf("unknown MACs are given to %q and cannot be dropped in the trunk's driver: leave --early-drop xdp or --unknown %s out", c.unknown, c.unknown))
 	}
 	if c.capacity > 0 && len(c.assign) > c.capacity {
 		mistakes = append(mistakes, fmt.Errorf("%d assignments are more than the capacity of %d", len(c.assign), c.capacity))

@@ -43,6 +43,7 @@ unknown: w9
 group_limit: 50
 age: 5m
 redirect: peer
+early_drop: off
 bpffs: ""
 socket: /tmp/x.sock
 `)
@@ -50,7 +51,7 @@ socket: /tmp/x.sock
 	g.Expect(settings).To(Equal(config{
 		trunks: []string{"eth1", "eth2"},
 		assign: []demux.Assignment{{MAC: demux.MAC{2, 0, 0, 0, 0, 1}, Worker: "w0"}, {MAC: demux.MAC{2, 0, 0, 0, 0, 10}, Worker: "w1"}},
-		listed: true, untagged: "pass", attach: "clsact", capacity: 20000, unknown: "w9", groupLimit: 50, age: 5 * time.Minute, redirect: "peer", bpffs: "", socket: "/tmp/x.sock",
+		listed: true, untagged: "pass", attach: "clsact", capacity: 20000, unknown: "w9", groupLimit: 50, age: 5 * time.Minute, redirect: "peer", earlyDrop: "off", bpffs: "", socket: "/tmp/x.sock",
 	}))
 }
 
@@ -147,6 +148,7 @@ func TestOddFilesAreErrorsAndNoPanics(t *testing.T) {
 		"age: 1500ms":                 "1.5s is not whole seconds between 0 and 240h0m0s",
 		"unknown: a/b":                "no interface name",
 		"redirect: pair":              `"pair" is none of: interface, peer`,
+		"early_drop: tc":              `"tc" is none of: off, xdp`,
 		"capacity: 1.5":               `"1.5" is no number`,
 		"x: &a [*a]":                  "no setting \"x\"",
 		"assign: *missing":            "yaml:",
@@ -172,15 +174,16 @@ func FuzzConfigNeverPanics(f *testing.F) {
 func TestMistakesBetweenSettings(t *testing.T) {
 	g := NewWithT(t)
 	_, err := parse(t, "assign: {02:00:00:00:00:05: eth1}", "--trunk=eth1,eth1", "--assign=02:00:00:00:00:01=w0,02:00:00:00:00:01=w1",
-		"--capacity=1", "--socket=", "--bpffs=/sys/fs/bpf/a.b")
+		"--capacity=1", "--socket=", "--bpffs=/sys/fs/bpf/a.b", "--early-drop=xdp", "--unknown=w9")
 	g.Expect(err).To(MatchError(And(
-		ContainSubstring("6 mistakes:"),
+		ContainSubstring("7 mistakes:"),
 		ContainSubstring("trunk eth1 is given twice"),
 		ContainSubstring("02:00:00:00:00:05 is assigned to eth1, which is a trunk"),
 		ContainSubstring("02:00:00:00:00:01 is assigned twice, to w0 and to w1"),
 		ContainSubstring("3 assignments are more than the capacity of 1"),
 		ContainSubstring("control socket is empty"),
 		ContainSubstring("takes no dot in a name"),
+		ContainSubstring(`unknown MACs are given to "w9" and cannot be dropped in the trunk's driver: leave --early-drop xdp or --unknown w9 out`),
 	)))
 }
 

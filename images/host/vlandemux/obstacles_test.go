@@ -42,6 +42,24 @@ func TestItSaysThatAnXDPProgramIsOnAnInterface(t *testing.T) {
 	g.Eventually(b.run("--trunk", "t0").Err, patience).Should(gbytes.Say(told, "t0"))
 }
 
+// The demux's own is none of those. Without the option the next run goes on with it.
+func TestItDropsUnknownMACsInTheDriver(t *testing.T) {
+	g := NewWithT(t)
+	b := newBed(t)
+	session := b.run("--trunk", "t0", "--assign", clientA+"=w0", "--early-drop", "xdp")
+	g.Expect(b.status().Trunks[0]).To(And(HaveField("EarlyDrop", true), HaveField("Problems", BeEmpty())))
+	g.Eventually(session.Terminate(), patience).Should(gexec.Exit(0))
+	g.Expect(session.Err.Contents()).NotTo(ContainSubstring("not all frames"))
+	session = b.run()
+	b.port("t1").send(tagged(frame(gateway, clientB, "x"), 12))
+	g.Eventually(func() string { return b.ask("counters") }, patience).Should(MatchRegexp(`unknown_client +1 +64\n`))
+	g.Expect(b.ask("status")).To(MatchRegexp(`t0 +trunk .*, xdp `))
+	g.Eventually(session.Terminate(), patience).Should(gexec.Exit(0))
+	g.Expect(b.refused("run", "--bpffs", b.bpffs, "--socket", b.socket, "--unknown", "pass")).To(ContainSubstring("give --unknown drop or --early-drop off"))
+	b.run("--early-drop", "off", "--unknown", "pass")
+	g.Expect(b.link("t0").Attrs().Xdp.Attached).To(BeFalse())
+}
+
 // The trunk that a client was on has gone, and its name is told.
 func TestItNamesATrunkThatHasGone(t *testing.T) {
 	g := NewWithT(t)

@@ -79,7 +79,7 @@ func (c config) needsRestart(former config) []string {
 	var changed []string
 	for name, differs := range map[string]bool{
 		"unknown": c.unknown != former.unknown, "group_limit": c.groupLimit != former.groupLimit,
-		"age": c.age != former.age, "untagged": c.untagged != former.untagged, "redirect": c.redirect != former.redirect,
+		"age": c.age != former.age, "untagged": c.untagged != former.untagged, "redirect": c.redirect != former.redirect, "early_drop": c.earlyDrop != former.earlyDrop,
 		"attach": c.attach != former.attach, "capacity": c.capacity != former.capacity,
 		"bpffs": c.bpffs != former.bpffs, "socket": c.socket != former.socket, "metrics": c.metrics != former.metrics, "socket_group": c.socketGroup != former.socketGroup,
 	} {

@@ -64,6 +64,7 @@ func run(ctx context.Context, settings config, reread func() (config, error), lo
 		GroupLimit: settings.groupLimit,
 		Age:        settings.age,
 		Redirect:   demux.RedirectMode(settings.redirect),
+		EarlyDrop:  demux.EarlyDropMode(settings.earlyDrop),
 		Attach:     demux.AttachMode(settings.attach),
 		PinPath:    settings.bpffs,
 	})

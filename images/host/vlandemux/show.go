@@ -87,7 +87,11 @@ func writeStatus(w io.Writer, r report, now time.Time) error {
 	p.line("")
 	interfaces := newTable(left("INTERFACE"), left("ROLE"), numbers("IFINDEX"), left("ATTACHED"), left("STATE"), numbers("MTU"), left("REDIRECT"))
 	for _, trunk := range r.Trunks {
-		interfaces.add(trunk.Name, "trunk", fmt.Sprint(trunk.Index), trunk.Attach, trunk.State, fmt.Sprint(trunk.MTU), "")
+		attached := trunk.Attach
+		if trunk.EarlyDrop {
+			attached += ", xdp"
+		}
+		interfaces.add(trunk.Name, "trunk", fmt.Sprint(trunk.Index), attached, trunk.State, fmt.Sprint(trunk.MTU), "")
 	}
 	for _, worker := range r.Workers {
 		redirect := ""

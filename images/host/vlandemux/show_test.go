@@ -74,7 +74,7 @@ func TestStatusTable(t *testing.T) {
 	NewWithT(t).Expect(writeStatus(&out, report{
 		Status: control.Status{
 			Version: "v1.2.3", PID: 42, Started: now.Add(time.Hour), UptimeSeconds: 5400, Kernel: "6.12.48", BPFFS: "/sys/fs/bpf/vlandemux",
-			Trunks:   []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx", State: "up", MTU: 1500, Problems: []string{"eth1 is not promiscuous"}}},
+			Trunks:   []control.Interface{{Name: "eth1", Index: 2, Attach: "tcx", State: "up", MTU: 1500, EarlyDrop: true, Problems: []string{"eth1 is not promiscuous"}}},
 			Workers:  []control.Interface{{Name: "w0", Index: 11, Attach: "tcx", State: "down", MTU: 1500, Peer: true}, {Name: "w1", State: "absent"}},
 			Problems: []string{"the pins in /sys/fs/bpf/vlandemux have gone"},
 			Capacity: 4096, Assigned: 2, Untagged: "drop", Unknown: "w9", GroupLimit: 1000, AgeSeconds: 300,
