@@ -49,7 +49,7 @@ func (l *Lab) tell(events []control.Event, assignments []control.Assignment) {
 func newState(t Topology) state {
 	lab := ledger.Setup{
 		Trunks: t.Trunks, TrunkMTU: t.MTU + wire.TrunkHeadroom, GroupLimit: t.Demux.GroupLimit,
-		RedirectPeer: t.Demux.Redirect == demux.RedirectPeer, Age: t.Demux.Age, Clients: slices.Clone(t.Clients), Workers: t.Workers,
+		RedirectPeer: t.Demux.Redirect == demux.RedirectPeer, EarlyDrop: t.Demux.EarlyDrop == demux.EarlyDropXDP, Age: t.Demux.Age, Clients: slices.Clone(t.Clients), Workers: t.Workers,
 		Unknown: t.Demux.Unknown, Assignments: map[MAC]string{}, PassUntagged: t.Demux.Untagged == demux.UntaggedPass,
 	}
 	if t.Demux.Contract != nil {

@@ -107,6 +107,9 @@ type Demux struct {
 	GroupLimit int
 	// Redirect says how frames get to workers: on their interfaces, or with [demux.RedirectPeer] past those that are veths. Optional: on them.
 	Redirect demux.RedirectMode
+	// EarlyDrop says where frames of unknown MACs are dropped: at tc, or with [demux.EarlyDropXDP] in the trunk's driver. Then each client has a
+	// worker, and the window's Inject sends what strangers do. Optional: at tc.
+	EarlyDrop demux.EarlyDropMode
 	// Capacity is the most clients that can be assigned. Optional: vlandemux's own default.
 	Capacity int
 	// Contract is that of another dataplane, in vlandemux's place. Optional.
@@ -199,6 +202,9 @@ func (t Topology) Arguments() []string {
 	}
 	if t.Demux.Redirect != "" {
 		args = append(args, "--redirect", string(t.Demux.Redirect))
+	}
+	if t.Demux.EarlyDrop != "" {
+		args = append(args, "--early-drop", string(t.Demux.EarlyDrop))
 	}
 	if t.Demux.Capacity != 0 {
 		args = append(args, "--capacity", fmt.Sprint(t.Demux.Capacity))

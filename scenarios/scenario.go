@@ -92,6 +92,7 @@ func All() []Scenario {
 		Operator(),
 		Policies(),
 		RedirectPeer(),
+		EarlyDrop(),
 		WorkerEnd(),
 	}
 }

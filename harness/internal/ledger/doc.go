@@ -14,7 +14,8 @@
 //	client ── client tap │ switch tap ── switch ── trunk ── demux ── worker ── worker tap
 //
 // Where the demux hands frames to the other end of a worker's veth (Setup.RedirectPeer), what comes in there counts as what it
-// sent to the host's end, and nothing may be seen to leave by that.
+// sent to the host's end, and nothing may be seen to leave by that. Where it drops frames of unknown MACs in the trunk's
+// driver (Setup.EarlyDrop), what leaves the switch there counts as what came in, and may not be seen to.
 //
 // # Order
 //

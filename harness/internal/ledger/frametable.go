@@ -88,6 +88,11 @@ func (ft *frameTable) load(plan *layout, in *Input) (troubles []string) {
 	return troubles
 }
 
+// dropsEarly tells of a frame on a trunk whether the demux drops it where no tap sees it.
+func (s *Setup) dropsEarly(source probe.MAC, tags stack) bool {
+	return s.EarlyDrop && s.Assignments[source] == "" && station(source) && tags.vlan() && tags.outer().VID() != 4095
+}
+
 // number finds the layout's taps: each has to be there once.
 func (l *layout) number(taps []Tap) (numbers []int, troubles []string) {
 	numbers = make([]int, len(taps))
@@ -138,6 +143,10 @@ func (ft *frameTable) addJourney(plan *layout, numbers []int, seen []uint64, ste
 		seen[s.Tap]++
 		sighting.side = at
 		ft.records = append(ft.records, sighting)
+		if tap := plan.taps[number]; tap.role == switchEnd && direction == probe.Out && plan.setup.dropsEarly(s.Source, sighting.tags) {
+			sighting.side = sideOf(tap.peer, probe.In) // so that the demux answers for it
+			ft.records = append(ft.records, sighting)
+		}
 	}
 	slices.SortStableFunc(ft.records[first:], func(x, y record) int { return cmp.Compare(x.time, y.time) })
 	ft.add(frame{

@@ -164,6 +164,9 @@ type Setup struct {
 	// RedirectPeer says that the demux hands frames to the other ends of workers' veths that are in another network namespace, so
 	// that no tap at the host's end may see them. Optional.
 	RedirectPeer bool
+	// EarlyDrop says that the demux drops tagged frames of MACs without a worker in the trunk's driver, so that no tap at the host's
+	// end may see them. It is for frames that are injected at trunks, with their tags in the data, and not for clients without a worker. Optional.
+	EarlyDrop bool
 	// TrunkMTU is that of every trunk. Optional: every frame of the lab fits.
 	TrunkMTU int
 	// Age is how long the demux keeps the location of a client that sends nothing. All that it

@@ -44,3 +44,29 @@ func TestFramesThatGoPastTheHostsEnd(t *testing.T) {
 		g.Expect(past(change).Err()).To(MatchError(MatchRegexp(wrong)))
 	}
 }
+
+// What a stranger sends on a trunk is not seen at the host's end, is counted there, and must not come in.
+func TestFramesThatAreDroppedInTheTrunksDriver(t *testing.T) {
+	g := NewWithT(t)
+	early := func(change func(m *mover)) *ledger.Verdict {
+		m := small()
+		m.lab.EarlyDrop = true
+		stranger := m.frame(7, 0)
+		for n := range 4 {
+			stranger = m.frame(7, n)
+			came := len(m.seen["host/trunk0"])
+			m.seen["host/trunk0"] = slices.DeleteFunc(slices.Clone(m.seen["host/trunk0"]), func(s probe.Sighting) bool { return s.Fingerprint == stranger })
+			g.Expect(m.seen["host/trunk0"]).To(HaveLen(came - 1))
+		}
+		change(m)
+		return m.lab.Check(m.input())
+	}
+	g.Expect(early(func(*mover) {}).Err()).NotTo(HaveOccurred())
+	g.Expect(early(func(m *mover) { m.lab.EarlyDrop = false }).Err()).To(MatchError(MatchRegexp(`host/trunk0 +in +4 +0\n`)))
+	g.Expect(early(func(m *mover) {
+		at := slices.IndexFunc(m.seen["switch/trunk0"], func(s probe.Sighting) bool { return s.Fingerprint == m.frame(7, 1) })
+		s := m.seen["switch/trunk0"][at]
+		s.Direction = probe.In
+		m.seen["host/trunk0"] = append(m.seen["host/trunk0"], s)
+	}).Err()).To(MatchError(MatchRegexp(`host/trunk0 +in +0 +1\n`)))
+}

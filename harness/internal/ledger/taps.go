@@ -64,10 +64,11 @@ type layout struct {
 	taps  []tapPoint
 	named map[string]int
 	tap   [hostStack + 1][]int // by role and index
+	setup *Setup
 }
 
 func newLayout(setup *Setup) *layout {
-	l := &layout{named: map[string]int{}}
+	l := &layout{named: map[string]int{}, setup: setup}
 	add := func(name string, r role, index int) {
 		l.named[name] = len(l.taps)
 		l.tap[r] = append(l.tap[r], len(l.taps))
