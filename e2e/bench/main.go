@@ -183,6 +183,7 @@ func notes() map[string]string {
 		"limit":              "pops or pushes the tag and redirects, nothing else.",
 		"seed":               "the algorithm of BCC's vlan_learning: shared atomic counters, the location stored in three pieces with each frame, a copy sent and the frame dropped.",
 		"ours-peer":          "vlandemux run --redirect peer: taps on the host's end of the worker's veth see nothing.",
+		"ours-early":         "vlandemux run --early-drop xdp: taps on the trunk do not see frames of unknown MACs.",
 		"redirect_peer":      "the limit with bpf_redirect_peer towards the worker: taps on the host's end of its veth see nothing.",
 		"xdp":                "the limit by native XDP: a tag that the kernel has taken out of the frame is not seen, and group frames cannot be copied.",
 		"macvlan-source":     "the kernel's macvlan in source mode: the tag stays on, no way back with a tag, no learning, no counters by client.",

@@ -74,11 +74,11 @@ func (b *bench) frameRates(ctx context.Context) (err error) {
 }
 
 // oneClient compares all variants: one client, both processors, and a flood of
-// unknown MACs, of ours and of a program that drops them without a look.
+// unknown MACs, of ours at tc and in the driver, and of a program that drops them at tc without a look.
 func (b *bench) oneClient(ctx context.Context) (err error) {
 	var started []*running
 	defer func() { err = errors.Join(err, closeAll(started)) }()
-	for _, v := range []variant{direct(), limit(), ours(), oursPeer(), seed(), peer(), xdp(), macvlan(), u32(), nft(), flower(), ovs(), drop()} {
+	for _, v := range []variant{direct(), limit(), ours(), oursPeer(), seed(), peer(), xdp(), macvlan(), u32(), nft(), flower(), ovs(), drop(), oursEarly()} {
 		r, err := v.start(ctx, 2)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench: left out: %v\n", err)
@@ -104,14 +104,15 @@ func (w way) oneClient(started []*running) (rates []rate, err error) {
 	}
 	for _, r := range started {
 		v := r.variant
-		if v.name == "drop" || v.name == "ours" {
+		onlyDrops := v.name == "drop" || v.name == "ours-early"
+		if onlyDrops || v.name == "ours" {
 			strangers, err := w.source(r, frames{clients: 65536, burst: burst, tagged: true, address: strangerMAC})
 			if err != nil {
 				return nil, err
 			}
 			rates = append(rates, rate{name: w.name + "/unknown", running: r, sources: []source{strangers}, dropped: true})
 		}
-		if v.name == "drop" {
+		if onlyDrops {
 			continue
 		}
 		var each []source

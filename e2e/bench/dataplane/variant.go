@@ -59,6 +59,9 @@ func ours() variant { return oursWith("ours") }
 // oursPeer is ours past the host's end of the worker's veth.
 func oursPeer() variant { return oursWith("ours-peer", "--redirect", "peer") }
 
+// oursEarly is ours with frames of unknown MACs dropped in the trunk's driver.
+func oursEarly() variant { return oursWith("ours-early", "--early-drop", "xdp") }
+
 func oursWith(name string, args ...string) variant {
 	return variant{name: name, tagged: true, attach: func(ctx context.Context, p *path, clients int) (*running, error) {
 		d, err := startDemux(ctx, p, clients, args...)
