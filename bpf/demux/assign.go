@@ -337,10 +337,10 @@ func (d *Demux) removeAll(slots []uint32, devices ...*device) error {
 	}
 	err = errors.Join(err, d.recount(slots))
 	for i, slot := range slots {
+		d.releases++
+		d.slots[slot] = bpfSlot{Released: d.releases} // first: once its entry is free, nothing else tells that it has counted
 		entries[i].release()
 		err = errors.Join(err, d.restrict(slot, nil))
-		d.releases++
-		d.slots[slot] = bpfSlot{Released: d.releases}
 		d.free.add(slot)
 	}
 	for _, a := range devices {

@@ -67,6 +67,9 @@ func (d *Demux) restoreClients() error {
 	all := make([]uint32, 0, len(d.clients))
 	for e := range d.table.all {
 		mac, slot := e.key.Load()&macMask, uint32(e.value.Load())
+		if e.key.Load() != 0 && int(slot) < len(d.slots) {
+			d.slots[slot].Released = max(d.slots[slot].Released, 1) // it may be free now, and has counted
+		}
 		switch {
 		case mac == 0:
 			e.release()

@@ -127,6 +127,7 @@ func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
 		return nil, err
 	}
 	var number uint64
+	read := make([]bool, s.capacity) // by slot: a client that was being moved to its other bucket is in both
 	for _, bucket := range entries[uint32, [bucketEntries][2]uint64](s.maps[bpfMapClients], "the assignments", &err) {
 		for _, e := range bucket {
 			mac, slot := e[0]&macMask, uint32(e[1])
@@ -137,9 +138,10 @@ func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
 				return nil, fmt.Errorf("reading the worker of %s: %w", macOf(mac), err)
 			}
 			worker, there := names[uint32(number)]
-			if !there {
+			if !there || read[slot] {
 				continue
 			}
+			read[slot] = true
 			client, err := s.readClient(mac, slot, worker)
 			if err != nil {
 				return nil, err
