@@ -143,6 +143,13 @@ static __always_inline bool over_group_limit(__u32 *worker, const struct tally *
 	return clock && !take_tokens(clock, bpf_ktime_get_ns(), group_interval_ns, wire->packets);
 }
 
+static __always_inline void walk_places(struct flood *flood)
+{
+	flood->state->next_word = PLACE_WORDS;
+	flood->state->next_trunk = 0;
+	bpf_loop(MAX_FLOOD_STEPS, flood_step, flood, 0);
+}
+
 /* Every copy is a clone and the frame itself is dropped, which does not count. */
 static __noinline void flood_clients(struct __sk_buff *skb, const struct tally *wire, __u64 mac, __u32 longest)
 {
@@ -169,13 +176,13 @@ static __noinline void flood_clients(struct __sk_buff *skb, const struct tally *
 	add_tag(&flood.state->wire);
 	flood.state->sent = (struct tally){};
 	flood.state->places = flood.state->pages = 0;
-	flood.state->next_word = PLACE_WORDS;
-	flood.state->next_trunk = 0;
 	flood.state->trunks = settings->trunks;
 	flood.state->longest = longest;
 	flood.state->worker = *number;
 	flood.state->located = 0;
-	bpf_loop(MAX_FLOOD_STEPS, flood_step, &flood, 0);
+	walk_places(&flood);
+	if (!flood.state->located)
+		walk_places(&flood); /* a client that moved may have been ahead of the first one, and then behind */
 	if (!flood.state->located)
 		count_drop(skb, DROP_UNLEARNED, wire, mac, 0);
 	else if (flood.state->sent.packets)

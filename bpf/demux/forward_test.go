@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/vlandemux/vlandemux/bpf/demux"
 	"github.com/vlandemux/vlandemux/bpf/nettest"
+	"golang.org/x/sync/errgroup"
 )
 
 func TestForwardsBothWays(t *testing.T) {
@@ -233,4 +234,36 @@ func TestFloodsOncePerPlace(t *testing.T) {
 	}
 	b.Expect(b.drops()).To(BeEmpty())
 	b.Expect(b.client(1).Tx).To(Equal(demux.Tally{}), "group frames are the worker's")
+}
+
+// The walk over the places takes a while: the client may be ahead of it, and behind it a moment later.
+func TestAGroupFrameFindsAClientThatMoves(t *testing.T) {
+	b := start(t, demux.Options{})
+	b.assign(mac(1), 0)
+	b.learn(0, 1, tag(0))
+	b.sw[0].CountOnly()
+	b.far[0].CountOnly()
+	done := make(chan struct{})
+	var group errgroup.Group
+	group.Go(func() error {
+		places := [][]byte{fromClient(1, tag(0)).Bytes(), fromClient(1, tag(1000)).Bytes()}
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return nil
+			default:
+				if err := b.sw[0].SendRaw(nettest.GSO{}, places[i%len(places)]); err != nil {
+					return err
+				}
+			}
+		}
+	})
+	toAll := nettest.Frame{Destination: broadcast, Source: gateway, Payload: make([]byte, 64)}.Bytes()
+	for range 50_000 {
+		b.Expect(b.far[0].SendRaw(nettest.GSO{}, toAll)).To(Succeed())
+	}
+	close(done)
+	b.Expect(group.Wait()).To(Succeed())
+	b.Eventually(func() uint64 { return b.flooded(0).Packets }).Should(BeNumerically(">=", 50_000))
+	b.Expect(b.drops()).To(BeEmpty())
 }

@@ -120,7 +120,7 @@ __noinline int recount_client(__u32 slot)
 		before = __sync_lock_test_and_set(counted, now);
 		if (before == now)
 			break;
-		if (now) /* first: a group frame may find it at both places, and never at none */
+		if (now) /* first: a group frame may find it at both places rather than at none */
 			count_client(now, 1);
 		if (before)
 			count_client(before, -1);
