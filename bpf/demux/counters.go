@@ -73,8 +73,14 @@ func (d *Demux) readClients(c *Counters) error {
 			return err
 		}
 	}
-	slices.SortFunc(c.Clients, func(a, b ClientCounters) int { return a.MAC.Compare(b.MAC) })
+	c.Clients = byMAC(c.Clients)
 	return nil
+}
+
+// byMAC sorts what was read of clients, and leaves each once: one that went and came back meanwhile may have been in two slots.
+func byMAC(clients []ClientCounters) []ClientCounters {
+	slices.SortFunc(clients, func(a, b ClientCounters) int { return a.MAC.Compare(b.MAC) })
+	return slices.CompactFunc(clients, func(a, b ClientCounters) bool { return a.MAC == b.MAC })
 }
 
 func (d *Demux) readSlots(c *Counters, first, end int) error {

@@ -70,3 +70,26 @@ func TestASlotAtHomeIsTakenAgain(t *testing.T) {
 	g.Expect(slots(d)).To(Equal(before))
 	g.Expect(d.free.count).To(Equal(opts.Capacity - 100))
 }
+
+// Slots are not all read at the same moment.
+func TestAClientThatComesBackIsCountedOnce(t *testing.T) {
+	g := NewWithT(t)
+	nettest.Enter(t)
+	nettest.Veth(t, "w", "p")
+	d, err := Load(Options{Capacity: 2 * slotsAtOnce})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer d.Close()
+	client := MAC{2}
+	for ; d.table.home(client.word(), d.opts.Capacity) >= slotsAtOnce; client[5]++ {
+	}
+	var c Counters
+	g.Expect(d.Assign(client, "w")).To(Succeed())
+	g.Expect(d.readSlots(&c, 0, slotsAtOnce)).To(Succeed())
+	g.Expect(d.Unassign(client)).To(Succeed())
+	for slot := range uint32(slotsAtOnce) { // others have come
+		d.free.remove(slot)
+	}
+	g.Expect(d.Assign(client, "w")).To(Succeed())
+	g.Expect(d.readSlots(&c, slotsAtOnce, d.opts.Capacity)).To(Succeed())
+	g.Expect(byMAC(c.Clients)).To(HaveLen(1))
+}
