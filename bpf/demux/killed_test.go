@@ -34,9 +34,8 @@ func next(t *testing.T, from *Demux, capacity int) *Demux {
 // Killed while it took a client's worker away: whoever is in the slot then begins at 0.
 func TestCountersBeginAtZeroAfterAKilledUnassignment(t *testing.T) {
 	for name, done := range map[string]func(d *Demux, slot uint32, e *entry){
-		"entry hidden":  func(d *Demux, _ uint32, e *entry) { d.table.hide(e) },
-		"worker gone":   func(d *Demux, slot uint32, _ *entry) { d.clientWorkers[slot].Store(0) },
-		"both of these": func(d *Demux, slot uint32, e *entry) { d.table.hide(e); d.clientWorkers[slot].Store(0) },
+		"entry hidden":        func(d *Demux, _ uint32, e *entry) { d.table.hide(e) },
+		"and its worker gone": func(d *Demux, slot uint32, e *entry) { d.table.hide(e); d.clientWorkers[slot].Store(0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -68,6 +67,21 @@ func TestAClientInBothBucketsIsOneClientInOtherMaps(t *testing.T) {
 			g.Expect(counters.Clients).To(Equal([]ClientCounters{{MAC: client, Worker: "w0", Rx: Tally{Packets: 100}}}))
 			g.Expect(d.UnassignAll([]MAC{client})).To(Succeed())
 			g.Expect(d.free.count).To(Equal(capacity))
+		})
+	}
+}
+
+// Killed while it gave a client another worker: it has the one that its frames go to.
+func TestAClientThatWasBeingReassignedIsKept(t *testing.T) {
+	for name, capacity := range map[string]int{"by the same maps": 0, "by others": 5} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			before, client := killed(t, 3)
+			before.clientWorkers[uint32(before.table.find(client.word()).value.Load())].Store(0)
+
+			d := next(t, before, capacity)
+			g.Expect(d.Assignments()).To(Equal([]Assignment{{MAC: client, Worker: "w0"}}))
+			g.Expect(d.clientWorkers[uint32(d.table.find(client.word()).value.Load())].Load()).To(BeEquivalentTo(d.devices["w0"].number))
 		})
 	}
 }

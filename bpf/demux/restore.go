@@ -26,7 +26,7 @@ func (d *Demux) restore() error {
 	if err != nil {
 		return err
 	}
-	if err := d.restoreClients(); err != nil {
+	if err := d.restoreClients(records); err != nil {
 		return err
 	}
 	if err := d.openEarly(records); err != nil {
@@ -56,17 +56,19 @@ func (d *Demux) restoreDevices() (records map[*device]bpfDevice, err error) {
 
 // restoreClients reads the table, and finishes what an earlier process had begun
 // when it was killed.
-func (d *Demux) restoreClients() error {
-	byNumber := make([]*device, len(d.workerNumbers))
-	for _, a := range d.devices {
+func (d *Demux) restoreClients(records map[*device]bpfDevice) error {
+	byNumber, byIndex := make([]*device, len(d.workerNumbers)), make(map[uint32]*device)
+	for a, record := range records {
 		if a.role == bpfAttachRoleROLE_WORKER {
-			byNumber[a.number] = a
+			byNumber[a.number], byIndex[record.Ifindex] = a, a
 		}
 	}
+	delete(byIndex, 0)
 	d.table.used = 0
 	all := make([]uint32, 0, len(d.clients))
 	for e := range d.table.all {
-		mac, slot := e.key.Load()&macMask, uint32(e.value.Load())
+		value := e.value.Load()
+		mac, slot := e.key.Load()&macMask, uint32(value)
 		if e.key.Load() != 0 && int(slot) < len(d.slots) {
 			d.slots[slot].Released = max(d.slots[slot].Released, 1) // it may be free now, and has counted
 		}
@@ -86,11 +88,11 @@ func (d *Demux) restoreClients() error {
 		case d.clients[slot].mac != 0:
 			return d.incompatible(fmt.Errorf("client %s has slot %d of another client", macOf(mac), slot))
 		}
-		number := d.clientWorkers[slot].Load()
-		if int(number) >= len(byNumber) || byNumber[number] == nil {
-			number = 0
+		worker := byIndex[uint32(value>>32)&^bpfWorkerPeer] // for one that was being reassigned
+		if number := d.clientWorkers[slot].Load(); number != 0 && number < uint64(len(byNumber)) {
+			worker = byNumber[number]
 		}
-		if number == 0 { // it was being reassigned, or removed: without a worker it is neither
+		if worker == nil {
 			e.key.Store(hidden)
 			if err := d.wait(); err != nil {
 				return err
@@ -100,7 +102,8 @@ func (d *Demux) restoreClients() error {
 		}
 		d.table.used++
 		d.clients[slot].mac = mac
-		d.join(slot, byNumber[number])
+		d.join(slot, worker)
+		d.clientWorkers[slot].Store(uint64(worker.number))
 		all = append(all, slot)
 	}
 	for _, a := range byNumber {

@@ -111,14 +111,15 @@ func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
 	if s.layout == 1 {
 		return s.readFirstClients(d, snap)
 	}
-	names, trunks := make(map[uint32]string), make(map[uint32]*device)
+	names, byIndex, trunks := make(map[uint32]string), make(map[uint32]string), make(map[uint32]*device)
 	for i := range snap.devices {
 		if from := &snap.devices[i]; from.record.Role == bpfAttachRoleROLE_WORKER {
-			names[from.record.Number] = from.name
+			names[from.record.Number], byIndex[from.record.Ifindex] = from.name, from.name
 		} else {
 			trunks[from.record.Number] = &device{name: from.name}
 		}
 	}
+	delete(byIndex, 0)
 	places, err := s.readPlaces(trunks)
 	if err == nil && s.layout >= 4 {
 		err = s.readTallies()
@@ -137,8 +138,11 @@ func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
 			if err := s.maps[bpfMapClientWorkers].Lookup(slot, &number); err != nil {
 				return nil, fmt.Errorf("reading the worker of %s: %w", macOf(mac), err)
 			}
-			worker, there := names[uint32(number)]
-			if !there || read[slot] {
+			worker := names[uint32(number)]
+			if number == 0 { // it was being reassigned
+				worker = byIndex[uint32(e[1]>>32)&^bpfWorkerPeer]
+			}
+			if worker == "" || read[slot] {
 				continue
 			}
 			read[slot] = true
