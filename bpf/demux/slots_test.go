@@ -29,7 +29,7 @@ func TestSlotsAreNearHome(t *testing.T) {
 	g.Expect(last.near(199)).To(BeEquivalentTo(3), "the next is at the beginning")
 }
 
-// Homes are worth nothing if a restart or the programs see them elsewhere: a client that comes back has the same slot.
+// Most clients have a slot at home, also when they come back, and a restart leaves it theirs.
 func TestASlotAtHomeIsTakenAgain(t *testing.T) {
 	g := NewWithT(t)
 	nettest.Enter(t)
