@@ -119,7 +119,7 @@ func (d *Demux) insertAll(arrivals []arrival) error {
 		moved := make(map[*entry]bool)
 		for _, a := range arrivals {
 			slot, way, ok, err := d.insert(a)
-			if err == nil && !ok && len(way) == 0 {
+			if err == nil && !ok && len(way) == 0 && len(moves) == 0 { // else a client in both of its buckets may be in the way
 				err = full(d.opts.Capacity)
 			}
 			if err != nil {
@@ -131,6 +131,9 @@ func (d *Demux) insertAll(arrivals []arrival) error {
 				continue
 			}
 			crowded = append(crowded, a)
+			if len(way) == 0 {
+				continue
+			}
 			if next := way[0]; !moved[next.from] {
 				next.copy()
 				moves = append(moves, next)

@@ -42,3 +42,34 @@ func TestManyClientsWithoutRoomWaitTogether(t *testing.T) {
 	g.Expect(used).To(Equal(clients), "an entry was left behind by a move")
 	g.Expect(d.table.used).To(Equal(clients))
 }
+
+// Two clients need the same entry, and one of them can have another: both get room, however the first one was to get its own.
+func TestAClientWaitsForRoomThatAnotherOneHolds(t *testing.T) {
+	g := NewWithT(t)
+	nettest.Enter(t)
+	nettest.Veth(t, "w0", "p0")
+	d, err := Load(Options{Capacity: 128})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { g.Expect(d.Close()).To(Succeed()) }()
+
+	next := uint32(0)
+	mac := func(first, second int) Assignment {
+		for ; ; next++ {
+			mac := MAC{2, 0, byte(next >> 24), byte(next >> 16), byte(next >> 8), byte(next)}
+			if d.table.bucket(mac.word(), 0) == first && d.table.bucket(mac.word(), 1) == second {
+				next++
+				return Assignment{MAC: mac, Worker: "w0"}
+			}
+		}
+	}
+	// Buckets 0 and 1 are full, and 2 and 3 have room for one more. A client of bucket 0 can go to 2, one of bucket 1 to 3.
+	all := []Assignment{mac(0, 2), mac(1, 3)}
+	for bucket := range 4 {
+		all = append(all, mac(bucket, bucket), mac(bucket, bucket), mac(bucket, bucket))
+	}
+	all = append(all, mac(0, 1), mac(0, 0))
+	g.Expect(d.AssignAll(all)).To(Succeed())
+	for _, a := range all {
+		g.Expect(d.table.find(a.MAC.word())).NotTo(BeNil(), a.MAC.String())
+	}
+}

@@ -31,9 +31,10 @@ type entry struct {
 }
 
 const (
-	bucketEntries = 4
-	macMask       = 1<<48 - 1
-	minBuckets    = 64
+	bucketEntries     = 4
+	secondBucketShift = 21
+	macMask           = 1<<48 - 1
+	minBuckets        = 64
 )
 
 // bucketsFor is the number of buckets of a table for that many clients. At most every second entry is used: until it
@@ -82,13 +83,20 @@ func (t *clientTable) all(yield func(*entry) bool) {
 	}
 }
 
+// hash is mac_hash of client.h.
+func (t *clientTable) hash(mac uint64) uint64 {
+	product := mac * t.seeds[0]
+	return (product ^ product>>32) * t.seeds[1]
+}
+
+// bucket is the first or second one of the MAC.
 func (t *clientTable) bucket(mac uint64, which int) int {
-	return int(mac * t.seeds[which] >> t.shift)
+	return int(t.hash(mac) << (which * secondBucketShift) >> t.shift)
 }
 
 // home is where the programs expect the slot of the MAC.
 func (t *clientTable) home(mac uint64, capacity int) uint32 {
-	return uint32(mac * t.seeds[0] >> 32 * uint64(capacity) >> 32)
+	return uint32(t.hash(mac) >> 32 * uint64(capacity) >> 32)
 }
 
 // find returns the entry of the MAC, nil if it has none.

@@ -189,22 +189,34 @@ func TestALookupDuringAReassignmentFindsOneOfBoth(t *testing.T) {
 	g.Expect(seen).To(HaveLen(3))
 }
 
-// Half full is what a table is when all its capacity is used: there is room for each client.
+// Half full is what a table is when all its capacity is used: there is room for each client, with any seeds.
 func TestATableTakesItsCapacity(t *testing.T) {
-	g := NewWithT(t)
-	const capacity = 50000
+	for _, c := range []struct{ capacity, times int }{{50_000, 1}, {2048, 200}, {100, 5000}} {
+		t.Run(fmt.Sprint(c.capacity), func(t *testing.T) {
+			g, moved := NewWithT(t), 0
+			for range c.times {
+				moved += fill(g, c.capacity)
+			}
+			t.Logf("%d times %d clients, %d moves", c.times, c.capacity, moved)
+		})
+	}
+}
+
+// fill puts so many clients, whose MACs follow one another, into a table for them, and returns how many had to move.
+func fill(g *WithT, capacity int) (moved int) {
 	seeds, err := drawSeeds()
 	g.Expect(err).NotTo(HaveOccurred())
 	table := newClientTable(make([][bucketEntries]entry, bucketsFor(capacity)), seeds)
-	moved := 0
-	for n := range uint64(capacity) {
-		mac := (n<<8 | 2) & macMask // as a vendor counts
+	mac := func(n int) uint64 { return MAC{2, 0, 0, byte(n >> 16), byte(n >> 8), byte(n)}.word() }
+	for n := range capacity {
 		for {
-			moves, ok := table.insert(mac, n)
+			moves, ok := table.insert(mac(n), uint64(n))
 			if ok {
 				break
 			}
-			g.Expect(moves).NotTo(BeEmpty(), "no room for client %d, seeds %x", n, seeds)
+			if len(moves) == 0 {
+				g.Expect(n).To(Equal(capacity), "no room for one more, seeds %x", seeds)
+			}
 			for _, m := range moves {
 				m.copy()
 				m.hide()
@@ -213,9 +225,10 @@ func TestATableTakesItsCapacity(t *testing.T) {
 			}
 		}
 	}
-	for n := range uint64(capacity) {
-		e := table.find((n<<8 | 2) & macMask)
-		g.Expect(e != nil && e.value.Load() == n).To(BeTrue(), "client %d, seeds %x", n, seeds)
+	for n := range capacity {
+		if e := table.find(mac(n)); e == nil || e.value.Load() != uint64(n) {
+			g.Expect(mac(n)).To(BeNil(), "client %d is not found, seeds %x", n, seeds)
+		}
 	}
-	t.Logf("%d clients, %d moves, seeds %x", capacity, moved, seeds)
+	return moved
 }

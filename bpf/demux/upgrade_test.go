@@ -27,6 +27,7 @@ var lastBuilds = map[string]func(b *bed, path string, mode demux.AttachMode){
 	"first layout":  firstLayout,
 	"second layout": func(b *bed, path string, mode demux.AttachMode) { laterLayout(b, path, mode, 2) },
 	"third layout":  func(b *bed, path string, mode demux.AttachMode) { laterLayout(b, path, mode, 3) },
+	"fourth layout": func(b *bed, path string, mode demux.AttachMode) { laterLayout(b, path, mode, 4) },
 }
 
 const oldCapacity = 4
@@ -62,7 +63,14 @@ func loadOld(b *bed, spec *ebpf.CollectionSpec, path, maps string, mode demux.At
 			m.Pinning = ebpf.PinByName
 		}
 	}
-	objects, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: maps}})
+	opts := ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: maps}}
+	if section := ".data.policies"; spec.Maps[section] != nil { // the fourth layout's programs have the map as a variable
+		policies, err := ebpf.NewMapWithOptions(spec.Maps["policies_map"], opts.Maps)
+		b.Expect(err).NotTo(HaveOccurred())
+		b.t.Cleanup(func() { b.Expect(policies.Close()).To(Succeed()) })
+		opts.MapReplacements = map[string]*ebpf.Map{"policies_map": policies, section: policies}
+	}
+	objects, err := ebpf.NewCollectionWithOptions(spec, opts)
 	b.Expect(err).NotTo(HaveOccurred())
 	b.t.Cleanup(objects.Close)
 	return oldBuild{b, objects, path, mode}
@@ -151,6 +159,11 @@ func laterLayout(b *bed, path string, mode demux.AttachMode, layout uint64) {
 	if layout >= 3 {
 		entries["place_rules"], entries["allowed_places"] = oldCapacity, 1<<16
 	}
+	stride := os.Getpagesize() / binary.Size(oldClientTally{}) // of each processor's part
+	if layout >= 4 {
+		entries["client_tallies"] = uint32(stride * ebpf.MustPossibleCPU())
+		b.Expect(spec.Variables["tally_stride"].Set(uint32(stride))).To(Succeed())
+	}
 	old := loadOld(b, spec, path, maps, mode, entries,
 		"flood_states", "grace_period", "group_clocks", "drop_watch", "drop_rates", "drop_events", "former_locations")
 	trunk, worker := uint32(b.trunks[0]), uint32(b.indexes[0])
@@ -158,7 +171,13 @@ func laterLayout(b *bed, path string, mode demux.AttachMode, layout uint64) {
 	word := binary.LittleEndian.Uint64(append(address[:], 0, 0))
 	old.put("clients", uint32(word*seed>>shift), [4]struct{ Key, Value uint64 }{{word, slot | uint64(worker)<<32}})
 	old.put("client_workers", uint32(slot), uint64(number))
-	old.put("client_tallies", uint32(slot), oldCounts())
+	if layout < 4 {
+		old.put("client_tallies", uint32(slot), oldCounts())
+	} else {
+		for cpu, counts := range oldCounts() {
+			old.put("client_tallies", uint32(cpu*stride+slot), counts)
+		}
+	}
 	old.put("worker_states", uint32(number), uint64(1))
 	old.put("settings_map", uint32(0), uint64(1)) // trunks
 	old.put("trunk_indexes", uint32(0), trunk)
