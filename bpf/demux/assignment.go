@@ -29,11 +29,14 @@ func MACs(assignments []Assignment) []MAC {
 	return macs
 }
 
+// SortAssignments sorts a list by MAC; those of one MAC stay in their order.
+func SortAssignments(list []Assignment) { sortByMAC(list, func(a *Assignment) MAC { return a.MAC }) }
+
 // Twice returns a MAC that more than one of the assignments has.
 func Twice(assignments []Assignment) (mac MAC, found bool) {
 	words := make([]uint64, 0, len(assignments))
 	for _, a := range assignments {
-		words = append(words, bits.ReverseBytes64(a.MAC.word())) // as they are ordered: most lists are in order
+		words = append(words, a.MAC.ordered()) // most lists are in order
 	}
 	slices.Sort(words)
 	for i := 1; i < len(words); i++ {
@@ -115,7 +118,7 @@ func (d *Demux) Assignments() ([]Assignment, error) {
 	for _, slot := range d.free.others(0, d.opts.Capacity) {
 		assignments = append(assignments, d.assignment(slot))
 	}
-	slices.SortFunc(assignments, func(a, b Assignment) int { return a.MAC.Compare(b.MAC) })
+	SortAssignments(assignments)
 	return assignments, nil
 }
 

@@ -79,7 +79,7 @@ func (d *Demux) readClients(c *Counters) error {
 
 // byMAC sorts what was read of clients, and leaves each once: one that went and came back meanwhile may have been in two slots.
 func byMAC(clients []ClientCounters) []ClientCounters {
-	slices.SortFunc(clients, func(a, b ClientCounters) int { return a.MAC.Compare(b.MAC) })
+	sortByMAC(clients, func(c *ClientCounters) MAC { return c.MAC })
 	return slices.CompactFunc(clients, func(a, b ClientCounters) bool { return a.MAC == b.MAC })
 }
 

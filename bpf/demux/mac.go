@@ -3,7 +3,9 @@ package demux
 import (
 	"bytes"
 	"encoding/hex"
+	"math/bits"
 	"net"
+	"slices"
 )
 
 // MAC is a hardware address as the maps key it.
@@ -37,6 +39,48 @@ func parseColons(s string) (m MAC, ok bool) {
 
 // Compare orders addresses by their octets.
 func (m MAC) Compare(other MAC) int { return bytes.Compare(m[:], other[:]) }
+
+// ordered is the address as a number, in the order of Compare.
+func (m MAC) ordered() uint64 { return bits.ReverseBytes64(m.word()) }
+
+// sortByMAC sorts a list by radix, an octet at a time; elements with one MAC stay in their order. What is sorted are pairs of
+// MAC and place: an element, which is several times as long, moves once.
+func sortByMAC[E any](list []E, mac func(*E) MAC) {
+	if slices.IsSortedFunc(list, func(a, b E) int { return mac(&a).Compare(mac(&b)) }) {
+		return
+	}
+	type pair struct {
+		mac  MAC
+		from int32
+	}
+	pairs, next := make([]pair, len(list)), make([]pair, len(list))
+	for i := range list {
+		pairs[i] = pair{mac(&list[i]), int32(i)}
+	}
+	for octet := len(MAC{}) - 1; octet >= 0; octet-- {
+		var ends [256]int // of those with each value of the octet
+		for i := range pairs {
+			ends[pairs[i].mac[octet]]++
+		}
+		if ends[pairs[0].mac[octet]] == len(pairs) { // all have the same, as in the vendor's part
+			continue
+		}
+		for value := 1; value < len(ends); value++ {
+			ends[value] += ends[value-1]
+		}
+		for i := len(pairs) - 1; i >= 0; i-- {
+			value := pairs[i].mac[octet]
+			ends[value]--
+			next[ends[value]] = pairs[i]
+		}
+		pairs, next = next, pairs
+	}
+	sorted := make([]E, len(list))
+	for to := range sorted {
+		sorted[to] = list[pairs[to].from]
+	}
+	copy(list, sorted)
+}
 
 // Validate returns [ErrBadMAC] unless m is the address of one station:
 // not zero, and without the group bit.

@@ -211,7 +211,7 @@ func (s *Server) decodeAssignments(w http.ResponseWriter, r *http.Request) ([]de
 	if mac, found := demux.Twice(list); found {
 		return nil, fmt.Errorf("%w: %s is there twice", ErrBadRequest, mac)
 	}
-	slices.SortFunc(list, func(a, b demux.Assignment) int { return a.MAC.Compare(b.MAC) })
+	demux.SortAssignments(list)
 	return list, nil
 }
 

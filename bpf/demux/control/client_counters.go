@@ -46,14 +46,14 @@ func readClients(in *bufio.Reader) (clients []ClientCounters, err error) {
 			return nil, err
 		}
 		line = bytes.TrimRight(line, ",\n")
-		var c ClientCounters
-		if !r.decode(line, &c) {
-			c = ClientCounters{}
-			if err := json.Unmarshal(line, &c); err != nil {
+		clients = append(clients, ClientCounters{})
+		c := &clients[len(clients)-1]
+		if !r.decode(line, c) {
+			*c = ClientCounters{}
+			if err := json.Unmarshal(line, c); err != nil {
 				return nil, err
 			}
 		}
-		clients = append(clients, c)
 	}
 }
 
@@ -71,8 +71,14 @@ func (r *rowReader) decode(line []byte, c *ClientCounters) bool {
 			ok = false
 			return nil
 		}
-		found, after, is := bytes.Cut(rest[len(before):], []byte{until})
-		rest, ok = after, is
+		rest = rest[len(before):]
+		end := bytes.IndexByte(rest, until)
+		if end < 0 {
+			ok = false
+			return nil
+		}
+		found := rest[:end]
+		rest = rest[end+1:]
 		return found
 	}
 	number := func(before string, until byte) (n uint64) {

@@ -209,12 +209,11 @@ func (f *runFlags) settings(changed func(flag string) bool) (config, error) {
 
 // override returns those of base whose MAC is not in over and those of over, by MAC.
 func override(base, over []demux.Assignment) []demux.Assignment {
-	over = slices.SortedStableFunc(slices.Values(over), byMAC)
-	kept := slices.DeleteFunc(base, func(p demux.Assignment) bool {
-		_, replaced := slices.BinarySearchFunc(over, p, byMAC)
-		return replaced
-	})
-	all := slices.Concat(kept, over)
-	slices.SortStableFunc(all, byMAC)
+	replaced := make(map[demux.MAC]bool, len(over))
+	for _, a := range over {
+		replaced[a.MAC] = true
+	}
+	all := append(slices.DeleteFunc(base, func(a demux.Assignment) bool { return replaced[a.MAC] }), over...)
+	demux.SortAssignments(all)
 	return all
 }

@@ -133,8 +133,6 @@ func (c config) defaultWorker() string {
 	return c.unknown
 }
 
-func byMAC(a, b demux.Assignment) int { return a.MAC.Compare(b.MAC) }
-
 // parsePair reads MAC=WORKER, or MAC=WORKER@TRUNK:VID,VID.
 func parsePair(text string) (a demux.Assignment, err error) {
 	address, target, found := strings.Cut(text, "=")

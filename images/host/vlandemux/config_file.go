@@ -190,5 +190,5 @@ func (p *configParser) assign(key, node *yaml.Node) {
 		lines[mac] = key.Line
 		p.config.assign = append(p.config.assign, a)
 	})
-	slices.SortFunc(p.config.assign, byMAC)
+	demux.SortAssignments(p.config.assign)
 }

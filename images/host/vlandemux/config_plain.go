@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/vlandemux/vlandemux/bpf/demux"
@@ -40,7 +39,7 @@ func cutPlainAssignments(text string) (rest string, plain []demux.Assignment, li
 	if _, twice := demux.Twice(plain); twice || len(plain) == 0 {
 		return text, nil, 0
 	}
-	slices.SortFunc(plain, byMAC)
+	demux.SortAssignments(plain)
 	return head + strings.Repeat("\n", lines) + left, plain, strings.Count(head, "\n")
 }
 

@@ -119,7 +119,7 @@ func (f *fakePlane) Assignments() ([]demux.Assignment, error) {
 	for mac, worker := range f.assigned {
 		list = append(list, demux.Assignment{MAC: mac, Worker: worker})
 	}
-	slices.SortFunc(list, byMAC)
+	demux.SortAssignments(list)
 	return list, nil
 }
 

@@ -69,7 +69,7 @@ func (r *reloader) dropped(settings config) []demux.Assignment {
 		return nil // it is closed
 	}
 	return slices.DeleteFunc(now, func(a demux.Assignment) bool {
-		at, _ := slices.BinarySearchFunc(before, a, byMAC)
+		at, _ := slices.BinarySearchFunc(before, a.MAC, func(b demux.Assignment, mac demux.MAC) int { return b.MAC.Compare(mac) })
 		return before[at].Worker != a.Worker
 	})
 }
