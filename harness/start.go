@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,18 +32,19 @@ func (l *Lab) build(ctx context.Context, h *Harness) error {
 		if err := l.await(ctx, "workers", workers); err != nil {
 			return err
 		}
-		if err := l.join(ctx, "workers", l.workers); err != nil {
+		var names []string
+		for _, w := range l.Topology.Workers {
+			names = append(names, w.Name)
+		}
+		if err := l.join(ctx, "workers", true, names); err != nil {
 			return err
 		}
 		silent := !l.Topology.hasIPv6()
 		if silent {
 			group.Go(func() error { return l.attach(ctx) })
 		}
-		if err := l.await(ctx, "clients", clients); err != nil {
-			return err
-		}
-		up = time.Now()
-		if err := l.join(ctx, "clients", l.clients); err != nil {
+		var err error
+		if up, err = l.joinClients(ctx, clients); err != nil {
 			return err
 		}
 		wired = time.Now()
@@ -74,6 +74,24 @@ type starting struct {
 	up   chan struct{}    // closed when it is there
 }
 
+func (s starting) await(ctx context.Context) error {
+	select {
+	case <-s.up:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s starting) isUp() bool {
+	select {
+	case <-s.up:
+		return true
+	default:
+		return false
+	}
+}
+
 // containers are those of the host, the workers and the clients.
 func (l *Lab) containers(images Images) (host, workers, clients []starting) {
 	tun := slices.ContainsFunc(l.Topology.Workers, func(w Worker) bool { return w.Kind == WorkerTAP })
@@ -91,7 +109,6 @@ func (l *Lab) containers(images Images) (host, workers, clients []starting) {
 
 // startContainers starts them in their order, as fast as the pool lets it.
 func (l *Lab) startContainers(ctx context.Context, group *errgroup.Group, h *Harness, all []starting) error {
-	var mu sync.Mutex
 	for _, s := range all {
 		if err := h.pool.turn(ctx); err != nil {
 			return fmt.Errorf("starting the container of %s: %w", s.name, err)
@@ -103,8 +120,8 @@ func (l *Lab) startContainers(ctx context.Context, group *errgroup.Group, h *Har
 			}
 			c.logged = c.Logged()
 			n := &Node{Sockets: traffic.Of(c.agent), Name: s.name, Container: c.Name, PID: c.PID, agent: c.agent, container: c}
-			mu.Lock()
-			defer mu.Unlock()
+			l.mu.Lock()
+			defer l.mu.Unlock()
 			if s.into == nil {
 				l.host = n
 			} else {
@@ -120,10 +137,8 @@ func (l *Lab) startContainers(ctx context.Context, group *errgroup.Group, h *Har
 // await returns once containers are up.
 func (l *Lab) await(ctx context.Context, part string, containers []starting) error {
 	for _, s := range containers {
-		select {
-		case <-s.up:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := s.await(ctx); err != nil {
+			return err
 		}
 	}
 	l.ended("containers: "+part, l.started, time.Since(l.started))
@@ -147,7 +162,9 @@ func (l *Lab) wire(ctx context.Context) error {
 		if w.InHost {
 			n := *l.host
 			n.Name = w.Name
+			l.mu.Lock() // containers of other workers come up
 			l.workers[w.Name] = &n
+			l.mu.Unlock()
 		}
 	}
 	t, begun := l.Topology, time.Now()
@@ -160,13 +177,45 @@ func (l *Lab) wire(ctx context.Context) error {
 	return err
 }
 
-// join lays the links of some nodes.
-func (l *Lab) join(ctx context.Context, part string, nodes map[string]*Node) error {
-	pids, begun := map[string]int{}, time.Now()
-	for name, n := range nodes {
-		pids[name] = n.PID
+// joinClients lays the links of clients while the containers of others start: each time those of all that are up. It
+// returns when the last one was up.
+func (l *Lab) joinClients(ctx context.Context, clients []starting) (up time.Time, err error) {
+	for len(clients) > 0 {
+		if err := clients[0].await(ctx); err != nil {
+			return up, err
+		}
+		var names []string
+		clients = slices.DeleteFunc(clients, func(s starting) bool {
+			if !s.isUp() {
+				return false
+			}
+			names = append(names, s.name)
+			return true
+		})
+		up = time.Now()
+		if len(clients) == 0 {
+			l.ended("containers: clients", l.started, up.Sub(l.started))
+		}
+		if err := l.join(ctx, "clients", len(clients) == 0, names); err != nil {
+			return up, err
+		}
 	}
+	return up, nil
+}
+
+// join lays the links of nodes that are there. Each step of the last ones of a part is a phase.
+func (l *Lab) join(ctx context.Context, part string, last bool, names []string) error {
+	pids, begun := map[string]int{}, time.Now()
+	l.mu.Lock()
+	for _, name := range names {
+		pids[name] = l.node(name).PID
+	}
+	l.mu.Unlock()
 	steps, err := l.host.agent.Join(ctx, pids)
+	if !last {
+		l.ended("wiring: some "+part, begun, time.Since(begun))
+		return err
+	}
 	l.endedSteps("wiring: "+part+": ", begun, steps)
 	return err
 }
