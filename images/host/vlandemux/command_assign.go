@@ -60,9 +60,13 @@ func newUnassign() *cobra.Command {
 		Args:    arguments("MAC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var mistakes []error
-			macs := make([]demux.MAC, 0, len(args))
+			macs, given := make([]demux.MAC, 0, len(args)), make(map[demux.MAC]bool, len(args))
 			for _, arg := range args {
 				mac, err := parseMAC(arg)
+				if err == nil && given[mac] {
+					err = fmt.Errorf("%s is given twice", mac)
+				}
+				given[mac] = true
 				if err != nil {
 					mistakes = append(mistakes, err)
 				}
@@ -95,7 +99,6 @@ func unassign(ctx context.Context, client *control.Client, macs []demux.MAC) err
 		if !assigned[mac] {
 			mistakes = append(mistakes, fmt.Errorf("%s: %w", mac, demux.ErrNotAssigned))
 		}
-		delete(assigned, mac) // a MAC given twice is a mistake as well
 	}
 	if len(mistakes) > 0 {
 		return &mistakesError{doing: "nothing was unassigned", mistakes: mistakes}

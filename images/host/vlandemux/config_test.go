@@ -209,6 +209,7 @@ func TestACommandLineThatMakesNoSenseExitsWith2(t *testing.T) {
 	for _, args := range [][]string{
 		{"runn"}, {"run", "eth1"}, {"run", "--trunks=eth1"}, {"run", "--config=/no/such/file"}, {"run", "--untagged=x"}, {"assign"},
 		{"assign", "w0"}, {"assign", "02:00:00:00:00:01=w0", "02:00:00:00:00:01=w1"}, {"unassign"}, {"unassign", "w0"},
+		{"unassign", "02:00:00:00:00:01", "02-00-00-00-00-01"},
 		{"counters", "--watch=0s"}, {"counters", "--watch=x"}, {"status", "x"}, {"detach", "--bpffs="},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
