@@ -117,7 +117,7 @@ func (d *Demux) attach(a *device, link *Link) error {
 	if err := d.lose(a); err != nil {
 		return err
 	}
-	if err := d.attachEarly(a, link.Index, d.earlyPin(link.Index)); err != nil {
+	if err := d.attachEarly(a, link.Index); err != nil {
 		return err
 	}
 	hook, err := d.hookNew(a, link.Index, false)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/vlandemux/vlandemux/bpf/internal/tchook"
 	"golang.org/x/sys/unix"
 )
@@ -11,6 +13,8 @@ import (
 // earlyNumber sets the pin of a trunk's XDP link apart from that of its TCX link. Earlier builds know nothing of it: the one that
 // takes over finds the pin of an interface that is not there, and takes the link off.
 const earlyNumber = 1 << 30
+
+const xdpPass = 2 // XDP_PASS
 
 func (d *Demux) earlyPin(ifindex int) string {
 	if d.pins == nil {
@@ -25,10 +29,14 @@ func (d *Demux) dropsEarly(a *device) bool {
 
 // attachEarly runs early_drop in the driver of a trunk, where the options ask for it. A link of ours that is pinned
 // already stays as it is.
-func (d *Demux) attachEarly(a *device, ifindex int, pin string) error {
+func (d *Demux) attachEarly(a *device, ifindex int) error {
 	if !d.dropsEarly(a) {
 		return nil
 	}
+	return d.openOrAttachEarly(a, ifindex, d.objs.EarlyDrop, d.earlyPin(ifindex))
+}
+
+func (d *Demux) openOrAttachEarly(a *device, ifindex int, program *ebpf.Program, pin string) error {
 	var err error
 	if there := d.earlyPin(ifindex); there != "" {
 		if ours, _ := tchook.PinIsOurs(there, d.isOurs); ours {
@@ -37,13 +45,23 @@ func (d *Demux) attachEarly(a *device, ifindex int, pin string) error {
 			}
 		}
 	}
-	a.early, err = tchook.NativeXDP().Attach(ifindex, d.objs.EarlyDrop, pin, d.isOurs)
+	a.early, err = tchook.NativeXDP().Attach(ifindex, program, pin, d.isOurs)
 	return explainEarly(a, err)
 }
 
 // openEarly is attachEarly for all trunks that are there, before anything is taken over: where one cannot have it, the earlier
-// dataplane goes on. What is new is not pinned yet, so that it goes with this process.
-func (d *Demux) openEarly(records map[*device]bpfDevice) error {
+// dataplane goes on. What is new is not pinned yet, so that it goes with this process, and passes everything: what it dropped
+// would be counted in maps that may go with the process as well.
+func (d *Demux) openEarly(records map[*device]bpfDevice) (err error) {
+	if d.opts.EarlyDrop != EarlyDropXDP {
+		return nil
+	}
+	pass, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "pass", Type: ebpf.XDP, AttachType: ebpf.AttachXDP, Flags: unix.BPF_F_XDP_HAS_FRAGS, License: "Dual BSD/GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()}})
+	if err != nil {
+		return fmt.Errorf("loading a program that passes everything, to see which trunks take one in their driver: %w", err)
+	}
+	defer func() { err = errors.Join(err, pass.Close()) }() // links hold it
 	for a, record := range records {
 		if !d.dropsEarly(a) || record.Ifindex == 0 {
 			continue
@@ -52,19 +70,23 @@ func (d *Demux) openEarly(records map[*device]bpfDevice) error {
 		if err != nil || link.Attrs().Name != a.name {
 			continue // who that is turns out later
 		}
-		if err := d.attachEarly(a, int(record.Ifindex), ""); err != nil {
+		if err := d.openOrAttachEarly(a, int(record.Ifindex), pass, ""); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// takeOverEarly puts our program in the driver of a trunk that was taken over.
+// takeOverEarly puts our program in the driver of a trunk that was taken over. It is pinned with that one alone: the next process
+// would not know another one for ours.
 func (d *Demux) takeOverEarly(a *device) error {
 	if a.early == nil {
-		return d.attachEarly(a, a.ifindex, d.earlyPin(a.ifindex))
+		return d.attachEarly(a, a.ifindex)
 	}
-	return errors.Join(a.early.Pin(d.earlyPin(a.ifindex)), a.early.Replace(d.objs.EarlyDrop))
+	if err := a.early.Replace(d.objs.EarlyDrop); err != nil {
+		return err
+	}
+	return a.early.Pin(d.earlyPin(a.ifindex))
 }
 
 func (a *device) detachEarly() error {

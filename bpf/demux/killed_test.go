@@ -1,6 +1,7 @@
 package demux
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -84,4 +85,37 @@ func TestAClientThatWasBeingReassignedIsKept(t *testing.T) {
 			g.Expect(d.clientWorkers[uint32(d.table.find(client.word()).value.Load())].Load()).To(BeEquivalentTo(d.devices["w0"].number))
 		})
 	}
+}
+
+// Killed before the next process knows of its maps: what was dropped meanwhile has counted in the maps before, whoever dropped it.
+func TestDropsCountUntilATakeoverIsKilled(t *testing.T) {
+	g := NewWithT(t)
+	before, _ := killed(t, 3)
+	nettest.Veth(t, "trunk0", "sw0")
+	port := nettest.Open(t, "sw0")
+	_, err := before.AttachTrunk("trunk0", false)
+	g.Expect(err).NotTo(HaveOccurred())
+
+	d, err := open(Options{Capacity: 5, EarlyDrop: EarlyDropXDP, PinPath: before.opts.PinPath})
+	g.Expect(err).NotTo(HaveOccurred())
+	old, err := d.pins.current()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(old.check(&d.opts)).To(Succeed())
+	then, err := old.read(d)
+	g.Expect(err).NotTo(HaveOccurred())
+	set, err := d.pins.next(old)
+	g.Expect(err).NotTo(HaveOccurred())
+	set.former = old
+	_, err = d.copyTo(set, then)
+	g.Expect(err).NotTo(HaveOccurred())
+	port.Send(nettest.Frame{Destination: [6]byte{2}, Source: [6]byte{2, 9}, Tags: []nettest.Tag{{Protocol: 0x8100, TCI: 5}}, Payload: make([]byte, 64)})
+	unknown := func(d *Demux) uint64 {
+		counters, err := d.Counters()
+		g.Expect(err).NotTo(HaveOccurred())
+		return counters.Drops[bpfDropReasonDROP_UNKNOWN_CLIENT].Packets
+	}
+	g.Eventually(func() uint64 { return unknown(before) }, "10s").Should(BeEquivalentTo(1))
+	g.Expect(errors.Join(d.release(), old.close())).To(Succeed())
+
+	g.Expect(unknown(next(t, before, 5))).To(BeEquivalentTo(1))
 }
