@@ -113,7 +113,11 @@ func (s *pinSet) readFirstClients(d *Demux, snap *snapshot) (_ *snapshot, err er
 			names[client.Worker] = name
 			snap.devices = append(snap.devices, snapshotDevice{name: name, record: bpfDevice{Role: bpfAttachRoleROLE_WORKER}})
 		}
-		from, err := s.readClient(mac.word(), client.Slot, name)
+		var slot bpfSlot
+		if err := s.maps[bpfMapSlots].Lookup(client.Slot, &slot); err != nil {
+			return nil, fmt.Errorf("reading counters of %s: %w", mac, err)
+		}
+		from, err := s.readClient(mac.word(), client.Slot, name, slot.Base)
 		if err != nil {
 			return nil, err
 		}

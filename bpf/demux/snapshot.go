@@ -1,6 +1,9 @@
 package demux
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // snapshot is what an earlier set of maps holds, of whatever layout.
 type snapshot struct {
@@ -103,8 +106,8 @@ func (s *pinSet) readDevices(d *Demux) (snap *snapshot, err error) {
 	return snap, err
 }
 
-func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
-	snap, err := s.readDevices(d)
+func (s *pinSet) readAlone(d *Demux) (snap *snapshot, err error) {
+	snap, err = s.readDevices(d)
 	if err != nil {
 		return nil, err
 	}
@@ -127,35 +130,43 @@ func (s *pinSet) readAlone(d *Demux) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	var number uint64
+	var (
+		buckets [][bucketEntries]entry
+		workers []word
+		slots   []bpfSlot
+	)
+	defer func() { err = errors.Join(err, unmapMemory(&buckets), unmapMemory(&workers), unmapMemory(&slots)) }()
+	if err := errors.Join(mapMemory(&buckets, s.maps[bpfMapClients]), mapMemory(&workers, s.maps[bpfMapClientWorkers]), mapMemory(&slots, s.maps[bpfMapSlots])); err != nil {
+		return nil, err
+	}
 	read := make([]bool, s.capacity) // by slot: a client that was being moved to its other bucket is in both
-	for _, bucket := range entries[uint32, [bucketEntries][2]uint64](s.maps[bpfMapClients], "the assignments", &err) {
-		for _, e := range bucket {
-			mac, slot := e[0]&macMask, uint32(e[1])
+	for b := range buckets {
+		for i := range buckets[b] {
+			e := &buckets[b][i]
+			mac, value := e.key.Load()&macMask, e.value.Load()
 			if mac == 0 {
 				continue
 			}
-			if err := s.maps[bpfMapClientWorkers].Lookup(slot, &number); err != nil {
-				return nil, fmt.Errorf("reading the worker of %s: %w", macOf(mac), err)
+			slot := uint32(value)
+			if int(slot) >= s.capacity {
+				return nil, d.incompatible(fmt.Errorf("client %s has slot %d of %d", macOf(mac), slot, s.capacity))
 			}
+			number := workers[slot].Load()
 			worker := names[uint32(number)]
 			if number == 0 { // it was being reassigned
-				worker = byIndex[uint32(e[1]>>32)&^bpfWorkerPeer]
+				worker = byIndex[uint32(value>>32)&^bpfWorkerPeer]
 			}
 			if worker == "" || read[slot] {
 				continue
 			}
 			read[slot] = true
-			client, err := s.readClient(mac, slot, worker)
+			client, err := s.readClient(mac, slot, worker, slots[slot].Base)
 			if err != nil {
 				return nil, err
 			}
 			client.places = places[slot]
 			snap.clients = append(snap.clients, client)
 		}
-	}
-	if err != nil {
-		return nil, err
 	}
 	return snap, s.readSums(snap)
 }
@@ -193,31 +204,24 @@ func (s *pinSet) readPlaces(trunks map[uint32]*device) (places map[uint32][]Plac
 	return places, err
 }
 
-// readClient reads what every layout has in the same maps.
-func (s *pinSet) readClient(mac uint64, slot uint32, worker string) (c snapshotClient, err error) {
+// readClient reads what a client has counted beyond base.
+func (s *pinSet) readClient(mac uint64, slot uint32, worker string, base bpfClientTally) (c snapshotClient, err error) {
 	c = snapshotClient{mac: mac, worker: worker, slot: slot, located: slot}
-	var (
-		cpus []bpfClientTally
-		base bpfSlot
-	)
-	err = s.maps[bpfMapSlots].Lookup(slot, &base)
-	if err == nil && s.layout < 4 {
-		err = s.maps[bpfMapClientTallies].Lookup(slot, &cpus)
-	} else if err == nil {
+	var cpus []bpfClientTally
+	if s.layout >= 4 {
 		cpus = s.counted[slot : slot+1]
-	}
-	if err != nil {
+	} else if err := s.maps[bpfMapClientTallies].Lookup(slot, &cpus); err != nil {
 		return c, fmt.Errorf("reading counters of %s: %w", macOf(mac), err)
 	}
 	if s.former != nil {
-		base = bpfSlot{}
+		base = bpfClientTally{}
 	}
 	var now bpfClientTally
 	for _, cpu := range cpus {
 		now.Rx.add(cpu.Rx)
 		now.Tx.add(cpu.Tx)
 	}
-	rx, tx := since(base.Base.Rx, now.Rx), since(base.Base.Tx, now.Tx)
+	rx, tx := since(base.Rx, now.Rx), since(base.Tx, now.Tx)
 	c.counted.Rx.Packets, c.counted.Rx.Bytes = rx.Packets, rx.Bytes
 	c.counted.Tx.Packets, c.counted.Tx.Bytes = tx.Packets, tx.Bytes
 	return c, nil
