@@ -72,20 +72,22 @@ func (d *Demux) readRing(ctx context.Context, ring func() *ebpf.Map, handle func
 	}()
 
 	var record ringbuf.Record
-	for {
+	for ctx.Err() == nil {
 		err := reader.ReadInto(&record)
 		switch {
+		case err == nil: // it has left the ring: it is handed over, even if ctx has ended meanwhile
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, os.ErrClosed):
 			return ErrClosed
-		case err != nil:
+		default:
 			return fmt.Errorf("reading events: %w", err)
 		}
 		if err := handle(record.RawSample); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 func (d *Demux) openRing(ring func() *ebpf.Map) (*ringbuf.Reader, error) {

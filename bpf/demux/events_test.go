@@ -82,6 +82,29 @@ func TestReadEventsEnds(t *testing.T) {
 	b.Eventually(ended).Should(Receive(MatchError(demux.ErrClosed)))
 }
 
+// A reader that ends takes no event along: the next one begins with that which it would have handed over.
+func TestTheNextReaderGoesOnWhereOneEnded(t *testing.T) {
+	b := start(t, demux.Options{})
+	b.assign(mac(1), 0)
+	const moves = 100
+	var want, seen []uint16
+	for vid := range uint16(moves) {
+		b.learn(0, 1, tag(vid))
+		want = append(want, vid)
+	}
+	deadline, end := context.WithTimeout(t.Context(), 5*time.Second)
+	defer end()
+	for len(seen) < moves && deadline.Err() == nil {
+		ctx, cancel := context.WithCancel(deadline)
+		b.Expect(b.demux.ReadEvents(ctx, func(e demux.Event) error {
+			seen = append(seen, e.To.VID())
+			cancel()
+			return nil
+		})).To(Succeed())
+	}
+	b.Expect(seen).To(Equal(want))
+}
+
 // Nothing waits for a reader: once the ring is full, events are counted as lost
 // and frames still get through.
 func TestEventsLost(t *testing.T) {
