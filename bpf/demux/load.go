@@ -3,6 +3,7 @@ package demux
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -107,6 +108,7 @@ func Load(opts Options) (_ *Demux, err error) {
 	}
 	defer unlock()
 	if err := d.loadPinned(); err != nil {
+		_ = os.Remove(opts.PinPath) // if nothing is in it, it is of no use
 		return nil, fmt.Errorf("taking over %s: %w", opts.PinPath, err)
 	}
 	return d, nil

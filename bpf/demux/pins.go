@@ -39,7 +39,7 @@ func createPins(path string) (*pins, error) {
 		return nil, fmt.Errorf("creating pin folder: %w", err)
 	}
 	p, err := openPins(path)
-	if errors.Is(err, errNotBPFFS) {
+	if err != nil {
 		_ = os.Remove(path) // ours if empty, and it is of no use
 	}
 	return p, err
