@@ -63,9 +63,9 @@ static __always_inline struct client *find_in_bucket(__u64 mac, struct client_bu
 	return NULL;
 }
 
-/* A MAC is in one of two buckets: the one that the top bits of its hash number, or the one that the bits below them do.
- * The products of the MAC with two seeds would not do for numbers: the MACs of a site follow one another, and with one pair of
- * seeds in 800 more of them have the same two products, nearly, than have room there (Dietzfelbinger and Schellbach,
+/* A MAC is in one of two buckets: the top bits of its hash are the number of the first, the bits below those of the second.
+ * One product of the MAC for each bucket would not do: the MACs of a site follow one another, and with one pair of seeds
+ * in 800 more of them have both products nearly in common than have room there (Dietzfelbinger and Schellbach,
  * On risks of using cuckoo hashing with simple universal hash classes, SODA 2009).
  */
 static __always_inline __u64 mac_hash(__u64 mac)
