@@ -121,13 +121,22 @@ func TestFramesComeWhileTheirLocationIsForgotten(t *testing.T) {
 	close(stop)
 	forgetting.Wait()
 	b.learn(1, 1, tag(5))
+	b.assign(mac(2), 0)
+	b.learn(1, 2, tag(5)) // the last event
 	b.Expect(b.counters().EventsLost).To(BeZero())
 	counts, entered := map[demux.EventType]int{}, map[demux.Location]int{}
-	for _, e := range b.events(1) {
+	ctx, end := context.WithTimeout(t.Context(), time.Minute)
+	defer end()
+	b.Expect(b.demux.ReadEvents(ctx, func(e demux.Event) error {
+		if e.MAC == mac(2) {
+			end()
+			return nil
+		}
 		counts[e.Type]++
 		entered[e.To]++
 		entered[e.From]--
-	}
+		return nil
+	})).To(Succeed())
 	for at, times := range entered {
 		switch at {
 		case b.location(1):
