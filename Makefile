@@ -121,7 +121,7 @@ else
 	CGO_ENABLED=0 go build -o $(BUILT)/vm ./images/vm/vm
 	go test -c -o $(BUILT)/tests/ $(IN_CONTAINER) $(RACED_IN_CONTAINER)
 	@exec $(VM) --no-docker -- sh -c 'failed=0; for package in $(IN_CONTAINER) $(RACED_IN_CONTAINER); do \
-		echo "=== $$package"; (cd $$package && $(BUILT)/tests/$${package##*/}.test -test.timeout=20m) || failed=1; \
+		echo "=== $$package"; (cd $$package && $(BUILT)/tests/$${package##*/}.test -test.timeout=40m) || failed=1; \
 	done; exit $$failed'
 endif
 

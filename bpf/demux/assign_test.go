@@ -135,7 +135,7 @@ func TestAssignWhileTrafficFlows(t *testing.T) {
 		port.CountOnly()
 	}
 	b.learn(0, 3, tag(9))
-	const frames = 30000
+	frames := many(30_000)
 	var traffic sync.WaitGroup
 	var total atomic.Int64
 	for n := 1; n <= 2; n++ {

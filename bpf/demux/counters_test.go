@@ -110,7 +110,8 @@ func TestCapacityOfManyProcessors(t *testing.T) {
 // Counters of one client are written by several CPUs at once.
 func TestCountsConcurrentSenders(t *testing.T) {
 	b := start(t, demux.Options{})
-	const senders, frames = 4, 20000
+	const senders = 4
+	frames := many(20_000)
 	for n := range senders {
 		b.assign(mac(n), n%2)
 	}
