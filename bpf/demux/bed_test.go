@@ -171,7 +171,7 @@ func (b *bed) drops() map[string]demux.Tally {
 	return found
 }
 
-// eachMode runs the test with both ways to attach.
+// eachMode runs the test with each way to attach that the kernel has, on emulated processors with the newest alone.
 func eachMode(t *testing.T, test func(t *testing.T, mode demux.AttachMode)) {
 	for _, mode := range []demux.AttachMode{demux.AttachTCX, demux.AttachClsact} {
 		ran := false
