@@ -190,8 +190,12 @@ func TestEarlyDropComesAndGoesAtARestart(t *testing.T) {
 		before := b.client(1)
 		b.Eventually(b.far[0].Count).Should(BeEquivalentTo(before.Rx.Packets))
 		b.far[0].Reset()
+		restarts := 6
+		if emulated() { // each takes seconds, and traffic is the slower for it
+			restarts = 2
+		}
 		sent := b.traffic(b.far[0], b.sw[0], func() {
-			for i := range 6 {
+			for i := range restarts {
 				restart(200+i/2*16, "")
 			}
 		})
