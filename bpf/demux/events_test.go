@@ -129,8 +129,9 @@ func TestEventsOfAClientThatTwoCPUsSee(t *testing.T) {
 	b := start(t, demux.Options{})
 	b.assign(mac(1), 0)
 	b.far[0].CountOnly()
-	const rounds, frames = 4, 5000 // of each CPU: the ring has room for the events of a round
-	var begin demux.Location       // of a round
+	const rounds = 4
+	frames := many(5000)     // of each CPU: the ring has room for the events of a round
+	var begin demux.Location // of a round
 	var total atomic.Int64
 	for round := range rounds {
 		var group sync.WaitGroup
