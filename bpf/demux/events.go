@@ -35,6 +35,9 @@ type Event struct {
 	MAC      MAC
 	From, To Location  // From is zero if it had not been seen before, To when it is EventForgotten
 	Time     time.Time // when the frame was handled, or the location forgotten
+	// Earliest is when it can have been at the earliest, from a dataplane that looks now and then what has changed. A
+	// [Demux] knows Time exactly and leaves it zero.
+	Earliest time.Time
 }
 
 // ReadEvents calls handle for each event, in order, until ctx ends (nil), handle

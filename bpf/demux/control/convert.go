@@ -92,10 +92,11 @@ func assignmentList(names Names, workers []demux.Attachment, from []demux.Assign
 
 func event(names Names, e demux.Event) Event {
 	return Event{
-		Type: string(e.Type),
-		MAC:  e.MAC,
-		From: location(names, e.From),
-		To:   location(names, e.To),
-		Time: e.Time,
+		Type:     string(e.Type),
+		MAC:      e.MAC,
+		From:     location(names, e.From),
+		To:       location(names, e.To),
+		Time:     e.Time,
+		Earliest: e.Earliest,
 	}
 }

@@ -166,6 +166,9 @@ type Event struct {
 	To *Location `json:"to,omitempty"`
 	// Time is when the frame that caused it arrived, or the location was forgotten.
 	Time time.Time `json:"time"`
+	// Earliest is the earliest that it can have been and Time the latest, from a dataplane that looks now and then
+	// what has changed; zero where Time is exact, as it is of vlandemux.
+	Earliest time.Time `json:"earliest,omitzero"`
 	// Merged is how many events this one stands for, 0 for itself alone: From is that of the first, the rest that
 	// of the last.
 	Merged int `json:"merged,omitempty"`

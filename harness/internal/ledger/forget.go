@@ -23,8 +23,8 @@ func (a *audit) forget(all []control.Event) {
 		r := &a.history.locations[i]
 		r.writes = slices.DeleteFunc(r.writes, forgotten)
 		for _, e := range all {
-			if at := e.Time.UnixNano(); e.MAC == a.history.names[i] && e.Type == "forgotten" {
-				r.writes = append(r.writes, write{begin: at - eventSlack, end: at + eventSlack, forgotten: true})
+			if e.MAC == a.history.names[i] && e.Type == "forgotten" {
+				r.writes = append(r.writes, write{begin: earliest(&e) - eventSlack, end: e.Time.UnixNano() + eventSlack, forgotten: true})
 			}
 		}
 		r.seal()
@@ -35,7 +35,7 @@ func (a *audit) forget(all []control.Event) {
 // learned from the client within that time.
 func (a *audit) unused(mac int, e *event) bool {
 	return a.setup.Age != 0 && a.history.expected(mac) == 0 && !slices.ContainsFunc(a.history.locations[mac].writes, func(w write) bool {
-		return !w.optional && w.value != 0 && w.begin-eventSlack > e.time-int64(a.setup.Age) && w.end+eventSlack < e.time
+		return !w.optional && w.value != 0 && w.begin-eventSlack > e.time-int64(a.setup.Age) && w.end+eventSlack < e.earliest
 	})
 }
 

@@ -129,9 +129,14 @@ func locationNames(places []uint64) string {
 
 // event is one that the demux raised, in the ledger's own terms.
 type event struct {
-	from, to uint64
-	time     int64
-	text     string
+	from, to       uint64
+	earliest, time int64 // when it was: the same, unless the dataplane looks now and then what has changed
+	text           string
+}
+
+// within tells whether it can have been between two moments.
+func (e *event) within(begin, end int64) bool {
+	return begin-eventSlack <= e.time && e.earliest <= end+eventSlack
 }
 
 // wrongEvents names what is wrong with the events. For each there must be a frame
@@ -144,7 +149,7 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 		i, known := a.history.macs[x.MAC]
 		from, err := a.readLocation(x.From)
 		to, err2 := a.readLocation(x.To)
-		e := event{from: from, to: to, time: x.Time.UnixNano()}
+		e := event{from: from, to: to, earliest: earliest(&x), time: x.Time.UnixNano()}
 		e.text = fmt.Sprintf("event %q of %s at %s, from %s to %s", x.Type, x.MAC, Clock(e.time), locationName(from), locationName(to))
 		kind := "moved"
 		switch {
@@ -165,7 +170,7 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 			wrong = append(wrong, e.text+": it makes no sense")
 		case to == 0 && !a.unused(i, &e):
 			wrong = append(wrong, e.text+": it was not unused for as long as locations are kept")
-		case to == 0 && !slices.Contains(a.history.locations[i].legal(e.time-eventSlack, e.time+eventSlack, nil), from):
+		case to == 0 && !slices.Contains(a.history.locations[i].legal(e.earliest-eventSlack, e.time+eventSlack, nil), from):
 			wrong = append(wrong, e.text+": it was not there")
 		case from&vidOnly == to&vidOnly:
 			wrong = append(wrong, e.text+": the place has not changed")
@@ -188,6 +193,13 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 		wrong = slices.Concat(wrong, a.missingEvents(i, events[i]), a.unforgotten(i))
 	}
 	return wrong
+}
+
+func earliest(x *control.Event) int64 {
+	if x.Earliest.IsZero() {
+		return x.Time.UnixNano()
+	}
+	return x.Earliest.UnixNano()
 }
 
 // mostLearned is how often a MAC can have been learned: once each time it was
@@ -222,7 +234,7 @@ func (a *audit) renewed(mac int) bool {
 // refused tells whether a frame from where a MAC may not be can have raised an event.
 func (a *audit) refused(mac int, e *event) bool {
 	return slices.ContainsFunc(a.history.refusals[mac], func(w write) bool {
-		return w.value == e.to && w.begin-eventSlack <= e.time && e.time <= w.end+eventSlack &&
+		return w.value == e.to && e.within(w.begin, w.end) &&
 			slices.Contains(a.history.locations[mac].legal(w.begin, w.end, nil), e.from)
 	})
 }
@@ -255,7 +267,7 @@ func (a *audit) caused(mac int, e *event) bool {
 	r := &a.history.locations[mac]
 	begun := sort.Search(len(r.writes), func(i int) bool { return r.writes[i].begin-eventSlack > e.time })
 	for _, w := range slices.Backward(r.writes[:begun]) { // the last are those around that time
-		if w.value == e.to && e.time <= w.end+eventSlack && slices.Contains(r.legal(w.begin, w.end, nil), e.from) {
+		if w.value == e.to && e.within(w.begin, w.end) && slices.Contains(r.legal(w.begin, w.end, nil), e.from) {
 			return true
 		}
 	}
@@ -269,7 +281,7 @@ func (a *audit) brokenChain(mac int, events []event) []string {
 	rest := slices.Clone(events)
 	for len(rest) > 0 {
 		next := slices.IndexFunc(rest, func(e event) bool {
-			return e.time-rest[0].time <= eventSlack &&
+			return e.earliest-rest[0].time <= eventSlack &&
 				slices.ContainsFunc(places, func(p uint64) bool { return p&vidOnly == e.from&vidOnly })
 		})
 		if next < 0 {
@@ -299,7 +311,7 @@ func (a *audit) missingEvents(mac int, events []event) []string {
 			continue
 		}
 		if !slices.ContainsFunc(events, func(e event) bool {
-			return e.to&vidOnly == w.value&vidOnly && w.begin-eventSlack <= e.time && e.time <= w.end+eventSlack
+			return e.to&vidOnly == w.value&vidOnly && e.within(w.begin, w.end)
 		}) {
 			return []string{fmt.Sprintf("no event says that %s came to %s at %s", a.history.names[mac], locationName(w.value), Clock(w.begin))}
 		}

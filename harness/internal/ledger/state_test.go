@@ -143,6 +143,37 @@ func TestEventsAreNotDemandedThatNobodyWatched(t *testing.T) {
 	g.Expect(m.lab.Check(in).Err()).NotTo(HaveOccurred())
 }
 
+func TestAnEventIsTimedAsWellAsItsDataplaneCan(t *testing.T) {
+	const late = 100 * time.Millisecond
+	tests := []struct {
+		name     string
+		earliest time.Duration // after the frame; 0: not said
+		want     string        // "" for right
+	}{
+		{"exactly", 0, `event "moved" of 02:00:00:00:00:03 .*: no frame has caused it`},
+		{"from before the frame", -time.Millisecond, ""},
+		{"from after the frame", late - time.Millisecond, `event "moved" of 02:00:00:00:00:03 .*: no frame has caused it`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			g := NewWithT(t)
+			m := roaming()
+			in := m.input()
+			event := &m.events[len(m.events)-1]
+			frame := event.Time
+			event.Time = frame.Add(late)
+			if test.earliest != 0 {
+				event.Earliest = frame.Add(test.earliest)
+			}
+			if err := m.lab.Check(in).Err(); test.want == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+			} else {
+				g.Expect(err).To(MatchError(MatchRegexp(test.want)))
+			}
+		})
+	}
+}
+
 func TestALocationKnownBeforeIsUsed(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		g := NewWithT(t)

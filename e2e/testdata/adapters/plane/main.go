@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -80,7 +81,7 @@ func run(ctx context.Context, newBackend func(demux.AttachMode) (Backend, error)
 	if err != nil {
 		return err
 	}
-	p := &plane{backend: backend, settings: s, clients: map[demux.MAC]*client{}, found: map[string]net.Interface{}}
+	p := &plane{backend: backend, settings: s, began: time.Now(), clients: map[demux.MAC]*client{}, found: map[string]net.Interface{}}
 	for _, name := range s.trunks {
 		if err := p.attach(name, &p.trunks, backend.AttachTrunk); err != nil {
 			return err

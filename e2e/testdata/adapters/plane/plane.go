@@ -29,6 +29,7 @@ type plane struct {
 	mu              sync.Mutex
 	backend         Backend                  // guarded by mu
 	settings        settings                 // never changes
+	began           time.Time                // never changes; before anything is attached
 	clients         map[demux.MAC]*client    // guarded by mu
 	trunks, workers []demux.Attachment       // guarded by mu
 	found           map[string]net.Interface // guarded by mu; by worker
@@ -176,23 +177,28 @@ func (p *plane) Counters() (all demux.Counters, err error) {
 
 // ReadEvents looks what has changed, since neither backend tells.
 func (p *plane) ReadEvents(ctx context.Context, handle func(demux.Event) error) error {
+	looked := p.began
 	for tick := time.Tick(2 * time.Millisecond); ; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick:
 		}
+		begin := time.Now()
 		counters, err := p.Counters()
 		if err != nil {
 			return err
 		}
+		end := time.Now()
 		for _, now := range counters.Clients {
 			if e := p.changed(now); e.Type != "" {
+				e.Earliest, e.Time = looked, end
 				if err := handle(e); err != nil {
 					return err
 				}
 			}
 		}
+		looked = begin
 	}
 }
 
@@ -220,7 +226,7 @@ func (p *plane) changed(now demux.ClientCounters) (e demux.Event) {
 	case from.Trunk != now.Location.Trunk || from.Protocol != now.Location.Protocol || from.VID() != now.Location.VID():
 		e.Type = demux.EventMoved
 	}
-	e.MAC, e.From, e.To, e.Time = now.MAC, from, now.Location, time.Now()
+	e.MAC, e.From, e.To = now.MAC, from, now.Location
 	return e
 }
 
