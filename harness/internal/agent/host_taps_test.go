@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
 )
@@ -33,7 +32,7 @@ func TestATapIsAskedWhileJourneysAreRead(t *testing.T) {
 		_, err := s.retained(t.Context(), "w0/eth0")
 		asked <- err
 	}()
-	g.Eventually(asked).WithTimeout(10 * time.Second).Should(Receive(MatchError(`there is no tap "w0/eth0"`)))
+	g.Eventually(asked).Should(Receive(MatchError(`there is no tap "w0/eth0"`)))
 	_, err = io.ReadAll(from)
 	g.Expect(err).NotTo(HaveOccurred())
 }

@@ -62,7 +62,7 @@ func startSmallLab(t *testing.T, ctx context.Context) smallLab {
 func TestUnwiredHostSaysSo(t *testing.T) {
 	g := NewWithT(t)
 	host := startAgent(t, RoleHost)
-	ctx := deadline(t, 20*time.Second)
+	ctx := deadline(t, longest)
 	_, err := host.Features(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(host.MissingSwitch(ctx, "tc")).To(BeEmpty())
@@ -92,7 +92,7 @@ func TestUnwiredHostSaysSo(t *testing.T) {
 
 func TestTapsSeeWhatIsSentAnywhere(t *testing.T) {
 	g := NewWithT(t)
-	ctx := deadline(t, 60*time.Second)
+	ctx := deadline(t, longest)
 	lab := startSmallLab(t, ctx)
 	tapped := []probe.TapPoint{}
 	for _, p := range lab.points {
@@ -120,7 +120,7 @@ func TestTapsSeeWhatIsSentAnywhere(t *testing.T) {
 	_, err = lab.host.SendAt(ctx, lab.points["c0/eth0"], traffic.SendRequest{Interface: "other", Batches: []probe.Batch{inClient}})
 	g.Expect(err).To(MatchError(ContainSubstring("leave the request's empty")))
 
-	totals, err := lab.host.AwaitTaps(ctx, map[string]uint64{"host/trunk0": 850, "w0/eth0": 100}, 30*time.Second)
+	totals, err := lab.host.AwaitTaps(ctx, map[string]uint64{"host/trunk0": 850, "w0/eth0": 100}, longest)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(totals).To(And(HaveKeyWithValue("host/trunk0", uint64(850)), HaveKeyWithValue("w0/eth0", uint64(100))))
 	began := time.Now()
@@ -183,7 +183,7 @@ func seenAt(t *testing.T, ctx context.Context, host *agentProcess, reports []pro
 // TestClientsTalkAcrossNamespaces has the agents of two clients of one VLAN speak to each other in every way they can.
 func TestClientsTalkAcrossNamespaces(t *testing.T) {
 	g := NewWithT(t)
-	ctx := deadline(t, 60*time.Second)
+	ctx := deadline(t, longest)
 	lab := startSmallLab(t, ctx)
 	pings, err := lab.client.Ping(ctx, traffic.PingRequest{Destination: netip.MustParseAddr("10.0.0.2"), Count: 5})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -199,7 +199,7 @@ func TestClientsTalkAcrossNamespaces(t *testing.T) {
 	g.Expect(replies.Replies).To(HaveLen(8))
 	g.Expect(replies.Replies[7]).To(And(HaveField("Server", "c1")))
 	for range 8 {
-		g.Eventually(seen, "5s").Should(Receive(HaveField("Remote", WithTransform(netip.AddrPort.Addr, Equal(netip.MustParseAddr("10.0.0.1"))))))
+		g.Eventually(seen).Should(Receive(HaveField("Remote", WithTransform(netip.AddrPort.Addr, Equal(netip.MustParseAddr("10.0.0.1"))))))
 	}
 	g.Expect(web.Close()).To(Succeed())
 	_, err = lab.client.HTTPGet(ctx, traffic.HTTPGetRequest{URL: "http://10.0.0.2:8080/", Count: 1})
@@ -212,7 +212,7 @@ func TestClientsTalkAcrossNamespaces(t *testing.T) {
 		tcp, err := lab.client.TCP(ctx, traffic.TCPRequest{Remote: streams.Address(), Local: netip.MustParseAddrPort("10.0.0.1:5001"), Mode: traffic.Echo, Octets: 1}, nil)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(tcp.Received).To(Equal(uint64(1)))
-		g.Eventually(seen, "5s").Should(Receive(HaveField("Remote", netip.MustParseAddrPort("10.0.0.1:5001"))))
+		g.Eventually(seen).Should(Receive(HaveField("Remote", netip.MustParseAddrPort("10.0.0.1:5001"))))
 	}
 	for range 3 { // a chosen port can be used again at once
 		var progress []traffic.TCPProgress
@@ -221,7 +221,7 @@ func TestClientsTalkAcrossNamespaces(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(tcp.Received).To(Equal(uint64(20 << 20)))
 		g.Expect(progress).NotTo(BeEmpty())
-		g.Eventually(seen, "5s").Should(Receive(HaveField("Remote", netip.MustParseAddrPort("10.0.0.1:5001"))))
+		g.Eventually(seen).Should(Receive(HaveField("Remote", netip.MustParseAddrPort("10.0.0.1:5001"))))
 	}
 
 	echo, err := lab.second.ServeUDP(ctx, traffic.UDPServeRequest{Listen: netip.MustParseAddrPort("10.0.0.2:5353")})
@@ -234,7 +234,7 @@ func TestClientsTalkAcrossNamespaces(t *testing.T) {
 
 func TestLeftoversShowTheLabAndItsEnd(t *testing.T) {
 	g := NewWithT(t)
-	ctx := deadline(t, 60*time.Second)
+	ctx := deadline(t, longest)
 	lab := startSmallLab(t, ctx)
 	left, err := lab.host.Leftovers(ctx)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/onsi/gomega"
 	"github.com/vlandemux/vlandemux/bpf/demux/control"
 )
 
@@ -25,10 +26,14 @@ const roleVariable = "VLANDEMUX_TEST_AGENT"
 // reaperRole makes it process 1 of a PID namespace, where a process ends before the one it has started.
 const reaperRole = "reaper"
 
+// longest is how long what must happen may take: the machine may be busy.
+const longest = time.Minute
+
 func TestMain(m *testing.M) {
 	role := os.Getenv(roleVariable)
 	switch {
 	case role == "":
+		gomega.SetDefaultEventuallyTimeout(longest)
 		os.Exit(m.Run())
 	case os.Args[0] == demuxName:
 		os.Exit(fakeDemux(os.Args[1:]))
@@ -74,6 +79,9 @@ func fakeDemux(args []string) int {
 		return 3
 	case slices.Contains(args, "--hang"):
 		fmt.Fprintln(os.Stderr, "not ready: already waiting for ever")
+		if i := slices.Index(args, "--said"); i >= 0 {
+			os.WriteFile(args[i+1], nil, 0o600) // tells that it has said so
+		}
 		<-time.After(time.Hour) // and no deadlock that the runtime would find
 	case slices.Contains(args, "--orphan"):
 		child := exec.Command("/proc/self/exe", "status") // waits for its input, which ends with this process

@@ -61,7 +61,7 @@ func startAgent(t *testing.T, role Role) *agentProcess {
 	a.Sockets = traffic.Of(a.Client)
 	t.Cleanup(func() {
 		a.Close()
-		g.Eventually(a.exited, "10s").Should(BeClosed())
+		g.Eventually(a.exited).Should(BeClosed())
 		read.Close()
 		if t.Failed() {
 			t.Logf("the agent's log:\n%s", a.stderr)
@@ -71,30 +71,30 @@ func startAgent(t *testing.T, role Role) *agentProcess {
 }
 
 func TestAClientsAgentHasNoHostRoutes(t *testing.T) {
-	_, err := startAgent(t, RoleClient).Kernel(deadline(t, 10*time.Second))
+	_, err := startAgent(t, RoleClient).Kernel(deadline(t, longest))
 	NewWithT(t).Expect(err).To(MatchError(ContainSubstring("404")))
 }
 
 func TestAgentExitsWhenItsStreamEnds(t *testing.T) {
 	g := NewWithT(t)
 	a := startAgent(t, RoleClient)
-	_, err := a.Footprint(deadline(t, 10*time.Second))
+	_, err := a.Footprint(deadline(t, longest))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(a.Close()).To(Succeed())
-	g.Eventually(a.exited, "5s").Should(BeClosed())
+	g.Eventually(a.exited).Should(BeClosed())
 	g.Expect(a.err).NotTo(HaveOccurred())
 }
 
 func TestAgentExitsOnSIGTERM(t *testing.T) {
 	g := NewWithT(t)
 	a := startAgent(t, RoleWorker)
-	_, err := a.Footprint(deadline(t, 10*time.Second))
+	_, err := a.Footprint(deadline(t, longest))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(a.cmd.Process.Signal(unix.SIGTERM)).To(Succeed())
-	g.Eventually(a.exited, "5s").Should(BeClosed())
+	g.Eventually(a.exited).Should(BeClosed())
 	g.Expect(a.err).NotTo(HaveOccurred())
-	g.Eventually(a.Done(), "5s").Should(BeClosed())
-	_, err = a.Footprint(deadline(t, 10*time.Second))
+	g.Eventually(a.Done()).Should(BeClosed())
+	_, err = a.Footprint(deadline(t, longest))
 	var ended *StreamError
 	g.Expect(errors.As(err, &ended)).To(BeTrue(), "%v", err)
 }
@@ -106,7 +106,7 @@ func TestAnUnknownRoleIsRefused(t *testing.T) {
 
 func TestAHostInAUserNamespace(t *testing.T) {
 	g := NewWithT(t)
-	cmd := exec.CommandContext(deadline(t, 30*time.Second), "/proc/self/exe")
+	cmd := exec.CommandContext(deadline(t, longest), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), roleVariable+"="+string(RoleHost))
 	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
@@ -124,7 +124,7 @@ func alive(pid int) func() bool {
 func TestDemuxChild(t *testing.T) {
 	g := NewWithT(t)
 	a := startAgent(t, RoleHost)
-	ctx := deadline(t, 30*time.Second)
+	ctx := deadline(t, longest)
 	socket := filepath.Join(t.TempDir(), "d.sock")
 
 	_, err := a.Demux().Status(ctx)
@@ -134,9 +134,12 @@ func TestDemuxChild(t *testing.T) {
 	err = a.StartDemux(ctx, []string{"--fail"})
 	g.Expect(err).To(MatchError(And(ContainSubstring("exit status 3"), ContainSubstring("no such interface"), ContainSubstring("what to do: see `ip link`"))))
 
-	short, cancel := context.WithTimeout(ctx, 2*time.Second) // time enough for it to start on a slow machine
-	g.Expect(a.StartDemux(short, []string{"--hang"})).To(MatchError(context.DeadlineExceeded))
+	starting, cancel := context.WithCancel(ctx)
+	said, hanging := filepath.Join(t.TempDir(), "said"), make(chan error, 1)
+	go func() { hanging <- a.StartDemux(starting, []string{"--hang", "--said", said}) }()
+	g.Eventually(said).Should(BeAnExistingFile())
 	cancel()
+	g.Eventually(hanging).Should(Receive(MatchError(context.Canceled)))
 	g.Expect(a.DemuxLog(ctx)).To(ContainSubstring("not ready"))
 
 	g.Expect(a.StartDemux(ctx, []string{"--socket=" + socket})).To(Succeed())
@@ -151,9 +154,9 @@ func TestDemuxChild(t *testing.T) {
 	watching, stopWatching := context.WithCancel(ctx)
 	subscribed, watched := make(chan struct{}), make(chan error, 1)
 	go func() { watched <- a.Demux().Watch(watching, func() { close(subscribed) }, nil) }()
-	g.Eventually(subscribed, "5s").Should(BeClosed())
+	g.Eventually(subscribed).Should(BeClosed())
 	stopWatching()
-	g.Eventually(watched, "5s").Should(Receive(MatchError(context.Canceled)))
+	g.Eventually(watched).Should(Receive(MatchError(context.Canceled)))
 
 	g.Expect(a.StopDemux(ctx, "TERM")).To(Succeed())
 	g.Expect(alive(status.PID)()).To(BeFalse())
@@ -171,7 +174,7 @@ func TestDemuxChild(t *testing.T) {
 	third, err := a.Demux().Status(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(a.Demux().Unassign(ctx, "02:00:00:00:00:01")).NotTo(Succeed(), "the fake dies of it")
-	g.Eventually(alive(third.PID), "5s").Should(BeFalse())
+	g.Eventually(alive(third.PID)).Should(BeFalse())
 	g.Expect(a.StopDemux(ctx, "TERM")).To(MatchError(ContainSubstring("exit status 4")), "nobody had asked it to end")
 	g.Expect(a.DemuxLog(ctx)).To(ContainSubstring("no such interface"), "the log goes back to the first run")
 }
@@ -180,7 +183,7 @@ func TestADemuxThatIsNeverReady(t *testing.T) {
 	g := NewWithT(t)
 	t.Setenv(roleVariable, string(RoleHost))
 	h := &host{program: "/proc/self/exe", demux: demuxChild{start: 3 * time.Second}}
-	_, err := h.startDemux(deadline(t, 30*time.Second), []string{"--hang"})
+	_, err := h.startDemux(deadline(t, longest), []string{"--hang"})
 	g.Expect(err).To(MatchError(And(ContainSubstring("3s passed before"), ContainSubstring("not ready: already waiting"))))
 	g.Expect(h.demux.processes()).To(BeEmpty())
 }
@@ -193,7 +196,7 @@ func TestADemuxThatNeverAnswers(t *testing.T) {
 	defer silent.Close()
 	proxy := httptest.NewServer(d.proxy())
 	defer proxy.Close()
-	_, err = control.NewClient(http.DefaultTransport, proxy.URL+"/demux").Status(deadline(t, 30*time.Second))
+	_, err = control.NewClient(http.DefaultTransport, proxy.URL+"/demux").Status(deadline(t, longest))
 	g.Expect(err).To(MatchError(And(ContainSubstring(d.socket), ContainSubstring("timeout"), ContainSubstring("does it run"))))
 }
 
@@ -215,26 +218,26 @@ func TestNoDemuxOutlivesItsAgent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			a := startAgent(t, RoleHost)
-			ctx := deadline(t, 30*time.Second)
+			ctx := deadline(t, longest)
 			g.Expect(a.StartDemux(ctx, []string{"--socket", filepath.Join(t.TempDir(), "d.sock")})).To(Succeed())
 			status, err := a.Demux().Status(ctx)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(end(a)).To(Succeed())
-			g.Eventually(a.exited, "5s").Should(BeClosed())
-			g.Eventually(alive(status.PID), "5s").Should(BeFalse())
+			g.Eventually(a.exited).Should(BeClosed())
+			g.Eventually(alive(status.PID)).Should(BeFalse())
 		})
 	}
 }
 
 func TestAResetTellsOfADemuxThatCannotDetach(t *testing.T) {
-	_, err := startAgent(t, RoleHost).Reset(deadline(t, 30*time.Second))
+	_, err := startAgent(t, RoleHost).Reset(deadline(t, longest))
 	NewWithT(t).Expect(err).To(MatchError(And(ContainSubstring("vlandemux detach: exit status 7"), ContainSubstring(`argv ["detach"]`))))
 }
 
 func TestKernelHealth(t *testing.T) {
 	g := NewWithT(t)
 	a := startAgent(t, RoleHost)
-	ctx := deadline(t, 30*time.Second)
+	ctx := deadline(t, longest)
 	health, err := a.Kernel(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	tainted, err := os.ReadFile("/proc/sys/kernel/tainted")
@@ -244,7 +247,7 @@ func TestKernelHealth(t *testing.T) {
 
 // An agent that is process 1 of its PID namespace adopts orphans, and leaves none of them a zombie.
 func TestReapingOrphans(t *testing.T) {
-	cmd := exec.CommandContext(deadline(t, 10*time.Second), "/proc/self/exe")
+	cmd := exec.CommandContext(deadline(t, longest), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), roleVariable+"="+reaperRole)
 	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
 	out, err := cmd.CombinedOutput()

@@ -82,7 +82,7 @@ func TestManyCallsShareOneStream(t *testing.T) {
 			return 2 * n, nil
 		})
 	})
-	ctx := deadline(t, 20*time.Second)
+	ctx := deadline(t, longest)
 	results := make(chan error, calls)
 	for i := range calls {
 		go func() {
@@ -110,7 +110,7 @@ func TestCancellingACallCancelsItsHandler(t *testing.T) {
 		})
 		handle(mux, "/ping", func(context.Context, Nothing) (string, error) { return "pong", nil })
 	})
-	ctx, cancel := context.WithCancel(deadline(t, 20*time.Second))
+	ctx, cancel := context.WithCancel(deadline(t, longest))
 	result := make(chan error, 1)
 	go func() {
 		_, err := call[Nothing, Nothing](ctx, client, "/wait", Nothing{})
@@ -120,7 +120,7 @@ func TestCancellingACallCancelsItsHandler(t *testing.T) {
 	cancel()
 	g.Eventually(result).Should(Receive(MatchError(context.Canceled)))
 	g.Eventually(cancelled).Should(Receive(MatchError(context.Canceled)))
-	g.Expect(call[Nothing, string](deadline(t, 5*time.Second), client, "/ping", Nothing{})).To(Equal("pong"), "the other calls go on")
+	g.Expect(call[Nothing, string](deadline(t, longest), client, "/ping", Nothing{})).To(Equal("pong"), "the other calls go on")
 }
 
 func TestTheEndOfTheStreamEndsTheAgent(t *testing.T) {
@@ -137,7 +137,7 @@ func TestTheEndOfTheStreamEndsTheAgent(t *testing.T) {
 	})
 	result := make(chan error, 1)
 	go func() {
-		_, err := call[Nothing, Nothing](deadline(t, 20*time.Second), client, "/wait", Nothing{})
+		_, err := call[Nothing, Nothing](deadline(t, longest), client, "/wait", Nothing{})
 		result <- err
 	}()
 	g.Eventually(begun).Should(BeClosed())
@@ -145,7 +145,7 @@ func TestTheEndOfTheStreamEndsTheAgent(t *testing.T) {
 	g.Consistently(ended, "100ms").ShouldNot(Receive(), "what the call had begun is stopped first")
 	close(cleanedUp)
 	var err error
-	g.Eventually(ended, "3s").Should(Receive(&err))
+	g.Eventually(ended).Should(Receive(&err))
 	ended <- err
 	g.Expect(err).NotTo(HaveOccurred(), "the end of the stream is no error")
 	g.Eventually(result).Should(Receive(MatchError(ContainSubstring("the agent's stream has ended"))))
@@ -164,17 +164,17 @@ func TestTheEndOfTheAgentIsNoticed(t *testing.T) {
 	defer client.Close()
 	result := make(chan error, 1)
 	go func() {
-		_, err := client.Footprint(deadline(t, 20*time.Second))
+		_, err := client.Footprint(deadline(t, longest))
 		result <- err
 	}()
 	g.Expect(<-read).To(Succeed())
 	var callError error
-	g.Eventually(result, "3s").Should(Receive(&callError))
+	g.Eventually(result).Should(Receive(&callError))
 	var streamError *StreamError
 	g.Expect(errors.As(callError, &streamError)).To(BeTrue(), "%v", callError)
 	g.Expect(callError).To(MatchError(ContainSubstring("its log (standard error) says why")))
 	g.Eventually(client.Done()).Should(BeClosed())
-	_, err := client.Footprint(deadline(t, 5*time.Second))
+	_, err := client.Footprint(deadline(t, longest))
 	g.Expect(errors.As(err, &streamError)).To(BeTrue(), "a later call says the same: %v", err)
 }
 
@@ -186,7 +186,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	go func() { ended <- serveStream(ctx, newStreamConn(far, far, nil), http.NewServeMux(), time.Minute) }()
 	g.Consistently(ended, "50ms").ShouldNot(Receive())
 	cancel()
-	g.Eventually(ended, "3s").Should(Receive(BeNil()))
+	g.Eventually(ended).Should(Receive(BeNil()))
 }
 
 func TestErrorsKeepTheirTextAndTheirReport(t *testing.T) {
@@ -207,7 +207,7 @@ func TestErrorsKeepTheirTextAndTheirReport(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		})
 	})
-	ctx := deadline(t, 10*time.Second)
+	ctx := deadline(t, longest)
 
 	report, err := call[Nothing, map[string]int](ctx, client, "/partly", Nothing{})
 	g.Expect(err).To(MatchError(text))
@@ -242,7 +242,7 @@ func TestBigBodiesBothWays(t *testing.T) {
 			io.Copy(w, io.LimitReader(countReader{}, 32<<20))
 		})
 	})
-	ctx := deadline(t, 60*time.Second)
+	ctx := deadline(t, longest)
 	content, err := io.ReadAll(io.LimitReader(countReader{}, 8<<20))
 	g.Expect(err).NotTo(HaveOccurred())
 	begin := time.Now()
@@ -278,16 +278,14 @@ func TestAStreamNobodyReadsStallsNoOtherCall(t *testing.T) {
 		handle(mux, "/ping", func(context.Context, Nothing) (string, error) { return "pong", nil })
 		mux.HandleFunc("POST /endless", func(w http.ResponseWriter, r *http.Request) { io.Copy(w, countReader{}) })
 	})
-	ctx := deadline(t, 20*time.Second)
+	ctx := deadline(t, longest)
 	for range 20 { // 20 windows of 4 MiB
 		body, err := open(ctx, client, "/endless", Nothing{}, nil)
 		g.Expect(err).NotTo(HaveOccurred())
 		defer body.Close()
 	}
 	for range 50 {
-		short, cancel := context.WithTimeout(ctx, 5*time.Second)
-		g.Expect(call[Nothing, string](short, client, "/ping", Nothing{})).To(Equal("pong"))
-		cancel()
+		g.Expect(call[Nothing, string](ctx, client, "/ping", Nothing{})).To(Equal("pong"))
 	}
 }
 
@@ -311,7 +309,7 @@ func TestAServerRunsUntilClosed(t *testing.T) {
 			return n, nil
 		})
 	})
-	ctx := deadline(t, 20*time.Second)
+	ctx := deadline(t, longest)
 	events := make(chan int, 100)
 	server, err := startServer[int, int, int](ctx, client, "/serve", 5, func(e int) error { events <- e; return nil })
 	g.Expect(err).NotTo(HaveOccurred())
@@ -345,7 +343,7 @@ func TestABadRequestEndsNothing(t *testing.T) {
 		handle(mux, "/length", func(_ context.Context, s []string) (int, error) { return len(s), nil })
 		handle(mux, "/panic", func(context.Context, Nothing) (int, error) { panic("a bug") })
 	})
-	ctx := deadline(t, 20*time.Second)
+	ctx := deadline(t, longest)
 	for _, body := range []string{"", "{", "null x", `{"a":`, strings.Repeat("[", 20000), "\x00\xff", `"text"`, "[1,2]"} {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, baseURL+"/length", strings.NewReader(body))
 		g.Expect(err).NotTo(HaveOccurred())
@@ -377,6 +375,6 @@ func TestGarbageInsteadOfHTTPEndsTheAgent(t *testing.T) {
 		_, err := io.Copy(near, bytes.NewReader([]byte(garbage)))
 		g.Expect(err).NotTo(HaveOccurred())
 		near.Close()
-		g.Eventually(ended, "3s").Should(Receive(), "%q", garbage)
+		g.Eventually(ended).Should(Receive(), "%q", garbage)
 	}
 }

@@ -21,6 +21,9 @@ var (
 	anyV6 = netip.MustParseAddrPort("[::1]:0")
 )
 
+// patience is how long to wait for what must happen: the machine may be busy.
+const patience = 30 * time.Second
+
 // serve runs a server of this package until the test ends or stop is called, which returns its report.
 func serve[Request, Event, Report any](
 	t *testing.T, run func(context.Context, Request, func(netip.AddrPort), func(Event)) (Report, error), request Request, event func(Event),
@@ -37,12 +40,12 @@ func serve[Request, Event, Report any](
 	}()
 	stop = func() Report {
 		cancel()
-		g.Eventually(ended, "5s").Should(BeClosed())
+		g.Eventually(ended, patience).Should(BeClosed())
 		g.Expect(err).NotTo(HaveOccurred())
 		return report
 	}
 	t.Cleanup(func() { stop() })
-	g.Eventually(ready, "5s").Should(Receive(&address))
+	g.Eventually(ready, patience).Should(Receive(&address))
 	return address, stop
 }
 
@@ -74,7 +77,7 @@ func TestHTTPServerNamesItself(t *testing.T) {
 		g := NewWithT(t)
 		seen := make(chan HTTPSeen, 100)
 		address, stop := serve(t, ServeHTTP, HTTPServeRequest{Listen: listen, Name: "w7"}, func(s HTTPSeen) { seen <- s })
-		report, err := HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: "http://" + address.String() + "/path?q", Count: 8})
+		report, err := HTTPGet(within(t, patience), HTTPGetRequest{URL: "http://" + address.String() + "/path?q", Count: 8})
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(report.Replies).To(HaveLen(8))
 		for _, reply := range report.Replies {
@@ -84,7 +87,7 @@ func TestHTTPServerNamesItself(t *testing.T) {
 			g.Expect(s).To(And(HaveField("Method", "GET"), HaveField("Path", "/path"), HaveField("Local", address), HaveField("Octets", 3)))
 		}
 		g.Expect(stop().Requests).To(Equal(uint64(8)))
-		_, err = HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: "http://" + address.String(), Count: 1})
+		_, err = HTTPGet(within(t, patience), HTTPGetRequest{URL: "http://" + address.String(), Count: 1})
 		g.Expect(err).To(MatchError(ContainSubstring("connection refused")), "nothing listens any more")
 	}
 }
@@ -97,7 +100,7 @@ func TestHTTPCancellationAndBadURLs(t *testing.T) {
 	_, err = HTTPGet(within(t, 30*time.Millisecond), HTTPGetRequest{URL: "http://" + silent.Addr().String(), Count: 1})
 	g.Expect(err).To(MatchError(context.DeadlineExceeded))
 	for _, bad := range []string{"", "http://", "::", "ftp://127.0.0.1/", "http://127.0.0.1:99999/"} {
-		_, err = HTTPGet(within(t, 10*time.Second), HTTPGetRequest{URL: bad, Count: 1})
+		_, err = HTTPGet(within(t, patience), HTTPGetRequest{URL: bad, Count: 1})
 		g.Expect(err).To(HaveOccurred(), "%q", bad)
 	}
 }
@@ -116,7 +119,7 @@ func TestTCPModes(t *testing.T) {
 					g := NewWithT(t)
 					address, stop := streams(t, listen)
 					var last TCPProgress
-					report, err := TCP(within(t, 20*time.Second), TCPRequest{Remote: address, Mode: mode, Octets: octets, Seed: 5},
+					report, err := TCP(within(t, patience), TCPRequest{Remote: address, Mode: mode, Octets: octets, Seed: 5},
 						func(p TCPProgress) { last = p })
 					g.Expect(err).NotTo(HaveOccurred())
 					up, down := octets, octets
@@ -141,7 +144,7 @@ func TestTCPFromAChosenPort(t *testing.T) {
 	g := NewWithT(t)
 	address, _ := streams(t, anyV4)
 	local := freePort(t, "tcp")
-	report, err := TCP(within(t, 10*time.Second), TCPRequest{Remote: address, Local: local, Mode: Echo, Octets: 1000}, nil)
+	report, err := TCP(within(t, patience), TCPRequest{Remote: address, Local: local, Mode: Echo, Octets: 1000}, nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(report.Local).To(Equal(local))
 }
@@ -150,7 +153,7 @@ func TestTCPRatePacesTheSender(t *testing.T) {
 	g := NewWithT(t)
 	address, _ := streams(t, anyV4)
 	for _, mode := range []TCPMode{Download, Upload} {
-		report, err := TCP(within(t, 20*time.Second), TCPRequest{Remote: address, Mode: mode, Octets: 2 << 20, Rate: 4 << 20}, nil)
+		report, err := TCP(within(t, patience), TCPRequest{Remote: address, Mode: mode, Octets: 2 << 20, Rate: 4 << 20}, nil)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(report.Elapsed).To(BeNumerically(">", 250*time.Millisecond), "%s: 2 MiB at 4 MiB/s take half a second, less a burst at the beginning", mode)
 	}
@@ -159,7 +162,7 @@ func TestTCPRatePacesTheSender(t *testing.T) {
 func TestTCPDownloadCancelledInTheMiddle(t *testing.T) {
 	g := NewWithT(t)
 	address, _ := streams(t, anyV4)
-	ctx, cancel := context.WithCancel(within(t, 20*time.Second))
+	ctx, cancel := context.WithCancel(within(t, patience))
 	report, err := TCP(ctx, TCPRequest{Remote: address, Mode: Download, Octets: 1 << 40}, func(TCPProgress) { cancel() })
 	g.Expect(err).To(MatchError(context.Canceled))
 	g.Expect(report.Received).To(BeNumerically(">", 0), "the report counts what came before")
@@ -170,7 +173,7 @@ func TestTCPServerEndsItsConnections(t *testing.T) {
 	address, stop := streams(t, anyV4)
 	moving, result := make(chan struct{}, 1), make(chan error, 1)
 	go func() {
-		_, err := TCP(within(t, 20*time.Second), TCPRequest{Remote: address, Mode: Download, Octets: 1 << 40}, func(TCPProgress) {
+		_, err := TCP(within(t, patience), TCPRequest{Remote: address, Mode: Download, Octets: 1 << 40}, func(TCPProgress) {
 			select {
 			case moving <- struct{}{}:
 			default:
@@ -178,9 +181,9 @@ func TestTCPServerEndsItsConnections(t *testing.T) {
 		})
 		result <- err
 	}()
-	g.Eventually(moving, "5s").Should(Receive())
+	g.Eventually(moving, patience).Should(Receive())
 	g.Expect(stop().Requests).To(Equal(uint64(1)))
-	g.Eventually(result, "5s").Should(Receive(HaveOccurred()))
+	g.Eventually(result, patience).Should(Receive(HaveOccurred()))
 }
 
 // TestTCPFindsDamage puts a path in between that gets one octet wrong, loses one or adds one, on the way to the client or to the server.
@@ -206,7 +209,7 @@ func TestTCPFindsDamage(t *testing.T) {
 				w.Header().Set(verdictTrailer, verdictFine)
 			}))
 			defer server.Close()
-			_, err := TCP(within(t, 10*time.Second), TCPRequest{Remote: addrPort(server.Listener.Addr()), Mode: Download, Octets: octets, Seed: 9}, nil)
+			_, err := TCP(within(t, patience), TCPRequest{Remote: addrPort(server.Listener.Addr()), Mode: Download, Octets: octets, Seed: 9}, nil)
 			g.Expect(err).To(MatchError(ContainSubstring(c.want)))
 
 			for _, mode := range []TCPMode{Upload, Echo} {
@@ -232,12 +235,12 @@ func TestTCPReportsTheServersVerdict(t *testing.T) {
 	}))
 	defer server.Close()
 	request := TCPRequest{Remote: addrPort(server.Listener.Addr()), Mode: Upload, Octets: 10}
-	_, err := TCP(within(t, 10*time.Second), request, nil)
+	_, err := TCP(within(t, patience), request, nil)
 	g.Expect(err).To(MatchError(ContainSubstring("the server says: octet 3 is wrong")))
 	mute := httptest.NewServer(http.NotFoundHandler())
 	defer mute.Close()
 	request.Remote = addrPort(mute.Listener.Addr())
-	_, err = TCP(within(t, 10*time.Second), request, nil)
+	_, err = TCP(within(t, patience), request, nil)
 	g.Expect(err).To(MatchError(ContainSubstring("404")))
 }
 
@@ -250,7 +253,7 @@ func TestUDPExchanges(t *testing.T) {
 				g := NewWithT(t)
 				address, stop := serve(t, ServeUDP, UDPServeRequest{Listen: listen}, func(struct{}) {})
 				c.Remote, c.Seed, c.Timeout = address, 11, 5*time.Second
-				report, err := UDP(within(t, 20*time.Second), c)
+				report, err := UDP(within(t, patience), c)
 				g.Expect(err).NotTo(HaveOccurred())
 				g.Expect(report).To(Equal(UDPReport{Local: report.Local, Sent: c.Count, Received: c.Count}))
 				g.Expect(stop()).To(Equal(UDPServeReport{Datagrams: uint64(c.Count), Octets: uint64(c.Count * c.Size)}))
@@ -292,7 +295,7 @@ func TestUDPCountsLossAndDuplicates(t *testing.T) {
 		return [][]byte{d}
 	})
 	local := freePort(t, "udp")
-	report, err := UDP(within(t, 10*time.Second), UDPRequest{Remote: address, Local: local, Count: 7, Size: 64, Timeout: 50 * time.Millisecond})
+	report, err := UDP(within(t, patience), UDPRequest{Remote: address, Local: local, Count: 7, Size: 64})
 	g.Expect(err).NotTo(HaveOccurred(), "loss is counted, no error")
 	g.Expect(report).To(And(HaveField("Sent", 7), HaveField("Received", 5), HaveField("Duplicates", 1), HaveField("Lost", []int{2, 5}), HaveField("Local", local)))
 }
@@ -305,12 +308,12 @@ func TestUDPFindsDamage(t *testing.T) {
 		"was not sent":    func(n uint64, d []byte) [][]byte { d = bytes.Clone(d); d[0] = 1; return [][]byte{d} },
 		"shorter than an": func(_ uint64, d []byte) [][]byte { return [][]byte{d[:3]} },
 	} {
-		_, err := UDP(within(t, 10*time.Second), UDPRequest{Remote: unreliable(t, answer), Count: 3, Size: 64})
+		_, err := UDP(within(t, patience), UDPRequest{Remote: unreliable(t, answer), Count: 3, Size: 64})
 		g.Expect(err).To(MatchError(ContainSubstring(want)))
 	}
-	_, err := UDP(within(t, 10*time.Second), UDPRequest{Remote: freePort(t, "udp"), Count: 2, Size: 64})
+	_, err := UDP(within(t, patience), UDPRequest{Remote: freePort(t, "udp"), Count: 2, Size: 64})
 	g.Expect(err).To(MatchError(ContainSubstring("nobody listens on")))
-	ctx, cancel := context.WithCancel(within(t, 10*time.Second))
+	ctx, cancel := context.WithCancel(within(t, patience))
 	cancel()
 	_, err = UDP(ctx, UDPRequest{Remote: unreliable(t, func(uint64, []byte) [][]byte { return nil }), Count: 1, Size: 64})
 	g.Expect(err).To(MatchError(context.Canceled))
@@ -318,7 +321,7 @@ func TestUDPFindsDamage(t *testing.T) {
 
 func TestRequestsThatMakeNoSenseAreRefused(t *testing.T) {
 	g := NewWithT(t)
-	ctx := within(t, 10*time.Second)
+	ctx := within(t, patience)
 	to := netip.MustParseAddrPort("127.0.0.1:9")
 	for _, r := range []UDPRequest{
 		{Count: 1, Size: 64}, {Remote: to, Size: 64}, {Remote: to, Count: 1, Size: 15}, {Remote: to, Count: 1, Size: 70000}, {Remote: to, Count: 1, Size: 64, Timeout: -1},
