@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"sync"
 	"time"
 )
 
@@ -26,17 +28,39 @@ func (s *tapSet) await(ctx context.Context, r awaitRequest) (map[string]uint64, 
 	tick := time.NewTicker(awaitInterval)
 	defer tick.Stop()
 	last, since := s.totals(), time.Now()
-	for !arrived(r.Frames, last) && time.Since(since) < r.Still {
+	for !arrived(r.Frames, last) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return last, context.Cause(ctx)
 		}
+		// On a busy machine neither this nor the taps may have run for a while.
+		still := time.Since(since) >= r.Still
+		if still {
+			if err := s.catchUp(ctx); err != nil {
+				return last, err
+			}
+		}
 		if now := s.totals(); !maps.Equal(now, last) {
 			last, since = now, time.Now()
+		} else if still {
+			break
 		}
 	}
 	return last, nil
+}
+
+// catchUp returns once the totals are those of everything that has crossed before the call.
+func (s *tapSet) catchUp(ctx context.Context) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	errs := make([]error, len(s.taps))
+	var asking sync.WaitGroup
+	for i, tap := range s.taps {
+		asking.Go(func() { errs[i] = tap.CatchUp(ctx) })
+	}
+	asking.Wait()
+	return errors.Join(errs...)
 }
 
 func arrived(frames, totals map[string]uint64) bool {

@@ -128,6 +128,12 @@ func TestTapsSeeWhatIsSentAnywhere(t *testing.T) {
 		g.Expect(lab.host.AwaitTaps(ctx, frames, 20*time.Millisecond)).To(HaveKeyWithValue("host/trunk0", uint64(850)))
 	}
 	g.Expect(time.Since(began)).To(BeNumerically(">=", 60*time.Millisecond), "three times it was still for 20 ms")
+	for n := range uint64(20) { // a tap records later than the frame crosses
+		justNow := probe.Batch{Name: "just now", ID: uint32(6 + n), EtherType: experimental + 6, Count: 1, Source: secondMAC, Destination: workerMAC, Size: 100, Tags: atTrunk.Tags}
+		_, err = lab.host.SendAt(ctx, lab.points["switch/trunk0"], traffic.SendRequest{Batches: []probe.Batch{justNow}})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(lab.host.AwaitTaps(ctx, nil, time.Nanosecond)).To(HaveKeyWithValue("host/trunk0", 851+n))
+	}
 	reports, err := lab.host.MarkTaps(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	for _, r := range reports {

@@ -160,8 +160,14 @@ func (t *Tap) ask(ctx context.Context, answer func()) (running bool, err error) 
 // Point is what is tapped.
 func (t *Tap) Point() TapPoint { return t.point }
 
-// Total is the wire frames seen so far. It lags behind the wire by up to 10 ms.
+// Total is the wire frames seen so far. It lags behind the wire by up to 10 ms, and by more where processors are busy.
 func (t *Tap) Total() uint64 { return t.recorder.total.Load() }
+
+// CatchUp returns once everything that has crossed the interface before the call is in Total.
+func (t *Tap) CatchUp(ctx context.Context) error {
+	_, err := t.ask(ctx, func() {})
+	return err
+}
 
 // Stop ends the capture and returns once everything that crossed the interface
 // before the call is recorded. A second call returns the same report. The error
