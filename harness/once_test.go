@@ -36,7 +36,7 @@ func TestALabForOnceEndsItsContainers(t *testing.T) {
 	g.Eventually(func() (int, error) {
 		_, status, err := lab.Exec(ctx, "host", "/vlandemux", "status", "--socket=/run/other.sock")
 		return status, err
-	}, "10s").Should(BeZero())
+	}, "1m").Should(BeZero())
 	g.Expect(lab.Close()).To(MatchError(And(ContainSubstring("the lab left in container"), ContainSubstring("pin "+other))))
 	g.Expect(e.Leftovers(ctx, harness.RunLabel)).NotTo(ContainElement(BeElementOf(names)))
 	g.Expect(e.Close()).To(Succeed())

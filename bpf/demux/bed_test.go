@@ -17,6 +17,9 @@ var broadcast = demux.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 // trunkNames are those of a bed.
 var trunkNames = [2]string{"trunk0", "trunk1"}
 
+// patience is how long to wait for what must happen: the machine may be busy, or emulated.
+const patience = 30 * time.Second
+
 // bed is one demux between two trunks and three workers:
 //
 //	sw0 == trunk0 \       / w0 -- p0
@@ -42,7 +45,7 @@ func wire(t *testing.T) *bed {
 // wireHere is for tests which have entered their namespaces already.
 func wireHere(t *testing.T) *bed {
 	b := &bed{GomegaWithT: NewWithT(t), t: t}
-	b.SetDefaultEventuallyTimeout(10 * time.Second) // the machine may be busy
+	b.SetDefaultEventuallyTimeout(patience)
 	for i := range b.trunks {
 		b.trunks[i], _ = nettest.Veth(t, fmt.Sprintf("trunk%d", i), fmt.Sprintf("sw%d", i))
 		b.sw[i] = nettest.Open(t, fmt.Sprintf("sw%d", i))
@@ -211,7 +214,7 @@ const window = 200
 // await returns once all but a window of the sent frames have come in, and
 // false if they never do.
 func await(port *nettest.Port, sent int) bool {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for port.Count() < sent-window {
 		if time.Now().After(deadline) {
 			return false

@@ -53,7 +53,7 @@ func TestFollowsOnAfterMessagesAreLost(t *testing.T) {
 		letGo, err := hold(path)
 		again := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "w0"}, PeerName: "p0"}
 		err = errors.Join(err, host.LinkDel(again), churn(host), host.LinkAdd(again), letGo())
-		for end := time.Now().Add(10 * time.Second); err == nil && b.demux.Workers()[0].Index == 0; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(patience); err == nil && b.demux.Workers()[0].Index == 0; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				err = errors.New("the worker was not attached again")
 			}

@@ -83,7 +83,7 @@ func (s *soak) expectLook(looked chan struct{}, ended chan error) {
 	case err := <-ended:
 		ended <- nil
 		s.must(errors.Join(err, errors.New("it ended")), "following")
-	case <-time.After(soakPatience()):
+	case <-time.After(patience):
 		s.fail("the demux did not look at its interfaces")
 	}
 }

@@ -65,15 +65,6 @@ func TestSoak(t *testing.T) {
 
 func emulated() bool { return os.Getenv("VLANDEMUX_VM_ACCEL") == "tcg" }
 
-// soakPatience is how long what should work may take to work: a second, and more where
-// processors are busy with other tests or emulated.
-func soakPatience() time.Duration {
-	if emulated() {
-		return 30 * time.Second
-	}
-	return 5 * time.Second
-}
-
 // runSoak returns how many steps were done, and what went wrong then. Verbose, it
 // says what each does.
 func runSoak(t *testing.T, seed uint64, steps []uint64, verbose bool) (done int, failure error) {
@@ -189,7 +180,7 @@ func (s *soak) send(from int, f nettest.Frame, at int) {
 
 // await returns when the frame has come in where it may.
 func (s *soak) await(seq uint32, what func() string) {
-	for end := time.Now().Add(soakPatience()); !s.arrived[seq]; {
+	for end := time.Now().Add(patience); !s.arrived[seq]; {
 		if time.Now().After(end) {
 			s.fail("%s: it did not in time: %s", what(), s.describe())
 		}

@@ -171,9 +171,9 @@ func TestLinesComeWhileTheCommandIsSilent(t *testing.T) {
 		defer close(done)
 		show(&screen{out: out, every: time.Millisecond}, read, events, func(os.Signal) {}, nil)
 	}()
-	g.Eventually(out).Should(Receive(HavePrefix("0 of 3 specs · the first (")))
+	g.Eventually(out).WithTimeout(time.Minute).Should(Receive(HavePrefix("0 of 3 specs · the first (")))
 	g.Expect(write.Close()).To(Succeed())
-	g.Eventually(done).Should(BeClosed())
+	g.Eventually(done).WithTimeout(time.Minute).Should(BeClosed())
 }
 
 // lines is what was written, piece by piece.

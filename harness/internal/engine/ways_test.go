@@ -194,7 +194,7 @@ func TestConnectBySSH(t *testing.T) {
 	var pid int
 	g.Expect(fmt.Sscan(strings.Split(string(args), "\n")[1], &pid)).To(Equal(1))
 	g.Expect(syscall.Kill(pid, syscall.SIGKILL)).To(Succeed())
-	g.Eventually(lost.Alive).WithArguments(t.Context()).Should(MatchError(engine.ErrNotAnswering), "the engine is there, but the way to it is not")
+	g.Eventually(lost.Alive).WithArguments(t.Context()).WithTimeout(time.Minute).Should(MatchError(engine.ErrNotAnswering), "the engine is there, but the way to it is not")
 	g.Expect(lost.Close()).NotTo(Succeed())
 
 	_, err = engine.Connect(t.Context(), "ssh://stranger@rack")

@@ -3,6 +3,7 @@ package fault
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -37,7 +38,7 @@ func TestBreaksTheNthFrameAndNoOther(t *testing.T) {
 				all = append(all, frame(i))
 			}
 			want := broken(all)
-			g.Eventually(to.Count).Should(BeNumerically(">=", len(want)))
+			g.Eventually(to.Count).WithTimeout(time.Minute).Should(BeNumerically(">=", len(want)))
 			g.Expect(to.Frames()).To(Equal(want))
 		})
 	}

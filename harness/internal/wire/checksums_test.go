@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 )
@@ -26,6 +27,6 @@ func TestChecksumErrorsAreCounted(t *testing.T) {
 	tt := openTaps(t, n)
 	c0 := tt["c0/eth0"]
 	c0.send(t, packet)
-	g.Eventually(n.ChecksumErrors).Should(HaveKeyWithValue("c1 Udp InCsumErrors", BeEquivalentTo(1)))
+	g.Eventually(n.ChecksumErrors).WithTimeout(time.Minute).Should(HaveKeyWithValue("c1 Udp InCsumErrors", BeEquivalentTo(1)))
 	g.Expect(n.ChecksumErrors()).To(HaveKeyWithValue("w0 Udp InCsumErrors", BeZero()))
 }

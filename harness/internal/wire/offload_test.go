@@ -73,7 +73,7 @@ func TestSuperPacketsTravelWholeWithOffloadsAndInFramesWithout(t *testing.T) {
 				for at, want := range map[string][]int{"host/trunk0": c.trunk, "c1/eth0": c.at1} {
 					var got []int
 					for range want {
-						f, ok := tt[at].next(t, 2*time.Second)
+						f, ok := tt[at].next(t, time.Minute)
 						g.Expect(ok).To(BeTrue(), "%s: after %v", at, got)
 						got = append(got, len(f.frame))
 					}

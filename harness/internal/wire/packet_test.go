@@ -172,7 +172,7 @@ func (tt taps) expect(t *testing.T, from string, frame []byte, want map[string][
 	}
 	for name, tap := range tt {
 		if w, ok := want[name]; ok {
-			got, in := tap.next(t, 2*time.Second)
+			got, in := tap.next(t, time.Minute)
 			g.Expect(in).To(BeTrue(), "%s should receive the frame from %s", name, from)
 			g.Expect(got.frame).To(Equal(w), "at %s", name)
 		}
