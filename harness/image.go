@@ -60,19 +60,25 @@ func (l *Lab) StartImages(ctx context.Context) error {
 
 // endImages ends the programs of images. One that had ended by itself, and badly, is an error.
 func endImages(ctx context.Context, nodes []*Node) error {
-	return each(nodes, func(_ int, n *Node) (err error) {
+	return each(nodes, func(_ int, n *Node) error {
 		if n.image == nil {
 			return nil
 		}
-		if n.image.Ended() {
-			var status int
-			if status, err = n.image.Wait(ctx); err != nil || status != 0 {
-				err = errors.Join(err, fmt.Errorf("the image of %s ended with status %d; it wrote:\n%s", n.Name, status, n.image.Log()))
-			}
+		told := n.image.Ended() // an engine that is busy tells it late
+		removed := n.image.Remove(ctx)
+		if removed != nil && !told {
+			return removed
 		}
-		return errors.Join(err, n.image.Remove(ctx))
+		status, err := n.image.Wait(ctx)
+		if err != nil || status != 0 && (told || status != killed) {
+			err = errors.Join(err, fmt.Errorf("the image of %s ended with status %d; it wrote:\n%s", n.Name, status, n.image.Log()))
+		}
+		return errors.Join(err, removed)
 	})
 }
+
+// killed is the status of a program that Remove has ended.
+const killed = 128 + 9
 
 // Exec runs a program in a client, a worker or the host ("host"), beside what runs there, and returns
 // what it wrote on stdout and stderr and its exit status. In a node with an image the

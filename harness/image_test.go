@@ -81,6 +81,8 @@ func TestAnImageThatFailsIsAnErrorOfItsLab(t *testing.T) {
 	g.Eventually(func() (string, error) { return lab.Logs("c0") }).WithTimeout(time.Minute).Should(ContainSubstring("usage"))
 	_, err = window.Close(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
+	// It has ended, but the engine may take a second more to remove its container.
+	g.Eventually(func() error { _, _, err := lab.Exec(t.Context(), "c0", "/dhcp"); return err }).WithTimeout(time.Minute).Should(HaveOccurred())
 	g.Expect(lab.Close()).To(MatchError(And(ContainSubstring("image of c0 ended with status 1"), ContainSubstring("usage: dhcp"))))
 	g.Expect(h.Close()).To(Succeed())
 }
