@@ -130,7 +130,7 @@ func TestThePageInABrowser(t *testing.T) {
 		g.Expect(chromedp.Do(ctx, chromedp.Click(chromedp.CSS(`table.specs a[href="#s7"]`)))).To(Succeed())
 		g.Eventually(func() bool {
 			return eval[bool](g, ctx, `document.getElementById('s7').open && document.activeElement.parentNode.id === 's7'`)
-		}).Should(BeTrue())
+		}).WithTimeout(time.Minute).Should(BeTrue())
 	})
 	t.Run("a wrong frame is found by its tap and time", func(t *testing.T) {
 		g := NewWithT(t)
@@ -227,7 +227,7 @@ func TestAThousandSpecsArePacked(t *testing.T) {
 	g.Expect(chromedp.Do(ctx, chromedp.Click(chromedp.CSS(`table.specs a[href="#s900"]`)))).To(Succeed())
 	g.Eventually(func() bool {
 		return eval[bool](g, ctx, `!!document.querySelector('#s900 table.ladder')?.checkVisibility()`)
-	}).WithTimeout(10*time.Second).Should(BeTrue(), "what was packed is there")
+	}).WithTimeout(time.Minute).Should(BeTrue(), "what was packed is there")
 }
 
 // The figure is the time of the page's thread on a processor, from asking for the page until it is loaded.
