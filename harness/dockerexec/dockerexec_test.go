@@ -138,7 +138,7 @@ func TestSignalsLeaveNothing(t *testing.T) {
 			g.Expect(cmd.Wait()).NotTo(Succeed())
 			g.Expect(cmd.ProcessState.ExitCode()).To(Equal(test.status), output.String)
 			g.Expect(output.String() + stdout.seen.String()).To(ContainSubstring(test.says))
-			g.Eventually(ours).WithTimeout(time.Minute).WithPolling(20 * time.Millisecond).Should(BeEmpty())
+			g.Eventually(ours).WithTimeout(10 * time.Second).WithPolling(20 * time.Millisecond).Should(BeEmpty())
 		})
 	}
 }

@@ -74,5 +74,5 @@ func TestKilled(t *testing.T) {
 	g.Expect(r.Process.Kill()).To(Succeed())
 	g.Expect(r.Wait()).NotTo(Succeed())
 	g.Eventually(func() ([]string, error) { return p.left(t.Context()) }).
-		WithTimeout(time.Minute).WithPolling(20 * time.Millisecond).Should(BeEmpty())
+		WithTimeout(10 * time.Second).WithPolling(20 * time.Millisecond).Should(BeEmpty())
 }
