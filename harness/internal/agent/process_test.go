@@ -182,9 +182,9 @@ func TestDemuxChild(t *testing.T) {
 func TestADemuxThatIsNeverReady(t *testing.T) {
 	g := NewWithT(t)
 	t.Setenv(roleVariable, string(RoleHost))
-	h := &host{program: "/proc/self/exe", demux: demuxChild{start: 3 * time.Second}}
+	h := &host{program: "/proc/self/exe", demux: demuxChild{start: 10 * time.Second}}
 	_, err := h.startDemux(deadline(t, longest), []string{"--hang"})
-	g.Expect(err).To(MatchError(And(ContainSubstring("3s passed before"), ContainSubstring("not ready: already waiting"))))
+	g.Expect(err).To(MatchError(And(ContainSubstring("10s passed before"), ContainSubstring("not ready: already waiting"))))
 	g.Expect(h.demux.processes()).To(BeEmpty())
 }
 

@@ -41,19 +41,19 @@ func TestAnEngineThatFallsSilentIsGivenUp(t *testing.T) {
 	e, err := Connect(t.Context(), address)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer e.Close() //nolint:errcheck // a test's
-	e.patience = time.Second
+	e.patience = 3 * time.Second
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	alive, release := e.WhileAlive(ctx)
-	g.Consistently(alive.Done(), "1s").ShouldNot(BeClosed())
+	g.Consistently(alive.Done(), "4s").ShouldNot(BeClosed())
 	silent.Store(true)
-	g.Eventually(alive.Done(), "30s").Should(BeClosed())
+	g.Eventually(alive.Done(), "1m").Should(BeClosed())
 	release()
 	err = e.LoadImage(ctx, strings.NewReader("x"))
 	for _, err := range []error{context.Cause(alive), err} {
 		g.Expect(err).To(MatchError(ErrNotAnswering))
-		g.Expect(err).To(MatchError(HaveSuffix("waiting for Docker at " + address + ": no answer for 1s; see whether `docker version` answers; restart the engine if not")))
+		g.Expect(err).To(MatchError(HaveSuffix("waiting for Docker at " + address + ": no answer for 3s; see whether `docker version` answers; restart the engine if not")))
 	}
 	g.Expect(err).To(MatchError(HavePrefix("loading an image on the engine " + address)))
 }
