@@ -117,6 +117,6 @@ func TestImagesEndWithAKilledProcess(t *testing.T) {
 	g.Expect(left()).To(HaveLen(5), "host, client, worker and two images")
 	g.Expect(cmd.Process.Kill()).To(Succeed())
 	g.Expect(cmd.Wait()).NotTo(Succeed())
-	g.Eventually(left).WithTimeout(time.Minute).WithPolling(20 * time.Millisecond).Should(BeEmpty())
+	g.Eventually(left).WithTimeout(10 * time.Second).WithPolling(20 * time.Millisecond).Should(BeEmpty())
 	g.Expect(e.Close()).To(Succeed())
 }

@@ -195,6 +195,7 @@ func (a *audit) wrongEvents(all []control.Event) (wrong []string) {
 	return wrong
 }
 
+// earliest is when an event can have been at the earliest: at its time, unless it says otherwise.
 func earliest(x *control.Event) int64 {
 	if x.Earliest.IsZero() {
 		return x.Time.UnixNano()
