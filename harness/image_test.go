@@ -66,9 +66,9 @@ func TestAnImageHasItsEnvironmentAndMounts(t *testing.T) {
 	}
 	lab, err := harness.Start(t.Context(), topology)
 	g.Expect(err).NotTo(HaveOccurred())
-	output, status, err := lab.Exec(t.Context(), "c0", "/bin/busybox", "sh", "-c", `echo "$SAID"; busybox grep /there /proc/mounts; test -f /there/passwd`)
+	output, status, err := lab.Exec(t.Context(), "c0", "/bin/busybox", "sh", "-c", `echo "$SAID"; busybox grep /there /proc/mounts; busybox grep Seccomp: /proc/self/status; test -f /there/passwd`)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(output).To(MatchRegexp(`^in the environment\n\S+ /there \S+ ro,.*\n$`))
+	g.Expect(output).To(MatchRegexp(`^in the environment\n\S+ /there \S+ ro,.*\nSeccomp:\t2\n$`), "with the engine's filter of system calls")
 	g.Expect(status).To(BeZero(), "a file that is there")
 	g.Expect(lab.Close()).To(Succeed())
 }

@@ -48,6 +48,10 @@ func (s *Spec) config(sysctls map[string]string) (*container.Config, *container.
 		Sysctls:        sysctls,
 		Mounts:         s.Mounts,
 	}
+	if s.Kind != KindImage {
+		// Our own programs. The engine compiles its filter of system calls anew for each container, a tenth of what a start costs.
+		host.SecurityOpt = append(host.SecurityOpt, "seccomp=unconfined")
+	}
 	switch s.Kind {
 	case KindHost:
 		host.PidMode = "host"

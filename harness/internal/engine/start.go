@@ -116,7 +116,7 @@ const (
 	KindTest Kind = "test"
 )
 
-// Spec describes a container to start. Every kind but [KindImage] gets network none and a read-only root; all get a tmpfs /run and no-new-privileges.
+// Spec describes a container to start. Every kind but [KindImage] gets network none and a read-only root; all get a tmpfs /run and no-new-privileges, and a [KindImage] the engine's seccomp filter.
 type Spec struct {
 	// Name is the container's name: unique on the engine.
 	Name string
