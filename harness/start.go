@@ -145,7 +145,7 @@ func (l *Lab) await(ctx context.Context, part string, containers []starting) err
 	return nil
 }
 
-// wire makes the switch and its trunks.
+// wire makes the trunks.
 func (l *Lab) wire(ctx context.Context) error {
 	l.Features = l.host.container.features
 	var err error
@@ -173,7 +173,7 @@ func (l *Lab) wire(ctx context.Context) error {
 		Trunks: t.Trunks, Clients: t.Clients, Workers: t.Workers, Tunnels: t.Tunnels,
 	})
 	l.switchPath = wired.Switch
-	l.endedSteps("wiring: switch: ", begun, wired.Steps)
+	l.endedSteps("wiring: trunks: ", begun, wired.Steps)
 	return err
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 // Apply lays plan, the calling process's network namespace being the host: the
-// trunks and the switch, and the links of the nodes that plan.PIDs names. The
+// trunks, and the links of the nodes that plan.PIDs names. The
 // others follow with [Network.Join]. The caller has validated the topology. On
 // an error everything it made is gone again.
 func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
@@ -37,7 +37,7 @@ func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
 	b := builder{n: n}
 	if n.Steps, err = run(ctx, []step{
 		{"namespaces", b.openOwn}, {"sysctls", b.quietNamespaces}, {"links", b.makeTrunks}, {"offloads", b.pinOffloads},
-		{"switch", b.makeSwitch}, {"counters", b.readCounters},
+		{"up", b.bringUp}, {"counters", b.readCounters},
 	}); err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func Apply(ctx context.Context, plan Plan) (_ *Network, err error) {
 
 // Join lays the links of clients and workers, named with the process ID of a
 // process in the network namespace of each. The order keeps the lab silent:
-// sysctls, links (down), offloads, the switch's inside, ports and workers up,
+// sysctls, links (down), offloads, the switch (the first clients') and its ports, ports and workers up,
 // addresses. After an error the Network can only be closed.
 func (n *Network) Join(ctx context.Context, pids map[string]int) ([]Step, error) {
 	n.mu.Lock()
@@ -283,35 +283,16 @@ func (ns *namespace) allowSuperPackets(index, octets int) error {
 	return nil
 }
 
-// makeSwitch makes the switch with its trunks, which are up then.
-func (b *builder) makeSwitch(ctx context.Context) error {
-	n := b.n
-	k, err := kindCalled(n.plan.Switch)
-	if err != nil {
-		return err
-	}
-	if n.inside, err = k.build(inside{ns: n.sw, group: n.group, macs: n.macs, mtu: n.plan.MTU}); err != nil {
-		return k.explain(fmt.Errorf("making the switch %s: %w", k.name, err))
-	}
-	for i, p := range b.pairs {
-		// A VLAN subinterface can come up only on a trunk that is.
-		if err := p.up(); err != nil {
-			return err
-		}
-		if err := p.awaitUp(ctx); err != nil {
-			return err
-		}
-		if err := n.inside.addTrunk(ctx, i, p.farIndex); err != nil {
-			return k.explain(err)
-		}
-	}
-	return nil
-}
-
+// plugIn makes the switch for the first clients that join: vlandemux needs the trunks alone, and can start meanwhile.
 func (b *builder) plugIn(ctx context.Context) error {
 	k, err := kindCalled(b.n.plan.Switch)
 	if err != nil || len(b.clients) == 0 {
 		return err
+	}
+	if b.n.inside == nil {
+		if err := b.n.makeSwitch(ctx, k); err != nil {
+			return k.explain(fmt.Errorf("making the switch %s: %w", k.name, err))
+		}
 	}
 	ports := make([]access, 0, len(b.clients))
 	for i, client := range b.clients {
@@ -319,6 +300,19 @@ func (b *builder) plugIn(ctx context.Context) error {
 	}
 	if err := b.n.inside.addPorts(ctx, ports...); err != nil {
 		return k.explain(fmt.Errorf("plugging in the clients: %w", err))
+	}
+	return nil
+}
+
+// makeSwitch makes the switch with its trunks, which are up: a VLAN subinterface can come up only on one that is.
+func (n *Network) makeSwitch(ctx context.Context, k kind) (err error) {
+	if n.inside, err = k.build(inside{ns: n.sw, group: n.group, macs: n.macs, mtu: n.plan.MTU}); err != nil {
+		return err
+	}
+	for i, trunk := range n.trunks {
+		if err := n.inside.addTrunk(ctx, i, trunk.far.index); err != nil {
+			return err
+		}
 	}
 	return nil
 }
