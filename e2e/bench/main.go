@@ -180,7 +180,7 @@ func notes() map[string]string {
 	return map[string]string{
 		"fed":                "frames/ without a sender's socket: the kernel hands pages to the client's end (BPF_PROG_RUN, live frames), the trunk's driver makes packets of them, 64 at a time.",
 		"direct":             "one veth between client and worker, no host.",
-		"limit":              "pops or pushes the tag and redirects, nothing else.",
+		"limit":              "pops or pushes the tag and redirects, nothing else; of a group frame: pushes the tag, sends a copy, pops the tag.",
 		"seed":               "the algorithm of BCC's vlan_learning: shared atomic counters, the location stored in three pieces with each frame, a copy sent and the frame dropped.",
 		"ours-peer":          "vlandemux run --redirect peer: taps on the host's end of the worker's veth see nothing.",
 		"ours-early":         "vlandemux run --early-drop xdp: taps on the trunk do not see frames of unknown MACs.",

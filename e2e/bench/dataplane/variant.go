@@ -89,6 +89,13 @@ func limit() variant {
 	})
 }
 
+// limitGroup is the limit of a group frame: one copy.
+func limitGroup() variant {
+	return loaded("limit", func(p *path, objects *variants.ProgramsObjects) (*running, error) {
+		return p.tcx(objects.LimitPhys2virt, objects.LimitGroup)
+	})
+}
+
 // drop drops every frame: what is left is the sender's cost.
 func drop() variant {
 	return loaded("drop", func(p *path, objects *variants.ProgramsObjects) (*running, error) {

@@ -30,6 +30,7 @@ const (
 	ProgramsMapSeedIngress     = "seed_ingress"
 	ProgramsProgEmpty          = "empty"
 	ProgramsProgFeed           = "feed"
+	ProgramsProgLimitGroup     = "limit_group"
 	ProgramsProgLimitPhys2virt = "limit_phys2virt"
 	ProgramsProgLimitVirt2phys = "limit_virt2phys"
 	ProgramsProgPeerPhys2virt  = "peer_phys2virt"
@@ -97,6 +98,7 @@ type ProgramsSpecs struct {
 type ProgramsProgramSpecs struct {
 	Empty          *ebpf.ProgramSpec `ebpf:"empty"`
 	Feed           *ebpf.ProgramSpec `ebpf:"feed"`
+	LimitGroup     *ebpf.ProgramSpec `ebpf:"limit_group"`
 	LimitPhys2virt *ebpf.ProgramSpec `ebpf:"limit_phys2virt"`
 	LimitVirt2phys *ebpf.ProgramSpec `ebpf:"limit_virt2phys"`
 	PeerPhys2virt  *ebpf.ProgramSpec `ebpf:"peer_phys2virt"`
@@ -189,6 +191,7 @@ type ProgramsVariables struct {
 type ProgramsPrograms struct {
 	Empty          *ebpf.Program `ebpf:"empty"`
 	Feed           *ebpf.Program `ebpf:"feed"`
+	LimitGroup     *ebpf.Program `ebpf:"limit_group"`
 	LimitPhys2virt *ebpf.Program `ebpf:"limit_phys2virt"`
 	LimitVirt2phys *ebpf.Program `ebpf:"limit_virt2phys"`
 	PeerPhys2virt  *ebpf.Program `ebpf:"peer_phys2virt"`
@@ -204,6 +207,7 @@ func (p *ProgramsPrograms) Close() error {
 	return _ProgramsClose(
 		p.Empty,
 		p.Feed,
+		p.LimitGroup,
 		p.LimitPhys2virt,
 		p.LimitVirt2phys,
 		p.PeerPhys2virt,

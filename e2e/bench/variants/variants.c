@@ -37,7 +37,17 @@ int limit_virt2phys(struct __sk_buff *skb)
 	return bpf_redirect(trunk, 0);
 }
 
-/* The same, but past the host's end of the worker's veth. */
+/* The limit of a group frame with one place to go: the tag on, one copy, the tag off for the next. */
+SEC("tc")
+int limit_group(struct __sk_buff *skb)
+{
+	bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), tci);
+	bpf_clone_redirect(skb, trunk, 0);
+	bpf_skb_vlan_pop(skb);
+	return TC_ACT_SHOT;
+}
+
+/* The limit, but past the host's end of the worker's veth. */
 SEC("tc")
 int peer_phys2virt(struct __sk_buff *skb)
 {
