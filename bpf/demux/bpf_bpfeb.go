@@ -247,13 +247,11 @@ const (
 	bpfProgVirt2phys      = "virt2phys"
 	bpfVarBucketShift     = "bucket_shift"
 	bpfVarCapacity        = "capacity"
-	bpfVarFirstSeedHigh   = "first_seed_high"
-	bpfVarFirstSeedLow    = "first_seed_low"
+	bpfVarFirstSeed       = "first_seed"
 	bpfVarGroupIntervalNs = "group_interval_ns"
 	bpfVarPassUntagged    = "pass_untagged"
 	bpfVarPolicy          = "policy"
-	bpfVarSecondSeedHigh  = "second_seed_high"
-	bpfVarSecondSeedLow   = "second_seed_low"
+	bpfVarSecondSeed      = "second_seed"
 	bpfVarTallyStride     = "tally_stride"
 	bpfVarUnknownMacs     = "unknown_macs"
 )
@@ -350,13 +348,11 @@ type bpfMapSpecs struct {
 type bpfVariableSpecs struct {
 	BucketShift     *ebpf.VariableSpec `ebpf:"bucket_shift"`
 	Capacity        *ebpf.VariableSpec `ebpf:"capacity"`
-	FirstSeedHigh   *ebpf.VariableSpec `ebpf:"first_seed_high"`
-	FirstSeedLow    *ebpf.VariableSpec `ebpf:"first_seed_low"`
+	FirstSeed       *ebpf.VariableSpec `ebpf:"first_seed"`
 	GroupIntervalNs *ebpf.VariableSpec `ebpf:"group_interval_ns"`
 	PassUntagged    *ebpf.VariableSpec `ebpf:"pass_untagged"`
 	Policy          *ebpf.VariableSpec `ebpf:"policy"`
-	SecondSeedHigh  *ebpf.VariableSpec `ebpf:"second_seed_high"`
-	SecondSeedLow   *ebpf.VariableSpec `ebpf:"second_seed_low"`
+	SecondSeed      *ebpf.VariableSpec `ebpf:"second_seed"`
 	TallyStride     *ebpf.VariableSpec `ebpf:"tally_stride"`
 	UnknownMacs     *ebpf.VariableSpec `ebpf:"unknown_macs"`
 }
@@ -456,13 +452,11 @@ func (m *bpfMaps) Close() error {
 type bpfVariables struct {
 	BucketShift     *ebpf.Variable `ebpf:"bucket_shift"`
 	Capacity        *ebpf.Variable `ebpf:"capacity"`
-	FirstSeedHigh   *ebpf.Variable `ebpf:"first_seed_high"`
-	FirstSeedLow    *ebpf.Variable `ebpf:"first_seed_low"`
+	FirstSeed       *ebpf.Variable `ebpf:"first_seed"`
 	GroupIntervalNs *ebpf.Variable `ebpf:"group_interval_ns"`
 	PassUntagged    *ebpf.Variable `ebpf:"pass_untagged"`
 	Policy          *ebpf.Variable `ebpf:"policy"`
-	SecondSeedHigh  *ebpf.Variable `ebpf:"second_seed_high"`
-	SecondSeedLow   *ebpf.Variable `ebpf:"second_seed_low"`
+	SecondSeed      *ebpf.Variable `ebpf:"second_seed"`
 	TallyStride     *ebpf.Variable `ebpf:"tally_stride"`
 	UnknownMacs     *ebpf.Variable `ebpf:"unknown_macs"`
 }

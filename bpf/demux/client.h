@@ -7,9 +7,7 @@
 
 #include "maps.h"
 
-/* The seeds are odd. In halves, which fit into the instructions that load them, see constants.go. */
-const volatile __u32 first_seed_low = 1, first_seed_high = 0;
-const volatile __u32 second_seed_low = 1, second_seed_high = 0;
+const volatile __u64 first_seed = 1, second_seed = 1; /* odd */
 const volatile __u32 bucket_shift = 63;
 
 /* The address as a number: its last octet on the wire is bits 40 to 47. */
@@ -70,9 +68,9 @@ static __always_inline struct client *find_in_bucket(__u64 mac, struct client_bu
  */
 static __always_inline __u64 mac_hash(__u64 mac)
 {
-	__u64 product = mac * ((__u64)first_seed_high << 32 | first_seed_low);
+	__u64 product = mac * first_seed;
 
-	return (product ^ product >> 32) * ((__u64)second_seed_high << 32 | second_seed_low);
+	return (product ^ product >> 32) * second_seed;
 }
 
 static __always_inline struct client_bucket *find_bucket(__u64 hash)

@@ -26,26 +26,29 @@ func foldConstants(spec *ebpf.CollectionSpec) {
 	}
 }
 
-// foldConstant turns the load of a constant of 32 bits or less, right behind that of its address, into that of an
-// immediate value.
+// foldConstant puts a constant in the place of its address, where it is loaded into the same register right behind that.
 func foldConstant(constants map[uint32]*ebpf.VariableSpec, address, load *asm.Instruction) {
 	if !address.IsLoadFromMap() || address.Reference() != constantsSection ||
-		load.OpCode.Class() != asm.LdXClass || load.Src != address.Dst || load.Offset != 0 {
+		load.OpCode.Class() != asm.LdXClass || load.Src != address.Dst || load.Dst != address.Dst || load.Offset != 0 || load.Symbol() != "" {
 		return
 	}
 	constant, ok := constants[uint32(address.Constant>>32)]
 	if !ok || load.OpCode.Size().Sizeof() != len(constant.Value) {
 		return
 	}
-	var value int32
+	var value uint64
 	switch octets := constant.Value; len(octets) {
 	case 1:
-		value = int32(octets[0])
+		value = uint64(octets[0])
 	case 4:
-		value = int32(binary.NativeEndian.Uint32(octets))
-	default: // no instruction of this length has room for it
+		value = uint64(binary.NativeEndian.Uint32(octets))
+	case 8:
+		value = binary.NativeEndian.Uint64(octets)
+	default:
 		return
 	}
-	immediate := asm.Mov.Imm32(load.Dst, value)
-	*load = immediate.WithMetadata(load.Metadata)
+	immediate := asm.LoadImm(load.Dst, int64(value), asm.DWord)
+	*address = immediate.WithMetadata(address.Metadata).WithReference("")
+	nothing := asm.Instruction{OpCode: asm.Ja.Op(asm.ImmSource)} // which the kernel takes out
+	*load = nothing.WithMetadata(load.Metadata)
 }

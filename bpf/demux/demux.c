@@ -57,11 +57,12 @@ static __always_inline int untagged(const struct __sk_buff *skb, const struct ta
 /* A frame of a MAC without a worker. Nothing is learned from it. */
 static __noinline int unknown(struct __sk_buff *skb, const struct tally *wire, __u64 mac, __u64 seen, __u32 longest)
 {
+	enum unknown_policy unknowns = unknown_macs;
 	__u32 to, refused;
 
-	if (unknown_macs == UNKNOWN_DROP)
+	if (unknowns == UNKNOWN_DROP)
 		return drop(skb, DROP_UNKNOWN_CLIENT, wire, mac, seen);
-	if (unknown_macs == UNKNOWN_PASS) {
+	if (unknowns == UNKNOWN_PASS) {
 		count_reason(UNKNOWN_PASSED, wire);
 		return TC_ACT_UNSPEC;
 	}

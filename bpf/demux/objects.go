@@ -67,10 +67,8 @@ func (d *Demux) loadObjects(set *pinSet) error {
 		return err
 	}
 	for name, value := range map[string]any{
-		bpfVarFirstSeedLow:    uint32(d.seeds[0]),
-		bpfVarFirstSeedHigh:   uint32(d.seeds[0] >> 32),
-		bpfVarSecondSeedLow:   uint32(d.seeds[1]),
-		bpfVarSecondSeedHigh:  uint32(d.seeds[1] >> 32),
+		bpfVarFirstSeed:       d.seeds[0],
+		bpfVarSecondSeed:      d.seeds[1],
 		bpfVarBucketShift:     uint32(tableShift(int(spec.Maps[bpfMapClients].MaxEntries))),
 		bpfVarPassUntagged:    d.opts.Untagged == UntaggedPass,
 		bpfVarUnknownMacs:     unknownPolicy(d.opts.Unknown),
