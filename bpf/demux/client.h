@@ -100,6 +100,9 @@ static __always_inline struct client_tally *this_cpu_tally(__u32 slot)
 
 const volatile __u32 capacity = 1;
 
+/* With this many clients at most, all that their frames need fits into a cache of 1 MiB. */
+#define CACHED_CAPACITY (1 << 14)
+
 /* Loads what is most likely the location and the counters of the client, while its bucket is on the way from
  * memory: only that tells its slot, but user space chooses one in the same cache lines as this if it can.
  */
@@ -129,7 +132,8 @@ static __always_inline struct client *find_client(__u64 mac)
 	__u64 hash = mac_hash(mac);
 	struct client *client;
 
-	fetch_home(hash);
+	if (capacity > CACHED_CAPACITY)
+		fetch_home(hash);
 	client = find_in_bucket(mac, find_bucket(hash));
 	return client ? client : find_in_second_bucket(mac, hash);
 }
