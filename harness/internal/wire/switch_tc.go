@@ -30,7 +30,10 @@ func kindTC() kind {
 				s.sw, err = vlanport.Load()
 				return err
 			})
-			return s, err
+			if err != nil {
+				return nil, err // there is nothing to close
+			}
+			return s, nil
 		},
 	}
 }

@@ -186,3 +186,14 @@ func TestSwitchCarriesTheLargestFrames(t *testing.T) {
 		}
 	})
 }
+
+// What could not be made is not there to be closed.
+func TestASwitchThatCannotBeMadeIsNone(t *testing.T) {
+	g := NewWithT(t)
+	ns, err := scratchNamespace("a test")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(ns.close()).To(Succeed())
+	s, err := kindTC().build(inside{ns: ns})
+	g.Expect(err).To(MatchError(ContainSubstring("a test")))
+	g.Expect(s).To(BeNil())
+}
