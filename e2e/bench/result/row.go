@@ -17,6 +17,15 @@ type Row struct {
 	Min     float64 `json:"min"`
 	Max     float64 `json:"max"`
 	N       int     `json:"n"`
+
+	// Ratio compares it with what stands beside it.
+	Ratio Ratio `json:"-"`
+}
+
+// Ratio is of samples of the same round, which were taken side by side: the clock of a processor may change within a run.
+type Ratio struct {
+	To               string // the variant, "" for none
+	Median, Min, Max float64
 }
 
 // Run is the result of one run of the bench: its samples by name and variant, in
@@ -52,10 +61,26 @@ func (r *Run) Rows() []Row {
 		values := slices.Sorted(slices.Values(r.samples[key]))
 		rows = append(rows, Row{
 			Name: key.Name, Variant: key.Variant, Unit: key.Unit,
-			Median: median(values), Min: values[0], Max: values[len(values)-1], N: len(values),
+			Median: median(values), Min: values[0], Max: values[len(values)-1], N: len(values), Ratio: r.ratio(key),
 		})
 	}
 	return rows
+}
+
+func (r *Run) ratio(of Sample) Ratio {
+	for _, base := range []string{"limit", "bare", "direct", "drop"} {
+		to, ratios := r.samples[Sample{Name: of.Name, Variant: base, Unit: of.Unit}], []float64{}
+		for i, value := range r.samples[of] {
+			if i < len(to) && to[i] != 0 {
+				ratios = append(ratios, value/to[i])
+			}
+		}
+		if len(ratios) > 0 {
+			slices.Sort(ratios)
+			return Ratio{base, median(ratios), ratios[0], ratios[len(ratios)-1]}
+		}
+	}
+	return Ratio{}
 }
 
 // median of sorted values, at least one.

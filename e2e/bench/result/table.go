@@ -21,36 +21,25 @@ func (m Machine) String() string {
 	return fmt.Sprintf("%d processors (%s) · kernel %s · Docker %s", m.CPUs, m.CPU, m.Kernel, m.Docker)
 }
 
-// baseline returns the variant that the others of a name are compared with.
-func baseline(rows []Row, name string) (Row, bool) {
-	for _, want := range []string{"limit", "bare", "direct", "drop"} {
-		for _, row := range rows {
-			if row.Name == name && row.Variant == want {
-				return row, true
-			}
-		}
-	}
-	return Row{}, false
-}
-
 // WriteTable writes the rows for people, and the notes on their groups and variants.
 func WriteTable(w io.Writer, rows []Row, notes map[string]string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(table, "name\tvariant\tmedian\tunit\tmin\tmax\tn\t× limit\t\n")
+	fmt.Fprint(table, "name\tvariant\tmedian\tunit\tmin\tmax\tn\t× limit\tmin\tmax\t\n")
 	last := ""
 	for _, row := range rows {
 		if group, _, _ := strings.Cut(row.Name, "/"); group != last {
 			if last != "" {
-				fmt.Fprint(table, "\t\t\t\t\t\t\t\t\n")
+				fmt.Fprint(table, "\t\t\t\t\t\t\t\t\t\t\n")
 			}
 			last = group
 		}
-		ratio := ""
-		if base, found := baseline(rows, row.Name); found && base.Median != 0 && row.Unit != "instructions" {
-			ratio = fmt.Sprintf("%.2f", row.Median/base.Median)
-			if base.Variant != "limit" {
-				ratio += " " + base.Variant
-			}
+		ratio := "\t\t"
+		switch of := row.Ratio; of.To {
+		case "", row.Variant:
+		case "limit":
+			ratio = fmt.Sprintf("%.2f\t%.2f\t%.2f", of.Median, of.Min, of.Max)
+		default:
+			ratio = fmt.Sprintf("%.2f %s\t%.2f\t%.2f", of.Median, of.To, of.Min, of.Max)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t\n",
 			row.Name, row.Variant, number(row.Median), row.Unit, number(row.Min), number(row.Max), row.N, ratio)
