@@ -100,23 +100,15 @@ static __always_inline struct client_tally *this_cpu_tally(__u32 slot)
 
 const volatile __u32 capacity = 1;
 
-/* What the frames of this many clients need fits into a cache of 1 MiB. */
-#define CACHED_CAPACITY (1 << 14)
-
 /* Loads what is most likely the location and the counters of the client, while its bucket is on the way from
  * memory: only that tells its slot, but user space chooses one in the same cache lines as this if it can.
- * Where nothing is far away, it costs 4 to 10 ns for nothing.
  */
 static __always_inline void fetch_home(__u64 hash)
 {
-	__u32 slots = capacity, home = (hash >> 32) * slots >> 32;
-	volatile __u64 *location;
-	volatile struct client_tally *tally;
+	__u32 home = (hash >> 32) * capacity >> 32;
+	volatile __u64 *location = bpf_map_lookup_elem(&locations, &home);
+	volatile struct client_tally *tally = this_cpu_tally(home);
 
-	if (slots <= CACHED_CAPACITY)
-		return;
-	location = bpf_map_lookup_elem(&locations, &home);
-	tally = this_cpu_tally(home);
 	if (location)
 		*location;
 	if (tally)
