@@ -247,12 +247,14 @@ const (
 	bpfProgVirt2phys      = "virt2phys"
 	bpfVarBucketShift     = "bucket_shift"
 	bpfVarCapacity        = "capacity"
+	bpfVarFirstBucket     = "first_bucket"
+	bpfVarFirstLocation   = "first_location"
 	bpfVarFirstSeed       = "first_seed"
+	bpfVarFormerWidth     = "former_width"
 	bpfVarGroupIntervalNs = "group_interval_ns"
 	bpfVarPassUntagged    = "pass_untagged"
 	bpfVarPolicy          = "policy"
 	bpfVarSecondSeed      = "second_seed"
-	bpfVarTallyStride     = "tally_stride"
 	bpfVarUnknownMacs     = "unknown_macs"
 )
 
@@ -348,12 +350,14 @@ type bpfMapSpecs struct {
 type bpfVariableSpecs struct {
 	BucketShift     *ebpf.VariableSpec `ebpf:"bucket_shift"`
 	Capacity        *ebpf.VariableSpec `ebpf:"capacity"`
+	FirstBucket     *ebpf.VariableSpec `ebpf:"first_bucket"`
+	FirstLocation   *ebpf.VariableSpec `ebpf:"first_location"`
 	FirstSeed       *ebpf.VariableSpec `ebpf:"first_seed"`
+	FormerWidth     *ebpf.VariableSpec `ebpf:"former_width"`
 	GroupIntervalNs *ebpf.VariableSpec `ebpf:"group_interval_ns"`
 	PassUntagged    *ebpf.VariableSpec `ebpf:"pass_untagged"`
 	Policy          *ebpf.VariableSpec `ebpf:"policy"`
 	SecondSeed      *ebpf.VariableSpec `ebpf:"second_seed"`
-	TallyStride     *ebpf.VariableSpec `ebpf:"tally_stride"`
 	UnknownMacs     *ebpf.VariableSpec `ebpf:"unknown_macs"`
 }
 
@@ -452,12 +456,14 @@ func (m *bpfMaps) Close() error {
 type bpfVariables struct {
 	BucketShift     *ebpf.Variable `ebpf:"bucket_shift"`
 	Capacity        *ebpf.Variable `ebpf:"capacity"`
+	FirstBucket     *ebpf.Variable `ebpf:"first_bucket"`
+	FirstLocation   *ebpf.Variable `ebpf:"first_location"`
 	FirstSeed       *ebpf.Variable `ebpf:"first_seed"`
+	FormerWidth     *ebpf.Variable `ebpf:"former_width"`
 	GroupIntervalNs *ebpf.Variable `ebpf:"group_interval_ns"`
 	PassUntagged    *ebpf.Variable `ebpf:"pass_untagged"`
 	Policy          *ebpf.Variable `ebpf:"policy"`
 	SecondSeed      *ebpf.Variable `ebpf:"second_seed"`
-	TallyStride     *ebpf.Variable `ebpf:"tally_stride"`
 	UnknownMacs     *ebpf.Variable `ebpf:"unknown_macs"`
 }
 

@@ -51,8 +51,6 @@ static __always_inline bool load_addresses(const struct __sk_buff *skb, __u64 *d
 
 static __always_inline struct client *find_in_bucket(__u64 mac, struct client_bucket *bucket)
 {
-	if (!bucket)
-		return NULL;
 #pragma unroll
 	for (int i = 0; i < BUCKET_CLIENTS; i++) {
 		if (*(volatile __u64 *)&bucket->clients[i].key == mac)
@@ -73,11 +71,18 @@ static __always_inline __u64 mac_hash(__u64 mac)
 	return (product ^ product >> 32) * second_seed;
 }
 
+/* The pointer, of which the compiler is to know no more than that it is not NULL: an array has more elements than are declared. */
+#define OPAQUE(pointer) ({ typeof(pointer) opaque = (pointer); asm volatile("" : "+r"(opaque)); __builtin_assume(opaque != NULL); opaque; })
+
+/* An element of an array in a map's value, or NULL. The verifier wants the very register compared that is added, and before. */
+#define ELEMENT(array, number, count) ({ \
+	__u64 element = (number); \
+	asm volatile("" : "+r"(element)); \
+	element < (count) ? OPAQUE(array) + element : NULL; })
+
 static __always_inline struct client_bucket *find_bucket(__u64 hash)
 {
-	__u32 number = hash >> bucket_shift;
-
-	return bpf_map_lookup_elem(&clients, &number);
+	return OPAQUE(&first_bucket) + (hash >> bucket_shift);
 }
 
 #define SECOND_BUCKET_SHIFT 21
@@ -88,31 +93,40 @@ static __noinline struct client *find_in_second_bucket(__u64 mac, __u64 hash)
 	return find_in_bucket(mac, find_bucket(hash << SECOND_BUCKET_SHIFT));
 }
 
-/* Slots in each processor's part of client_tallies: the capacity, and what fills the last page. */
-const volatile __u32 tally_stride = 0;
+const volatile __u32 capacity = 1;
 
-static __always_inline struct client_tally *this_cpu_tally(__u32 slot)
+/* The capacity, loaded as foldConstants expects: the compiler may do it with two registers. */
+static __always_inline __u64 slot_count(void)
 {
-	__u32 at = bpf_get_smp_processor_id() * tally_stride + slot;
+	__u64 count;
 
-	return bpf_map_lookup_elem(&client_tallies, &at);
+	asm("%0 = %1 ll\n\t%0 = *(u32 *)(%0 + 0)" : "=r"(count) : "i"(&capacity));
+	return count;
 }
 
-const volatile __u32 capacity = 1;
+/* Where the location of the client is: at first in our maps. */
+static __always_inline __u64 *own_location(__u32 slot)
+{
+	return ELEMENT(&first_location, slot, slot_count());
+}
+
+/* This processor's counters of all clients. */
+static __always_inline struct client_tally *this_cpu_tallies(void)
+{
+	__u32 processor = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&client_tallies, &processor);
+}
 
 /* Loads what is most likely the location and the counters of the client, while its bucket is on the way from
  * memory: only that tells its slot, but user space chooses one in the same cache lines as this if it can.
  */
-static __always_inline void fetch_home(__u64 hash)
+static __always_inline void fetch_home(__u64 hash, const struct client_tally *tallies)
 {
-	__u32 home = (hash >> 32) * capacity >> 32;
-	volatile __u64 *location = bpf_map_lookup_elem(&locations, &home);
-	volatile struct client_tally *tally = this_cpu_tally(home);
+	__u64 home = (hash >> 32) * slot_count() >> 32;
 
-	if (location)
-		*location;
-	if (tally)
-		tally->rx.packets;
+	*(volatile __u64 *)(OPAQUE(&first_location) + home);
+	*(volatile __u64 *)&tallies[home].rx.packets;
 }
 
 /* find_client where most MACs are unknown: what a client's frame needs is not fetched. */
@@ -124,12 +138,12 @@ static __always_inline bool is_client(__u64 mac)
 }
 
 /* The MAC must not be zero: that is what a free entry has. */
-static __always_inline struct client *find_client(__u64 mac)
+static __always_inline struct client *find_client(__u64 mac, const struct client_tally *tallies)
 {
 	__u64 hash = mac_hash(mac);
 	struct client *client;
 
-	fetch_home(hash);
+	fetch_home(hash, tallies);
 	client = find_in_bucket(mac, find_bucket(hash));
 	return client ? client : find_in_second_bucket(mac, hash);
 }
@@ -156,17 +170,20 @@ static __always_inline __u32 value_worker(__u64 value)
 	return value_target(value) & ~WORKER_PEER;
 }
 
+const volatile __u32 former_width = 1; /* how many locations a value of former_locations has */
+
 static __always_inline __u64 *find_former_location(__u64 location)
 {
-	__u32 slot = location - 1;
+	__u32 slot = location - 1, width = former_width, value = slot / width;
+	__u64 *locations = bpf_map_lookup_elem(&former_locations, &value);
 
-	return bpf_map_lookup_elem(&former_locations, &slot);
+	return locations ? ELEMENT(locations, slot % width, width) : NULL;
 }
 
 /* Where the location of a client is. */
 static __always_inline __u64 *find_location(__u32 slot)
 {
-	__u64 *location = bpf_map_lookup_elem(&locations, &slot), known;
+	__u64 *location = own_location(slot), known;
 
 	if (!location)
 		return NULL;
@@ -183,7 +200,7 @@ static __noinline __u64 former_location(__u64 location)
 
 static __always_inline __u64 location_of(__u32 slot)
 {
-	__u64 *location = bpf_map_lookup_elem(&locations, &slot), known = 0;
+	__u64 *location = own_location(slot), known = 0;
 
 	if (location)
 		known = *(volatile __u64 *)location;

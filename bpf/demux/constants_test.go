@@ -1,6 +1,7 @@
 package demux
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf/asm"
@@ -14,17 +15,22 @@ func TestNoFrameWaitsForConstants(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	foldConstants(spec)
 
+	rare := []uint32{ // the flood of a group frame, and a client whose location is in earlier maps, may wait
+		spec.Variables[bpfVarGroupIntervalNs].Offset, spec.Variables[bpfVarFormerWidth].Offset,
+	}
 	loaded := func(program string) (offsets []uint32) {
 		instructions := spec.Programs[program].Instructions
 		for i, load := range instructions[1:] {
 			address := instructions[i]
-			if address.IsLoadFromMap() && address.Reference() == constantsSection && load.OpCode.Class() == asm.LdXClass && load.Src == address.Dst {
-				offsets = append(offsets, uint32(address.Constant>>32))
+			offset := uint32(address.Constant >> 32)
+			if address.IsLoadFromMap() && address.Reference() == constantsSection && load.OpCode.Class() == asm.LdXClass && load.Src == address.Dst &&
+				!slices.Contains(rare, offset) {
+				offsets = append(offsets, offset)
 			}
 		}
 		return offsets
 	}
-	g.Expect(loaded(bpfProgPhys2virt)).To(BeEmpty())
-	g.Expect(loaded(bpfProgEarlyDrop)).To(BeEmpty())
-	g.Expect(loaded(bpfProgVirt2phys)).To(HaveEach(spec.Variables[bpfVarGroupIntervalNs].Offset), "only the flood of a group frame may")
+	for _, program := range []string{bpfProgPhys2virt, bpfProgVirt2phys, bpfProgEarlyDrop} {
+		g.Expect(loaded(program)).To(BeEmpty(), program)
+	}
 }

@@ -66,16 +66,16 @@ static __always_inline void count_reason(__u32 reason, const struct tally *wire)
 	count(bpf_map_lookup_elem(&drops, &reason), wire);
 }
 
-static __always_inline void count_rx(__u32 slot, const struct tally *wire)
+static __always_inline void count_rx(struct client_tally *tallies, __u32 slot, const struct tally *wire)
 {
-	struct client_tally *tally = this_cpu_tally(slot);
+	struct client_tally *tally = ELEMENT(tallies, slot, slot_count());
 
 	count(tally ? &tally->rx : NULL, wire);
 }
 
-static __always_inline void count_tx(__u32 slot, const struct tally *wire)
+static __always_inline void count_tx(struct client_tally *tallies, __u32 slot, const struct tally *wire)
 {
-	struct client_tally *tally = this_cpu_tally(slot);
+	struct client_tally *tally = ELEMENT(tallies, slot, slot_count());
 
 	count(tally ? &tally->tx : NULL, wire);
 }

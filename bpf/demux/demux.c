@@ -83,6 +83,7 @@ SEC("tc")
 int phys2virt(struct __sk_buff *skb)
 {
 	__u64 mac = 0, seen = 0, to, value;
+	struct client_tally *tallies;
 	struct client *client;
 	struct tally wire;
 	__u32 longest = measure(skb, &wire), refused;
@@ -94,7 +95,10 @@ int phys2virt(struct __sk_buff *skb)
 		goto invalid_source;
 	if ((skb->vlan_tci & VLAN_VID_MASK) == VLAN_VID_RESERVED)
 		goto invalid_vlan;
-	client = find_client(mac);
+	tallies = this_cpu_tallies();
+	if (!tallies)
+		return TC_ACT_SHOT; /* unreachable, but the verifier cannot know */
+	client = find_client(mac, tallies);
 	if (!client)
 		goto unknown;
 	value = client_value(client);
@@ -111,7 +115,7 @@ learned:
 	refused = worker_refuses(skb, value_worker(value), longest);
 	if (refused != NOT_REFUSED)
 		goto refused;
-	count_rx(value_slot(value), &wire);
+	count_rx(tallies, value_slot(value), &wire);
 	return deliver(skb, value_target(value));
 
 learn:
@@ -138,6 +142,7 @@ SEC("tc")
 int virt2phys(struct __sk_buff *skb)
 {
 	__u64 to = 0, mac = 0, from, value;
+	struct client_tally *tallies;
 	struct client *client;
 	struct tally wire;
 	__u32 slot, longest = measure(skb, &wire), refused;
@@ -150,7 +155,10 @@ int virt2phys(struct __sk_buff *skb)
 		goto flood;
 	if (!mac)
 		goto not_assigned;
-	client = find_client(mac);
+	tallies = this_cpu_tallies();
+	if (!tallies)
+		return TC_ACT_SHOT; /* unreachable, but the verifier cannot know */
+	client = find_client(mac, tallies);
 	if (!client)
 		goto not_assigned;
 	value = client_value(client);
@@ -167,7 +175,7 @@ int virt2phys(struct __sk_buff *skb)
 	if (push_tag(skb, to))
 		goto tag_failed;
 	add_tag(&wire);
-	count_tx(slot, &wire);
+	count_tx(tallies, slot, &wire);
 	return bpf_redirect(location_trunk(to), 0);
 
 flood:

@@ -3,6 +3,8 @@ package demux
 import (
 	"context"
 	"time"
+
+	"github.com/cilium/ebpf"
 )
 
 // Assign is AssignAll for one client.
@@ -53,8 +55,11 @@ func ForgetAt(d *Demux, client MAC, at Location) error {
 	return runWith(d.objs.Forget, []bpfForgotten{{Location: word, Mac: client.word(), Slot: uint64(slot)}})
 }
 
-// TallyEntries is tallyEntries.
-func TallyEntries(capacity, cpus int) (uint32, error) { return tallyEntries(capacity, cpus) }
+// Mapped is what the values of an array map are made of, in memory.
+func Mapped[T any](m *ebpf.Map) (parts []T, err error) {
+	err = mapMemory(&parts, m)
+	return parts, err
+}
 
 // Reasons that tests expect.
 const (

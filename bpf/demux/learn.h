@@ -73,7 +73,7 @@ static __noinline bool learn_change(__u32 slot, __u64 mac, __u64 seen)
 /* Asked first, and only what is new is stored: clients that stay where they are cost no cache line. */
 static __always_inline bool is_located(__u32 slot, __u64 seen)
 {
-	__u64 *location = bpf_map_lookup_elem(&locations, &slot);
+	__u64 *location = own_location(slot);
 
 	return location && *(volatile __u64 *)location == seen;
 }

@@ -17,7 +17,7 @@ import (
 
 // layoutVersion changes when the maps change in a way that the kernel cannot
 // tell from their sizes.
-const layoutVersion = 5
+const layoutVersion = 6
 
 // minWorkers is the least number of workers that can be attached, whatever the
 // capacity; maxWorkers is the most.

@@ -9,33 +9,33 @@
 
 /* Sizes marked "capacity" and "workers" are set by the loader. */
 
-/* The assignments: a cuckoo hash table of MACs, see client.h. */
+/* The assignments: a cuckoo hash table of MACs, see client.h. All its buckets are one value. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* a power of two, from the capacity */
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct client_bucket);
+	__uint(value_size, sizeof(struct client_bucket)); /* times a power of two, from the capacity */
 	__uint(map_flags, BPF_F_MMAPABLE);
 } clients SEC(".maps");
 
-/* Where each client was last seen, by slot: written by the programs. Mapped by user space, which
+/* Where each client was last seen, by slot, all in one value: written by the programs. Mapped by user space, which
  * reads whole words, sets 0 in the slot of a client that no program knows yet, exchanges a location
  * for the same one with LOCATION_UNUSED, and carries over what an earlier build's programs learned.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* capacity */
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__uint(value_size, sizeof(__u64)); /* times the capacity */
 	__uint(map_flags, BPF_F_MMAPABLE);
 } locations SEC(".maps");
 
-/* The locations of the maps that ours take over from, by the slots there. Not pinned. */
+/* The locations of the maps that ours take over from, by the slots there: in one value, or a value each. Not pinned. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* capacity of those maps */
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__uint(value_size, sizeof(__u64));
 	__uint(map_flags, BPF_F_MMAPABLE);
 } former_locations SEC(".maps");
 
@@ -48,14 +48,14 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } former_clients SEC(".maps");
 
-/* A part for each possible processor, by slot in it; only ever counts up. A per-CPU array would keep a
- * pointer to each part, which is one more wait for the memory.
+/* A value for each possible processor, by slot in it; only ever counts up. A per-CPU array would keep a
+ * pointer to each counter, which is one more wait for the memory.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* processors * tally_stride */
+	__uint(max_entries, 1); /* processors */
 	__type(key, __u32);
-	__type(value, struct client_tally);
+	__uint(value_size, sizeof(struct client_tally)); /* times the capacity, and what fills the last page */
 	__uint(map_flags, BPF_F_MMAPABLE);
 } client_tallies SEC(".maps");
 
@@ -192,8 +192,10 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } policies_map SEC(".maps");
 
-/* The value of policies_map: the loader has programs address it there, which takes no lookup. */
+/* The values of policies_map, clients and locations: the loader has programs address them there, which takes no lookup. */
 volatile struct policies policy SEC(".data.policies");
+struct client_bucket first_bucket SEC(".data.clients");
+__u64 first_location SEC(".data.locations");
 
 /* ifindex -> limit, 0 for a trunk that is down. */
 struct {

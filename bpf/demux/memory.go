@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapMemory maps an array map into memory, as a slice of its values: reading and
-// writing them takes no system call. The size of T must be
-// that of a value, and a multiple of 8: values stand at such distances.
+// mapMemory maps an array map into memory, as a slice of what its values are made of: reading and
+// writing them takes no system call. The size of T must be a multiple of 8, and that of a value one of T's.
 func mapMemory[T any](into *[]T, m *ebpf.Map) error {
-	var value T
-	entries, size := int(m.MaxEntries()), int(unsafe.Sizeof(value))
-	if m.ValueSize() != uint32(size) {
-		return fmt.Errorf("mapping %v into memory: values have %d octets, not %d", m, m.ValueSize(), size)
+	var part T
+	size := int(unsafe.Sizeof(part))
+	entries := int(m.MaxEntries()) * int(m.ValueSize()) / size
+	if m.ValueSize()%uint32(size) != 0 {
+		return fmt.Errorf("mapping %v into memory: values have %d octets, not a multiple of %d", m, m.ValueSize(), size)
 	}
 	page := unix.Getpagesize()
 	memory, err := unix.Mmap(m.FD(), 0, (entries*size+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)

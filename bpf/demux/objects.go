@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
@@ -25,14 +26,16 @@ func (d *Demux) specs() (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("counting the possible processors: %w", err)
 	}
-	tallies, err := tallyEntries(d.opts.Capacity, cpus)
-	if err != nil {
-		return nil, err
+	sizes := map[string]int{ // of what is addressed in one value
+		bpfMapClients:       bucketsFor(d.opts.Capacity) * int(unsafe.Sizeof(bpfClientBucket{})),
+		bpfMapLocations:     d.opts.Capacity * int(unsafe.Sizeof(word{})),
+		bpfMapClientTallies: tallyStride(d.opts.Capacity) * int(unsafe.Sizeof(bpfClientTally{})),
+	}
+	for name, size := range sizes {
+		spec.Maps[name].ValueSize = uint32(size)
 	}
 	for name, entries := range map[string]uint32{
-		bpfMapClients:       uint32(bucketsFor(d.opts.Capacity)),
-		bpfMapLocations:     capacity,
-		bpfMapClientTallies: tallies,
+		bpfMapClientTallies: uint32(cpus),
 		bpfMapSlots:         capacity,
 		bpfMapClientWorkers: capacity,
 		bpfMapCountedPlaces: capacity,
@@ -52,8 +55,10 @@ func (d *Demux) specs() (*ebpf.CollectionSpec, error) {
 	return spec, nil
 }
 
-// policiesSection is where the programs are compiled to find the value of the map of policies.
-const policiesSection = ".data.policies"
+// valueSections are where the programs are compiled to find the values of maps.
+func valueSections() map[string]string {
+	return map[string]string{bpfMapPoliciesMap: ".data.policies", bpfMapClients: ".data.clients", bpfMapLocations: ".data.locations"}
+}
 
 // loadObjects makes the maps in the set, or takes those that are pinned there. Without a set they are not pinned.
 func (d *Demux) loadObjects(set *pinSet) error {
@@ -66,43 +71,48 @@ func (d *Demux) loadObjects(set *pinSet) error {
 	} else if d.seeds, err = drawSeeds(); err != nil {
 		return err
 	}
-	for name, value := range map[string]any{
-		bpfVarFirstSeed:       d.seeds[0],
-		bpfVarSecondSeed:      d.seeds[1],
-		bpfVarBucketShift:     uint32(tableShift(int(spec.Maps[bpfMapClients].MaxEntries))),
-		bpfVarPassUntagged:    d.opts.Untagged == UntaggedPass,
-		bpfVarUnknownMacs:     unknownPolicy(d.opts.Unknown),
-		bpfVarGroupIntervalNs: groupInterval(d.opts.GroupLimit),
-		bpfVarCapacity:        uint32(d.opts.Capacity),
-		bpfVarTallyStride:     uint32(tallyStride(d.opts.Capacity)),
-	} {
-		if err := spec.Variables[name].Set(value); err != nil {
-			return fmt.Errorf("setting %s: %w", name, err)
-		}
-	}
-	foldConstants(spec)
-	var opts ebpf.CollectionOptions
-	if set != nil {
-		opts.Maps.PinPath = set.path
-		for _, name := range mapNames() {
-			spec.Maps[name].Pinning = ebpf.PinByName
-		}
-	}
-	policies, err := ebpf.NewMapWithOptions(spec.Maps[bpfMapPoliciesMap], opts.Maps)
-	if err != nil {
-		return d.explainLoad(err)
-	}
-	defer policies.Close() // the objects have a clone
-	opts.MapReplacements = map[string]*ebpf.Map{bpfMapPoliciesMap: policies, policiesSection: policies}
+	opts := ebpf.CollectionOptions{MapReplacements: make(map[string]*ebpf.Map)}
+	formerWidth := uint32(1)
 	d.migrated = set == nil || set.former == nil
 	if !d.migrated {
 		located, err := set.former.located()
 		if err != nil {
 			return err
 		}
-		locations := located.maps[bpfMapLocations]
-		spec.Maps[bpfMapFormerLocations].MaxEntries = locations.MaxEntries()
+		locations, former := located.maps[bpfMapLocations], spec.Maps[bpfMapFormerLocations]
+		former.MaxEntries, former.ValueSize = locations.MaxEntries(), locations.ValueSize()
 		opts.MapReplacements[bpfMapFormerLocations] = locations
+		formerWidth = former.ValueSize / uint32(unsafe.Sizeof(word{}))
+	}
+	for name, value := range map[string]any{
+		bpfVarFirstSeed:       d.seeds[0],
+		bpfVarSecondSeed:      d.seeds[1],
+		bpfVarBucketShift:     uint32(tableShift(bucketsFor(d.opts.Capacity))),
+		bpfVarPassUntagged:    d.opts.Untagged == UntaggedPass,
+		bpfVarUnknownMacs:     unknownPolicy(d.opts.Unknown),
+		bpfVarGroupIntervalNs: groupInterval(d.opts.GroupLimit),
+		bpfVarCapacity:        uint32(d.opts.Capacity),
+		bpfVarFormerWidth:     formerWidth,
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("setting %s: %w", name, err)
+		}
+	}
+	foldConstants(spec)
+	if set != nil {
+		opts.Maps.PinPath = set.path
+		for _, name := range mapNames() {
+			spec.Maps[name].Pinning = ebpf.PinByName
+		}
+	}
+	for name, section := range valueSections() {
+		m, err := ebpf.NewMapWithOptions(spec.Maps[name], opts.Maps)
+		if err != nil {
+			return d.explainLoad(err)
+		}
+		defer m.Close() // the objects have a clone
+		spec.Maps[section].ValueSize = m.ValueSize()
+		opts.MapReplacements[name], opts.MapReplacements[section] = m, m
 	}
 	if err := spec.LoadAndAssign(&d.objs, &opts); err != nil {
 		return d.explainLoad(err)

@@ -40,7 +40,7 @@ func (s *pinSet) load() error {
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&s.owner)), unsafe.Sizeof(s.owner)), record)
 	s.layout = s.owner.Layout
 	if m := s.maps[bpfMapLocations]; m != nil {
-		s.capacity = int(m.MaxEntries())
+		s.capacity = int(m.MaxEntries()) * int(m.ValueSize()) / int(unsafe.Sizeof(word{}))
 	}
 	return nil
 }

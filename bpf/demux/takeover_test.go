@@ -195,35 +195,25 @@ func TestRenamedBeforeOtherMapsTakeOver(t *testing.T) {
 
 // takeOneClient takes the counters and the location of the first client whose location is not in the killed build's maps there.
 func (b *bed) takeOneClient(path string) {
-	open := func(set int, name string) *ebpf.Map {
-		m, err := ebpf.LoadPinnedMap(filepath.Join(path, fmt.Sprintf("maps_%d", set), name), nil)
-		b.Expect(err).NotTo(HaveOccurred())
-		b.t.Cleanup(func() { b.Expect(m.Close()).To(Succeed()) })
-		return m
+	type slot struct {
+		Rx, Tx   oldTally
+		Released uint64
 	}
-	locations := open(2, "locations")
-	for slot := range locations.MaxEntries() {
-		var in, taken uint64
-		b.Expect(locations.Lookup(slot, &in)).To(Succeed())
+	killed, ours := filepath.Join(path, "maps_1"), filepath.Join(path, "maps_2")
+	locations := pinnedMap[uint64](b, ours, "locations")
+	for at, in := range locations {
 		if in == 0 || in>>32 != 0 {
 			continue
 		}
-		tallies := open(1, "client_tallies")
-		var base struct {
-			Rx, Tx   oldTally
-			Released uint64
+		base := &pinnedMap[slot](b, ours, "slots")[at]
+		for _, cpu := range b.clientTallies(killed) {
+			counted := cpu[in-1]
+			base.Rx.Packets -= counted.Rx.Packets
+			base.Rx.Bytes -= counted.Rx.Bytes
+			base.Tx.Packets -= counted.Tx.Packets
+			base.Tx.Bytes -= counted.Tx.Bytes
 		}
-		for at := uint32(in - 1); at < tallies.MaxEntries(); at += part(tallies) {
-			var cpu oldClientTally
-			b.Expect(tallies.Lookup(at, &cpu)).To(Succeed())
-			base.Rx.Packets -= cpu.Rx.Packets
-			base.Rx.Bytes -= cpu.Rx.Bytes
-			base.Tx.Packets -= cpu.Tx.Packets
-			base.Tx.Bytes -= cpu.Tx.Bytes
-		}
-		b.Expect(open(2, "slots").Put(slot, base)).To(Succeed())
-		b.Expect(open(1, "locations").Lookup(uint32(in-1), &taken)).To(Succeed())
-		b.Expect(locations.Put(slot, taken)).To(Succeed())
+		locations[at] = pinnedMap[uint64](b, killed, "locations")[in-1]
 		return
 	}
 	b.t.Fatal("all locations are in the killed build's maps")

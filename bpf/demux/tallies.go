@@ -1,8 +1,6 @@
 package demux
 
 import (
-	"fmt"
-	"math"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -16,16 +14,6 @@ import (
 func tallyStride(capacity int) int {
 	page := os.Getpagesize() / int(unsafe.Sizeof(bpfClientTally{}))
 	return (capacity + page - 1) / page * page
-}
-
-// tallyEntries is the size of client_tallies.
-func tallyEntries(capacity, cpus int) (uint32, error) {
-	each, page := uint64(math.MaxUint32)/uint64(cpus), uint64(tallyStride(1))
-	if most := each - each%page; uint64(capacity) > most {
-		return 0, fmt.Errorf("counters of %d clients for each of %d possible processors are more than a map can have: take a capacity of %d or less",
-			capacity, cpus, most)
-	}
-	return uint32(tallyStride(capacity) * cpus), nil
 }
 
 // readTallies adds up what all processors have counted for the slots, in the order of memory.

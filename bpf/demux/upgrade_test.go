@@ -28,6 +28,7 @@ var lastBuilds = map[string]func(b *bed, path string, mode demux.AttachMode){
 	"second layout": func(b *bed, path string, mode demux.AttachMode) { laterLayout(b, path, mode, 2) },
 	"third layout":  func(b *bed, path string, mode demux.AttachMode) { laterLayout(b, path, mode, 3) },
 	"fourth layout": func(b *bed, path string, mode demux.AttachMode) { laterLayout(b, path, mode, 4) },
+	"fifth layout":  func(b *bed, path string, mode demux.AttachMode) { laterLayout(b, path, mode, 5) },
 }
 
 const oldCapacity = 4
@@ -64,7 +65,7 @@ func loadOld(b *bed, spec *ebpf.CollectionSpec, path, maps string, mode demux.At
 		}
 	}
 	opts := ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: maps}}
-	if section := ".data.policies"; spec.Maps[section] != nil { // the fourth layout's programs have the map as a variable
+	if section := ".data.policies"; spec.Maps[section] != nil { // since the fourth layout programs have the map as a variable
 		policies, err := ebpf.NewMapWithOptions(spec.Maps["policies_map"], opts.Maps)
 		b.Expect(err).NotTo(HaveOccurred())
 		b.t.Cleanup(func() { b.Expect(policies.Close()).To(Succeed()) })
@@ -164,12 +165,18 @@ func laterLayout(b *bed, path string, mode demux.AttachMode, layout uint64) {
 		entries["client_tallies"] = uint32(stride * ebpf.MustPossibleCPU())
 		b.Expect(spec.Variables["tally_stride"].Set(uint32(stride))).To(Succeed())
 	}
-	old := loadOld(b, spec, path, maps, mode, entries,
-		"flood_states", "grace_period", "group_clocks", "drop_watch", "drop_rates", "drop_events", "former_locations")
-	trunk, worker := uint32(b.trunks[0]), uint32(b.indexes[0])
 	address := mac(1)
 	word := binary.LittleEndian.Uint64(append(address[:], 0, 0))
-	old.put("clients", uint32(word*seed>>shift), [4]struct{ Key, Value uint64 }{{word, slot | uint64(worker)<<32}})
+	bucket := uint32(word * seed >> shift)
+	if layout >= 5 {
+		product := word * seed
+		bucket = uint32((product ^ product>>32) * (seed | 2) >> shift)
+		b.Expect(spec.Variables["capacity"].Set(uint32(oldCapacity))).To(Succeed())
+	}
+	old := loadOld(b, spec, path, maps, mode, entries,
+		"flood_states", "grace_period", "group_clocks", "drop_watch", "drop_rates", "drop_events", "former_locations", "former_clients")
+	trunk, worker := uint32(b.trunks[0]), uint32(b.indexes[0])
+	old.put("clients", bucket, [4]struct{ Key, Value uint64 }{{word, slot | uint64(worker)<<32}})
 	old.put("client_workers", uint32(slot), uint64(number))
 	if layout < 4 {
 		old.put("client_tallies", uint32(slot), oldCounts())

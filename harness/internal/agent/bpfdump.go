@@ -15,8 +15,9 @@ import (
 
 // What of a map is written at most.
 const (
-	dumpedEntries = 2_000
+	dumpedEntries = 2_000 // lines
 	readEntries   = 200_000
+	dumpedOctets  = 64 // in a line: a value that is an array has many
 )
 
 // dumpBPF writes the programs and maps that the demux's processes hold and those it has pinned, for people.
@@ -117,13 +118,13 @@ func dumpMap(w *strings.Builder, id ebpf.MapID) error {
 	perCPU := slices.Contains([]ebpf.MapType{ebpf.PerCPUHash, ebpf.PerCPUArray, ebpf.LRUCPUHash}, info.Type)
 	entries := m.Iterate()
 	empty, shown, read := 0, 0, 0
-	line := func(value string, zero bool) {
+	line := func(value, offset string, zero bool) {
 		switch {
 		case zero:
 			empty++
 		case shown < dumpedEntries:
 			shown++
-			fmt.Fprintf(w, "%s: %s\n", hex.EncodeToString(key), value)
+			fmt.Fprintf(w, "%s%s: %s\n", hex.EncodeToString(key), offset, value)
 		default:
 			shown++
 		}
@@ -137,19 +138,27 @@ func dumpMap(w *strings.Builder, id ebpf.MapID) error {
 				zero = zero && allZero(v)
 				texts = append(texts, hex.EncodeToString(v))
 			}
-			line(strings.Join(texts, " | "), zero)
+			line(strings.Join(texts, " | "), "", zero)
 		}
 	} else {
 		var value []byte
 		for ; read < readEntries && entries.Next(&key, &value); read++ {
-			line(hex.EncodeToString(value), allZero(value))
+			if len(value) <= dumpedOctets {
+				line(hex.EncodeToString(value), "", allZero(value))
+				continue
+			}
+			offset := 0
+			for part := range slices.Chunk(value, dumpedOctets) {
+				line(hex.EncodeToString(part), fmt.Sprintf(" at %d", offset), allZero(part))
+				offset += len(part)
+			}
 		}
 	}
 	if more := shown - dumpedEntries; more > 0 {
-		fmt.Fprintf(w, "and %d entries more\n", more)
+		fmt.Fprintf(w, "and %d lines more\n", more)
 	}
 	if empty > 0 {
-		fmt.Fprintf(w, "and %d entries of zeros\n", empty)
+		fmt.Fprintf(w, "and %d lines of zeros\n", empty)
 	}
 	if read == readEntries {
 		fmt.Fprintf(w, "there may be more: only %d were read\n", read)
