@@ -49,12 +49,17 @@ static __always_inline bool load_addresses(const struct __sk_buff *skb, __u64 *d
 	return true;
 }
 
-static __always_inline struct client *find_in_bucket(__u64 mac, struct client_bucket *bucket)
+static __always_inline bool is_entry_of(__u64 mac, const struct client *entry)
+{
+	return *(const volatile __u64 *)&entry->key == mac;
+}
+
+static __always_inline struct client *find_in_bucket(__u64 mac, struct client *bucket, int first)
 {
 #pragma unroll
-	for (int i = 0; i < BUCKET_CLIENTS; i++) {
-		if (*(volatile __u64 *)&bucket->clients[i].key == mac)
-			return &bucket->clients[i];
+	for (int i = first; i < BUCKET_CLIENTS; i++) {
+		if (is_entry_of(mac, bucket + i))
+			return bucket + i;
 	}
 	return NULL;
 }
@@ -74,15 +79,10 @@ static __always_inline __u64 mac_hash(__u64 mac)
 /* The pointer, of which the compiler is to know no more than that it is not NULL: an array has more elements than are declared. */
 #define OPAQUE(pointer) ({ typeof(pointer) opaque = (pointer); asm volatile("" : "+r"(opaque)); __builtin_assume(opaque != NULL); opaque; })
 
-/* An element of an array in a map's value, or NULL. The verifier wants the very register compared that is added, and before. */
-#define ELEMENT(array, number, count) ({ \
-	__u64 element = (number); \
-	asm volatile("" : "+r"(element)); \
-	element < (count) ? OPAQUE(array) + element : NULL; })
-
-static __always_inline struct client_bucket *find_bucket(__u64 hash)
+/* The first entry of the bucket. */
+static __always_inline struct client *find_bucket(__u64 hash)
 {
-	return OPAQUE(&first_bucket) + (hash >> bucket_shift);
+	return OPAQUE(&first_bucket)[hash >> bucket_shift].clients;
 }
 
 #define SECOND_BUCKET_SHIFT 21
@@ -90,7 +90,7 @@ static __always_inline struct client_bucket *find_bucket(__u64 hash)
 /* A function of its own, so that it has its registers for itself. */
 static __noinline struct client *find_in_second_bucket(__u64 mac, __u64 hash)
 {
-	return find_in_bucket(mac, find_bucket(hash << SECOND_BUCKET_SHIFT));
+	return find_in_bucket(mac, find_bucket(hash << SECOND_BUCKET_SHIFT), 0);
 }
 
 const volatile __u32 capacity = 1;
@@ -104,10 +104,23 @@ static __always_inline __u64 slot_count(void)
 	return count;
 }
 
-/* Where the location of the client is: at first in our maps. */
-static __always_inline __u64 *own_location(__u32 slot)
+/* The verifier wants the very register compared that is added to an address later. */
+static __always_inline bool is_below(__u64 *number, __u64 count)
 {
-	return ELEMENT(&first_location, slot, slot_count());
+	asm volatile("" : "+r"(*number));
+	return *number < count;
+}
+
+/* Whether there is such a slot: user space writes no other number. */
+static __always_inline bool is_slot(__u64 *number)
+{
+	return is_below(number, slot_count());
+}
+
+/* Where the location of the client is: at first in our maps. */
+static __always_inline __u64 *own_location(__u64 slot)
+{
+	return OPAQUE(&first_location) + slot;
 }
 
 /* This processor's counters of all clients. */
@@ -125,27 +138,26 @@ static __always_inline void fetch_home(__u64 hash, const struct client_tally *ta
 {
 	__u64 home = (hash >> 32) * slot_count() >> 32;
 
-	*(volatile __u64 *)(OPAQUE(&first_location) + home);
+	*(volatile __u64 *)own_location(home);
 	*(volatile __u64 *)&tallies[home].rx.packets;
 }
 
-/* find_client where most MACs are unknown: what a client's frame needs is not fetched. */
+/* The entry of a MAC that the first entry of its first bucket is not of. The MAC must not be zero: that is what a free
+ * entry has.
+ */
+static __always_inline struct client *find_further(__u64 mac, __u64 hash, struct client *bucket)
+{
+	struct client *client = find_in_bucket(mac, bucket, 1);
+
+	return client ? client : find_in_second_bucket(mac, hash);
+}
+
+/* Where most MACs are unknown, what a client's frame needs is not fetched. */
 static __always_inline bool is_client(__u64 mac)
 {
 	__u64 hash = mac_hash(mac);
 
-	return find_in_bucket(mac, find_bucket(hash)) || find_in_second_bucket(mac, hash);
-}
-
-/* The MAC must not be zero: that is what a free entry has. */
-static __always_inline struct client *find_client(__u64 mac, const struct client_tally *tallies)
-{
-	__u64 hash = mac_hash(mac);
-	struct client *client;
-
-	fetch_home(hash, tallies);
-	client = find_in_bucket(mac, find_bucket(hash));
-	return client ? client : find_in_second_bucket(mac, hash);
+	return find_in_bucket(mac, find_bucket(hash), 0) || find_in_second_bucket(mac, hash);
 }
 
 static __always_inline __u64 client_value(const struct client *client)
@@ -175,20 +187,20 @@ const volatile __u32 former_width = 1; /* how many locations a value of former_l
 static __always_inline __u64 *find_former_location(__u64 location)
 {
 	__u32 slot = location - 1, width = former_width, value = slot / width;
-	__u64 *locations = bpf_map_lookup_elem(&former_locations, &value);
+	__u64 *locations = bpf_map_lookup_elem(&former_locations, &value), number = slot % width;
 
-	return locations ? ELEMENT(locations, slot % width, width) : NULL;
+	return locations && is_below(&number, width) ? OPAQUE(locations) + number : NULL;
 }
 
 /* Where the location of a client is. */
-static __always_inline __u64 *find_location(__u32 slot)
+static __always_inline __u64 *find_location(__u64 slot)
 {
-	__u64 *location = own_location(slot), known;
+	__u64 known;
 
-	if (!location)
+	if (!is_slot(&slot))
 		return NULL;
-	known = *(volatile __u64 *)location;
-	return in_former_maps(known) ? find_former_location(known) : location;
+	known = *(volatile __u64 *)own_location(slot);
+	return in_former_maps(known) ? find_former_location(known) : own_location(slot);
 }
 
 static __noinline __u64 former_location(__u64 location)
@@ -198,12 +210,10 @@ static __noinline __u64 former_location(__u64 location)
 	return former ? *(volatile __u64 *)former : 0;
 }
 
-static __always_inline __u64 location_of(__u32 slot)
+static __always_inline __u64 location_of(__u64 slot)
 {
-	__u64 *location = own_location(slot), known = 0;
+	__u64 known = is_slot(&slot) ? *(volatile __u64 *)own_location(slot) : 0;
 
-	if (location)
-		known = *(volatile __u64 *)location;
 	return known >> 32 ? known : former_location(known);
 }
 

@@ -31,23 +31,7 @@ static __noinline __u32 measure_segments(struct __sk_buff *skb, struct tally *wi
 	return longest;
 }
 
-/* What the skb stands for on a wire. It returns how many octets the longest frame has in the
- * data, so without a tag that is beside it; ETH_HLEN if that cannot be told, which no device finds too long.
- */
-static __always_inline __u32 measure(struct __sk_buff *skb, struct tally *wire)
-{
-	__u32 longest = skb->len;
-
-	wire->packets = 1;
-	wire->bytes = longest;
-	if (skb->gso_size)
-		longest = measure_segments(skb, wire);
-	if (skb->vlan_present) /* outside of len */
-		wire->bytes += wire->packets * VLAN_TAG_LEN;
-	return longest;
-}
-
-/* What it is once another tag has been pushed. */
+/* The outer tag is outside of the data. */
 static __always_inline void add_tag(struct tally *wire)
 {
 	wire->bytes += wire->packets * VLAN_TAG_LEN;
@@ -64,20 +48,6 @@ static __always_inline void count(struct tally *tally, const struct tally *wire)
 static __always_inline void count_reason(__u32 reason, const struct tally *wire)
 {
 	count(bpf_map_lookup_elem(&drops, &reason), wire);
-}
-
-static __always_inline void count_rx(struct client_tally *tallies, __u32 slot, const struct tally *wire)
-{
-	struct client_tally *tally = ELEMENT(tallies, slot, slot_count());
-
-	count(tally ? &tally->rx : NULL, wire);
-}
-
-static __always_inline void count_tx(struct client_tally *tallies, __u32 slot, const struct tally *wire)
-{
-	struct client_tally *tally = ELEMENT(tallies, slot, slot_count());
-
-	count(tally ? &tally->tx : NULL, wire);
 }
 
 static __always_inline struct cpu_state *this_cpu_state(void)

@@ -82,14 +82,18 @@ static __noinline int unknown(struct __sk_buff *skb, const struct tally *wire, _
 SEC("tc")
 int phys2virt(struct __sk_buff *skb)
 {
-	__u64 mac = 0, seen = 0, to, value;
+	__u64 mac = 0, seen = 0, to, hash, value, slot;
 	struct client_tally *tallies;
 	struct client *client;
-	struct tally wire;
-	__u32 longest = measure(skb, &wire), refused;
+	__u32 longest = skb->len, refused;
+	struct tally wire = {1, longest};
 
+	if (skb->gso_size)
+		goto segments;
+measured:
 	if (!skb->vlan_present)
 		goto untagged;
+	add_tag(&wire);
 	seen = ingress_location(skb);
 	if (!load_addresses(skb, &to, &mac) || !mac || is_group(mac))
 		goto invalid_source;
@@ -97,58 +101,83 @@ int phys2virt(struct __sk_buff *skb)
 		goto invalid_vlan;
 	tallies = this_cpu_tallies();
 	if (!tallies)
-		return TC_ACT_SHOT; /* unreachable, but the verifier cannot know */
-	client = find_client(mac, tallies);
-	if (!client)
-		goto unknown;
+		goto unreachable;
+	hash = mac_hash(mac);
+	fetch_home(hash, tallies);
+	client = find_bucket(hash);
+	if (!is_entry_of(mac, client))
+		goto further;
+found:
 	value = client_value(client);
+	slot = value_slot(value);
 	if (!value_target(value))
 		goto no_worker;
+	if (!is_slot(&slot))
+		goto unreachable;
 	if (bpf_skb_vlan_pop(skb))
 		goto tag_failed;
 	/* Beside the counters, with no call in between: of many clients neither is in a cache, and the
-	 * processor waits for both at once.
+	 * processor waits for both at once. Only what is new is stored: clients that stay where they are cost no cache line.
 	 */
-	if (!is_located(value_slot(value), seen))
+	if (*(volatile __u64 *)own_location(slot) != seen)
 		goto learn;
 learned:
-	refused = worker_refuses(skb, value_worker(value), longest);
-	if (refused != NOT_REFUSED)
-		goto refused;
-	count_rx(tallies, value_slot(value), &wire);
-	return deliver(skb, value_target(value));
+	if (longest > policy.worker_limit)
+		goto long_frame;
+fits:
+	count(&tallies[slot].rx, &wire);
+	if (value_target(value) & WORKER_PEER)
+		goto peer;
+	return bpf_redirect(value_worker(value), 0);
 
+segments:
+	longest = measure_segments(skb, &wire);
+	goto measured;
+further:
+	client = find_further(mac, hash, client);
+	if (client)
+		goto found;
+	return unknown(skb, &wire, mac, seen, longest);
 learn:
-	if (learn_change(value_slot(value), mac, seen))
+	if (learn_change(slot, mac, seen))
 		goto learned;
 	return drop(skb, DROP_WRONG_PLACE, &wire, mac, seen);
+long_frame:
+	refused = worker_refuses(skb, value_worker(value), longest);
+	if (refused == NOT_REFUSED)
+		goto fits;
+	return drop(skb, refused, &wire, mac, seen);
+peer:
+	return deliver_to_peer(skb, value_worker(value));
 untagged:
 	return untagged(skb, &wire);
 invalid_source:
 	return drop(skb, DROP_INVALID_SOURCE, &wire, mac, seen);
 invalid_vlan:
 	return drop(skb, DROP_INVALID_VLAN, &wire, mac, seen);
-unknown:
-	return unknown(skb, &wire, mac, seen, longest);
 no_worker:
 	return drop(skb, DROP_NO_WORKER, &wire, mac, seen);
 tag_failed:
 	return drop(skb, DROP_TAG_FAILED, &wire, mac, seen);
-refused:
-	return drop(skb, refused, &wire, mac, seen);
+unreachable:
+	return TC_ACT_SHOT; /* but the verifier cannot know */
 }
 
 SEC("tc")
 int virt2phys(struct __sk_buff *skb)
 {
-	__u64 to = 0, mac = 0, from, value;
+	__u64 to = 0, mac = 0, from, hash, value, slot;
 	struct client_tally *tallies;
 	struct client *client;
-	struct tally wire;
-	__u32 slot, longest = measure(skb, &wire), refused;
+	__u32 longest = skb->len, refused;
+	struct tally wire = {1, longest};
 
+	if (skb->gso_size)
+		goto segments;
+measured:
 	if (skb->vlan_present)
-		longest += VLAN_TAG_LEN; /* the outermost tag is to be the one pushed */
+		goto tagged;
+untagged:
 	if (!load_addresses(skb, &mac, &from))
 		goto not_assigned;
 	if (is_group(mac))
@@ -157,38 +186,63 @@ int virt2phys(struct __sk_buff *skb)
 		goto not_assigned;
 	tallies = this_cpu_tallies();
 	if (!tallies)
-		return TC_ACT_SHOT; /* unreachable, but the verifier cannot know */
-	client = find_client(mac, tallies);
-	if (!client)
-		goto not_assigned;
+		goto unreachable;
+	hash = mac_hash(mac);
+	fetch_home(hash, tallies);
+	client = find_bucket(hash);
+	if (!is_entry_of(mac, client))
+		goto further;
+found:
 	value = client_value(client);
+	slot = value_slot(value);
 	if (value_worker(value) != skb->ifindex)
 		goto not_assigned;
-	slot = value_slot(value);
-	to = location_of(slot);
-	if (!to)
-		goto unlearned;
-	refused = trunk_refuses(location_trunk(to), longest);
-	if (refused != NOT_REFUSED)
-		goto refused;
-
+	if (!is_slot(&slot))
+		goto unreachable;
+	to = *(volatile __u64 *)own_location(slot);
+	if (!(to >> 32))
+		goto elsewhere;
+located:
+	if (longest > policy.trunk_limit)
+		goto long_frame;
+fits:
 	if (push_tag(skb, to))
 		goto tag_failed;
 	add_tag(&wire);
-	count_tx(tallies, slot, &wire);
+	count(&tallies[slot].tx, &wire);
 	return bpf_redirect(location_trunk(to), 0);
 
+segments:
+	longest = measure_segments(skb, &wire);
+	goto measured;
+tagged:
+	add_tag(&wire);
+	longest += VLAN_TAG_LEN; /* the outermost tag is to be the one pushed */
+	goto untagged;
+further:
+	client = find_further(mac, hash, client);
+	if (client)
+		goto found;
+	goto not_assigned;
+elsewhere:
+	to = former_location(to);
+	if (to)
+		goto located;
+	return drop(skb, DROP_UNLEARNED, &wire, mac, to);
+long_frame:
+	refused = trunk_refuses(location_trunk(to), longest);
+	if (refused == NOT_REFUSED)
+		goto fits;
+	return drop(skb, refused, &wire, mac, to);
 flood:
 	flood_clients(skb, &wire, mac, longest);
 	return TC_ACT_SHOT;
 not_assigned:
 	return drop(skb, DROP_NOT_ASSIGNED, &wire, mac, to);
-unlearned:
-	return drop(skb, DROP_UNLEARNED, &wire, mac, to);
-refused:
-	return drop(skb, refused, &wire, mac, to);
 tag_failed:
 	return drop(skb, DROP_TAG_FAILED, &wire, mac, to);
+unreachable:
+	return TC_ACT_SHOT; /* but the verifier cannot know */
 }
 
 static long recount_listed(__u32 index, struct __sk_buff **skb)

@@ -70,14 +70,6 @@ static __noinline bool learn_change(__u32 slot, __u64 mac, __u64 seen)
 	return true;
 }
 
-/* Asked first, and only what is new is stored: clients that stay where they are cost no cache line. */
-static __always_inline bool is_located(__u32 slot, __u64 seen)
-{
-	__u64 *location = own_location(slot);
-
-	return location && *(volatile __u64 *)location == seen;
-}
-
 /* A client that is seen at this moment keeps its location: whoever exchanges the word first has
  * it, as among programs that learn.
  */
