@@ -10,8 +10,9 @@
 #include "segments.h"
 #include "vlan.h"
 
-/* measure, for a super-packet. gso_segs cannot be used where the headers can be told: it is 0 on
- * super-packets from an untrusted source (SKB_GSO_DODGY).
+/* What a super-packet stands for on a wire, without an outer tag. It returns how many octets the longest frame has in the
+ * data, so without a tag that is beside it; ETH_HLEN if that cannot be told, which no device finds too long.
+ * gso_segs cannot be used where the headers can be told: it is 0 on super-packets from an untrusted source (SKB_GSO_DODGY).
  */
 static __noinline __u32 measure_segments(struct __sk_buff *skb, struct tally *wire)
 {
@@ -31,7 +32,7 @@ static __noinline __u32 measure_segments(struct __sk_buff *skb, struct tally *wi
 	return longest;
 }
 
-/* The outer tag is outside of the data. */
+/* The outer tag is beside the data, or is still to be pushed. */
 static __always_inline void add_tag(struct tally *wire)
 {
 	wire->bytes += wire->packets * VLAN_TAG_LEN;

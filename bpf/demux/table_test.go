@@ -13,7 +13,7 @@ type step struct {
 	wait bool
 }
 
-// lookup is find_client of client.h, one load at a time.
+// lookup is what programs do with is_entry_of and find_further of client.h, one load at a time.
 type lookup struct {
 	mac     uint64
 	at      int // entries looked at

@@ -216,7 +216,7 @@ struct flood_state {
 	__u32 word;
 	__u32 page;
 	__u32 located; /* a client has a location on an attached trunk */
-	__u32 longest; /* see measure */
+	__u32 longest; /* see measure_segments */
 	__u32 refused; /* what trunk_refuses says */
 	__u32 reserved;
 };
