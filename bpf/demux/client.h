@@ -142,6 +142,14 @@ static __always_inline void fetch_home(__u64 hash, const struct client_tally *ta
 	*(volatile __u64 *)&tallies[home].rx.packets;
 }
 
+/* The first entry of the first bucket, in which most MACs are that are known. */
+static __always_inline struct client *first_entry(__u64 mac, __u64 *hash, const struct client_tally *tallies)
+{
+	*hash = mac_hash(mac);
+	fetch_home(*hash, tallies);
+	return find_bucket(*hash);
+}
+
 /* The entry of a MAC that the first entry of its first bucket is not of. The MAC must not be zero: that is what a free
  * entry has.
  */

@@ -102,9 +102,7 @@ measured:
 	tallies = this_cpu_tallies();
 	if (!tallies)
 		goto unreachable;
-	hash = mac_hash(mac);
-	fetch_home(hash, tallies);
-	client = find_bucket(hash);
+	client = first_entry(mac, &hash, tallies);
 	if (!is_entry_of(mac, client))
 		goto further;
 found:
@@ -187,9 +185,7 @@ untagged:
 	tallies = this_cpu_tallies();
 	if (!tallies)
 		goto unreachable;
-	hash = mac_hash(mac);
-	fetch_home(hash, tallies);
-	client = find_bucket(hash);
+	client = first_entry(mac, &hash, tallies);
 	if (!is_entry_of(mac, client))
 		goto further;
 found:

@@ -26,12 +26,11 @@ func (d *Demux) specs() (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("counting the possible processors: %w", err)
 	}
-	sizes := map[string]int{ // of what is addressed in one value
+	for name, size := range map[string]int{ // of what is addressed in one value
 		bpfMapClients:       bucketsFor(d.opts.Capacity) * int(unsafe.Sizeof(bpfClientBucket{})),
 		bpfMapLocations:     d.opts.Capacity * int(unsafe.Sizeof(word{})),
 		bpfMapClientTallies: tallyStride(d.opts.Capacity) * int(unsafe.Sizeof(bpfClientTally{})),
-	}
-	for name, size := range sizes {
+	} {
 		spec.Maps[name].ValueSize = uint32(size)
 	}
 	for name, entries := range map[string]uint32{
