@@ -95,12 +95,12 @@ static __noinline struct client *find_in_second_bucket(__u64 mac, __u64 hash)
 
 const volatile __u32 capacity = 1;
 
-/* The capacity, loaded as foldConstants expects: the compiler may do it with two registers. */
+/* The capacity, loaded as foldConstants expects, and each time: the compiler may do it with two registers, or keep it in one. */
 static __always_inline __u64 slot_count(void)
 {
 	__u64 count;
 
-	asm("%0 = %1 ll\n\t%0 = *(u32 *)(%0 + 0)" : "=r"(count) : "i"(&capacity));
+	asm volatile("%0 = %1 ll\n\t%0 = *(u32 *)(%0 + 0)" : "=r"(count) : "i"(&capacity));
 	return count;
 }
 
