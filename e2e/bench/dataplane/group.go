@@ -34,7 +34,7 @@ func (b *bench) groups(ctx context.Context) (err error) {
 				return err
 			}
 			r.keep(sender)
-			turns = append(turns, turn{name, v.name, r.virt2phys, sender, max(20, perTurn*100/clients)})
+			turns = append(turns, turn{name, v.name, r.virt2phys, sender})
 		}
 	}
 	return b.takeTurns(ctx, 1, turns)

@@ -12,15 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// perTurn is how many frames a program gets in its turn.
-const perTurn = 3000
+// A program gets so many frames in its turn, and has so many turns in a round.
+const (
+	perTurn       = 300
+	turnsPerRound = 30
+)
 
 // turn is one program and the frames that make it run.
 type turn struct {
 	name, variant string
 	program       *ebpf.Program
 	sender        *sender
-	frames        int // in a turn
 }
 
 // programs measures what each program costs for one frame of live traffic: by
@@ -43,8 +45,8 @@ func (b *bench) programs(ctx context.Context) (err error) {
 				return err
 			}
 			turns[burst] = append(turns[burst],
-				turn{name + "/phys2virt", v.name, r.phys2virt, in, perTurn},
-				turn{name + "/virt2phys", v.name, r.virt2phys, out, perTurn})
+				turn{name + "/phys2virt", v.name, r.phys2virt, in},
+				turn{name + "/virt2phys", v.name, r.virt2phys, out})
 		}
 	}
 	return errors.Join(b.takeTurns(ctx, 1, turns[1]), b.takeTurns(ctx, burst, turns[burst]))
@@ -83,23 +85,18 @@ func (b *bench) takeTurns(ctx context.Context, burst int, turns []turn) (err err
 	if err != nil {
 		return err
 	}
-	empty := turn{name: "overhead", variant: "empty", program: r.phys2virt, sender: in, frames: perTurn}
+	all := append([]turn{{name: "overhead", variant: "empty", program: r.phys2virt, sender: in}}, turns...)
 
-	costs, overheads := make([][]float64, len(turns)), []float64{}
+	costs := make([][]float64, len(all))
 	err = pinned(0, func() error {
 		for round := -1; round < b.rounds; round++ { // the first does not count
-			overhead, err := empty.cost()
+			took, err := takeRound(all)
 			if err != nil {
 				return err
 			}
-			overheads = append(overheads, overhead)
-			for i, t := range turns {
-				cost, err := t.cost()
-				if err != nil {
-					return fmt.Errorf("variant %s of %s: %w", t.variant, t.name, err)
-				}
+			for i := range all {
 				if round >= 0 {
-					costs[i] = append(costs[i], cost)
+					costs[i] = append(costs[i], took[i]-took[0])
 				}
 			}
 		}
@@ -108,10 +105,9 @@ func (b *bench) takeTurns(ctx context.Context, burst int, turns []turn) (err err
 	if err != nil {
 		return err
 	}
-	overhead := median(overheads)
 	for i, t := range turns {
-		for _, cost := range costs[i] {
-			if err := b.emit(t.name, t.variant, "ns", cost-overhead); err != nil {
+		for _, cost := range costs[i+1] {
+			if err := b.emit(t.name, t.variant, "ns", cost); err != nil {
 				return err
 			}
 		}
@@ -119,25 +115,32 @@ func (b *bench) takeTurns(ctx context.Context, burst int, turns []turn) (err err
 	return nil
 }
 
-// cost lets the program run and returns what a run took, in ns: the median of ten
-// slices, so that one in which another process had the processor does not count.
-func (t turn) cost() (float64, error) {
-	costs := make([]float64, 10)
-	for i := range costs {
-		var err error
-		if costs[i], err = t.slice(max(1, t.frames/len(costs))); err != nil {
-			return 0, err
+// takeRound returns what a run of each program took, in ns: the median of its turns, so that one in which another
+// process had the processor does not count. They are short, so that a change of the clock meets all programs.
+func takeRound(all []turn) ([]float64, error) {
+	costs, medians := make([][]float64, len(all)), make([]float64, len(all))
+	for range turnsPerRound {
+		for i, t := range all {
+			cost, err := t.take()
+			if err != nil {
+				return nil, fmt.Errorf("variant %s of %s: %w", t.variant, t.name, err)
+			}
+			costs[i] = append(costs[i], cost)
 		}
 	}
-	return median(costs), nil
+	for i := range all {
+		medians[i] = median(costs[i])
+	}
+	return medians, nil
 }
 
-func (t turn) slice(frames int) (float64, error) {
+// take lets the program run and returns what a run took on average, in ns.
+func (t turn) take() (float64, error) {
 	before, err := t.program.Stats()
 	if err != nil {
 		return 0, err
 	}
-	sent, err := t.sender.send(frames)
+	sent, err := t.sender.send(perTurn)
 	if err != nil {
 		return 0, err
 	}
