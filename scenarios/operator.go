@@ -220,7 +220,7 @@ func restart(ctx context.Context, r *Run) {
 	r.Step("what was configured and what was dropped before is so still")
 	r.Check(window.Inject(ctx, 0,
 		r.Batch("untagged afterwards", 5, c1.MAC, w1.MAC), r.Batch("from a stranger afterwards", 7, stranger, w1.MAC).Tagged(c1.VLAN.Tag(0))))
-	r.Send(ctx, window, w1.Name, r.Batch("to all, more than w1 may send", 3*groupLimit, w1.MAC, broadcast()))
+	r.Send(ctx, window, w1.Name, r.Batch("to all, more than w1 may send", 6*groupLimit, w1.MAC, broadcast()))
 	verdict := r.Close(ctx, window)
 	r.Expect(verdict.Demux.Ended["group_limit"]).NotTo(gomega.BeZero(), "group frames beyond the limit")
 	assignments, err := r.Lab.Demux().Assignments(ctx)
