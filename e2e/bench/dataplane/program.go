@@ -87,16 +87,16 @@ func (b *bench) takeTurns(ctx context.Context, burst int, turns []turn) (err err
 	}
 	all := append([]turn{{name: "overhead", variant: "empty", program: r.phys2virt, sender: in}}, turns...)
 
-	costs := make([][]float64, len(all))
+	costs := make([][]float64, len(turns))
 	err = pinned(0, func() error {
 		for round := -1; round < b.rounds; round++ { // the first does not count
 			took, err := takeRound(all)
 			if err != nil {
 				return err
 			}
-			for i := range all {
+			for i := range turns {
 				if round >= 0 {
-					costs[i] = append(costs[i], took[i]-took[0])
+					costs[i] = append(costs[i], took[i+1]-took[0])
 				}
 			}
 		}
@@ -106,7 +106,7 @@ func (b *bench) takeTurns(ctx context.Context, burst int, turns []turn) (err err
 		return err
 	}
 	for i, t := range turns {
-		for _, cost := range costs[i+1] {
+		for _, cost := range costs[i] {
 			if err := b.emit(t.name, t.variant, "ns", cost); err != nil {
 				return err
 			}
