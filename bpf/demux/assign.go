@@ -120,7 +120,7 @@ func (d *Demux) insertAll(arrivals []arrival) error {
 		for _, a := range arrivals {
 			slot, way, ok, err := d.insert(a)
 			if err == nil && !ok && len(way) == 0 && len(moves) == 0 { // else a client in both of its buckets may be in the way
-				err = full(d.opts.Capacity)
+				err = noPlace(d.table.used, d.opts.Capacity)
 			}
 			if err != nil {
 				err = fmt.Errorf("assigning %s to %s: %w", macOf(a.mac), a.worker.name, err)

@@ -73,3 +73,26 @@ func TestAClientWaitsForRoomThatAnotherOneHolds(t *testing.T) {
 		g.Expect(d.table.find(a.MAC.word())).NotTo(BeNil(), a.MAC.String())
 	}
 }
+
+// Both buckets of five MACs are the same one: that is told otherwise than a table whose capacity is used.
+func TestMACsThatCannotBePlacedAreToldApartFromAFullTable(t *testing.T) {
+	g := NewWithT(t)
+	nettest.Enter(t)
+	nettest.Veth(t, "w0", "p0")
+	d, err := Load(Options{Capacity: 128})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { g.Expect(d.Close()).To(Succeed()) }()
+
+	var all []Assignment
+	for n := uint32(0); len(all) <= bucketEntries; n++ {
+		mac := MAC{2, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+		if d.table.bucket(mac.word(), 0) == 0 && d.table.bucket(mac.word(), 1) == 0 {
+			all = append(all, Assignment{MAC: mac, Worker: "w0"})
+		}
+	}
+	err = d.AssignAll(all)
+	g.Expect(err).To(MatchError(ErrFull))
+	g.Expect(err).To(MatchError(ContainSubstring("assigning %s to w0: the table of clients is full where this MAC belongs, though only 4 of 128 assignments are in use", all[4].MAC)))
+	g.Expect(d.table.used).To(BeZero())
+	g.Expect(d.AssignAll(all[:4])).To(Succeed())
+}

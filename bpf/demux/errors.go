@@ -41,6 +41,11 @@ var (
 
 func badMAC(text, reason string) error { return fmt.Errorf("%w %q: %s", ErrBadMAC, text, reason) }
 
+// noPlace is for a MAC whose buckets cannot be made room in, though slots are free.
+func noPlace(used, capacity int) error {
+	return fmt.Errorf("%w where this MAC belongs, though only %d of %d assignments are in use: load with another capacity, the MACs are placed anew then", ErrFull, used, capacity)
+}
+
 func full(capacity int) error {
 	return fmt.Errorf("%w: all %d assignments are in use: unassign a client, or load with a larger capacity", ErrFull, capacity)
 }

@@ -202,6 +202,21 @@ func TestATableTakesItsCapacity(t *testing.T) {
 	}
 }
 
+// The products of MACs that follow one another are all the multiples of a few bits of the first seed. Two of them that
+// nearly agree are the beginning of a cluster, which no second seed tells apart for all bases.
+func TestSeedsKeepConsecutiveMACsApart(t *testing.T) {
+	g := NewWithT(t)
+	for range 100 {
+		seeds, err := drawSeeds()
+		g.Expect(err).NotTo(HaveOccurred())
+		first := MAC{2, 0, 0, 0, 0, 0}.word() * seeds[0]
+		for n := range 255 {
+			apart := int64(MAC{2, 0, 0, 0, 0, byte(n + 1)}.word()*seeds[0] - first)
+			g.Expect(max(apart, -apart)).To(BeNumerically(">", 1<<62/256), "%d MACs apart, seeds %x", n+1, seeds)
+		}
+	}
+}
+
 // fill puts so many clients, whose MACs follow one another, into a table for them, and returns how many had to move.
 func fill(g *WithT, capacity int) (moved int) {
 	seeds, err := drawSeeds()
