@@ -43,17 +43,17 @@ func TestManyClientsWithoutRoomWaitTogether(t *testing.T) {
 	g.Expect(d.table.used).To(Equal(clients))
 }
 
-// Two clients need the same entry, and one of them can have another: both get room, however the first one was to get its own.
-func TestAClientWaitsForRoomThatAnotherOneHolds(t *testing.T) {
+// smallTable has one worker, w0. The function returns a new client of it, whose MAC has these buckets.
+func smallTable(t *testing.T) (d *Demux, client func(first, second int) Assignment) {
 	g := NewWithT(t)
 	nettest.Enter(t)
 	nettest.Veth(t, "w0", "p0")
 	d, err := Load(Options{Capacity: 128})
 	g.Expect(err).NotTo(HaveOccurred())
-	defer func() { g.Expect(d.Close()).To(Succeed()) }()
+	t.Cleanup(func() { g.Expect(d.Close()).To(Succeed()) })
 
 	next := uint32(0)
-	mac := func(first, second int) Assignment {
+	return d, func(first, second int) Assignment {
 		for ; ; next++ {
 			mac := MAC{2, 0, byte(next >> 24), byte(next >> 16), byte(next >> 8), byte(next)}
 			if d.table.bucket(mac.word(), 0) == first && d.table.bucket(mac.word(), 1) == second {
@@ -62,12 +62,18 @@ func TestAClientWaitsForRoomThatAnotherOneHolds(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Two clients need the same entry, and one of them can have another: both get room, however the first one was to get its own.
+func TestAClientWaitsForRoomThatAnotherOneHolds(t *testing.T) {
+	g := NewWithT(t)
+	d, client := smallTable(t)
 	// Buckets 0 and 1 are full, and 2 and 3 have room for one more. A client of bucket 0 can go to 2, one of bucket 1 to 3.
-	all := []Assignment{mac(0, 2), mac(1, 3)}
+	all := []Assignment{client(0, 2), client(1, 3)}
 	for bucket := range 4 {
-		all = append(all, mac(bucket, bucket), mac(bucket, bucket), mac(bucket, bucket))
+		all = append(all, client(bucket, bucket), client(bucket, bucket), client(bucket, bucket))
 	}
-	all = append(all, mac(0, 1), mac(0, 0))
+	all = append(all, client(0, 1), client(0, 0))
 	g.Expect(d.AssignAll(all)).To(Succeed())
 	for _, a := range all {
 		g.Expect(d.table.find(a.MAC.word())).NotTo(BeNil(), a.MAC.String())
@@ -77,20 +83,9 @@ func TestAClientWaitsForRoomThatAnotherOneHolds(t *testing.T) {
 // Both buckets of five MACs are the same one: that is told otherwise than a table whose capacity is used.
 func TestMACsThatCannotBePlacedAreToldApartFromAFullTable(t *testing.T) {
 	g := NewWithT(t)
-	nettest.Enter(t)
-	nettest.Veth(t, "w0", "p0")
-	d, err := Load(Options{Capacity: 128})
-	g.Expect(err).NotTo(HaveOccurred())
-	defer func() { g.Expect(d.Close()).To(Succeed()) }()
-
-	var all []Assignment
-	for n := uint32(0); len(all) <= bucketEntries; n++ {
-		mac := MAC{2, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
-		if d.table.bucket(mac.word(), 0) == 0 && d.table.bucket(mac.word(), 1) == 0 {
-			all = append(all, Assignment{MAC: mac, Worker: "w0"})
-		}
-	}
-	err = d.AssignAll(all)
+	d, client := smallTable(t)
+	all := []Assignment{client(0, 0), client(0, 0), client(0, 0), client(0, 0), client(0, 0)}
+	err := d.AssignAll(all)
 	g.Expect(err).To(MatchError(ErrFull))
 	g.Expect(err).To(MatchError(ContainSubstring("assigning %s to w0: the table of clients is full where this MAC belongs, though only 4 of 128 assignments are in use", all[4].MAC)))
 	g.Expect(d.table.used).To(BeZero())
